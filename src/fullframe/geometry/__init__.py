@@ -1,0 +1,1 @@
+"""Pure functions: rotations, boxes and crops, cameras."""

@@ -1,0 +1,131 @@
+"""Person boxes and the crops cut from them.
+
+A crop shows the square-or-taller window around a person at the resolution that a network expects.
+`center` is always in absolute pixels of the full image, `size` (the b of CLIFF) is the crop's height in
+full-image pixels after every enlargement; the crop's width in the image is size * width / height.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class PersonBox(NamedTuple):
+    """Where N crops sit in the full image.
+
+    Attributes:
+        center: (N, 2) float64, absolute pixels of the full image.
+        size: (N,) float64, crop height in full-image pixels, enlargement included.
+    """
+
+    center: NDArray[np.float64]
+    size: NDArray[np.float64]
+
+
+def box_from_xyxy(boxes: ArrayLike, aspect: float = 4 / 3, enlarge: float = 1.1) -> PersonBox:
+    """The crop windows for detection boxes, as in CLIFF's released code.
+
+    Args:
+        boxes: (N, 4) x1, y1, x2, y2 in px.
+        aspect: crop height / crop width (4/3 for 256 x 192, 1 for 224 x 224).
+        enlarge: factor on the box: CLIFF's demo uses 1.1, its training and evaluation 1.2.
+
+    Raises:
+        ValueError: if a box is not finite or has no area.
+    """
+    xyxy = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    extent = xyxy[:, 2:] - xyxy[:, :2]
+    bad = ~(np.isfinite(xyxy).all(axis=1) & (extent > 0).all(axis=1))
+    if bad.any():
+        index = int(np.flatnonzero(bad)[0])
+        raise ValueError(f"box {index} is not a box: {xyxy[index].tolist()}; expected x1 < x2 and y1 < y2 in px")
+    center = (xyxy[:, :2] + xyxy[:, 2:]) / 2
+    size = np.maximum(extent[:, 0] * aspect, extent[:, 1]) * enlarge
+    return PersonBox(center, size)
+
+
+def crop_affine(box: PersonBox, crop: tuple[int, int]) -> NDArray[np.float64]:
+    """The affine maps from full-image to crop coordinates, (N, 2, 3).
+
+    x' = (x - center_x) * m + width / 2 and y' likewise with height / 2, with one magnification
+    m = height / size for both axes.
+
+    Args:
+        box: N windows.
+        crop: (height, width) of the crop in px.
+    """
+    height, width = crop
+    scale = height / box.size
+    matrix = np.zeros((len(box.size), 2, 3))
+    matrix[:, 0, 0] = matrix[:, 1, 1] = scale
+    matrix[:, :, 2] = np.array([width, height]) / 2 - box.center * scale[:, None]
+    return matrix
+
+
+def crop_image(image: NDArray[np.uint8], box: PersonBox, crop: tuple[int, int]) -> NDArray[np.uint8]:
+    """Cut and resize the windows of N people out of one image.
+
+    Strong reductions are averaged first (by whole factors) so that small crops of large photos do not alias.
+    What lies outside the image is black.
+
+    Args:
+        image: (H, W, 3) uint8.
+        box: N windows.
+        crop: (height, width) of the result in px.
+
+    Returns:
+        (N, height, width, 3) uint8.
+    """
+    height, width = crop
+    out = np.empty((len(box.size), height, width, 3), np.uint8)
+    for i, matrix in enumerate(crop_affine(box, crop)):
+        source, matrix = _window(image, matrix, (width, height))
+        out[i] = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LINEAR) if source.size else 0
+    return out
+
+
+def _window(
+    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The part of the image that a crop sees, averaged down by a whole factor, and the map from it."""
+    corners = (np.array([[0, 0], size]) - matrix[:, 2]) / matrix[0, 0]
+    low = np.maximum(np.floor(corners[0]).astype(int) - 2, 0)
+    high = np.minimum(np.ceil(corners[1]).astype(int) + 3, image.shape[1::-1])
+    source = image[low[1] : max(high[1], low[1]), low[0] : max(high[0], low[0])]
+    offset = matrix[:, 2] + matrix[0, 0] * low
+    factor = int(1 / matrix[0, 0])
+    if factor > 1 and source.size:
+        # Black padding to a multiple keeps the blocks aligned with the window's corner.
+        pad = [(0, -length % factor) for length in source.shape[:2]]
+        source = np.pad(source, (*pad, (0, 0)))
+        reduced = (source.shape[1] // factor, source.shape[0] // factor)
+        source = cv2.resize(source, reduced, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        # The centre of block i lies at (i + .5) * factor - .5 of the window.
+        offset = offset + matrix[0, 0] * (factor - 1) / 2
+        matrix = matrix * factor
+    matrix = np.concatenate((matrix[:, :2], offset[:, None]), axis=1)
+    return source, matrix
+
+
+def box_from_keypoints(keypoints: ArrayLike, threshold: float = 0.3, margin: float = 1.25) -> NDArray[np.float32]:
+    """Boxes around 2D keypoints.
+
+    Args:
+        keypoints: (N, K, 3) x, y in px and confidence.
+        threshold: keypoints below this confidence are ignored.
+        margin: factor on the extent of the keypoints, since a body is larger than its joints.
+
+    Returns:
+        (N, 4) x1, y1, x2, y2; NaN where fewer than two keypoints are confident.
+    """
+    points = np.asarray(keypoints, dtype=np.float64)
+    out = np.full((len(points), 4), np.nan, np.float32)
+    for i, person in enumerate(points):
+        seen = person[person[:, 2] > threshold, :2]
+        if len(seen) >= 2:
+            low, high = seen.min(axis=0), seen.max(axis=0)
+            half = np.maximum((high - low) * margin / 2, 0.15 * (high - low).max() + 1)
+            out[i] = np.concatenate(((low + high) / 2 - half, (low + high) / 2 + half))
+    return out

@@ -1,0 +1,212 @@
+"""The pinhole camera of the full frame, and the way from a crop's weak camera into it (CLIFF, ECCV 2022).
+
+Camera frame: x right, y down, z forward (OpenCV), metres. Pixels start at the top left of the full image.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+HMR_FOCAL = 5000.0
+"""Focal length in crop pixels that HMR assumes (Kanazawa et al., CVPR 2018; SPIN)."""
+
+LOCATION_NORMS = ("plain", "h36m")
+
+# EXIF tags (Exif 2.32) in the main and the Exif directory.
+_MAKE, _FOCAL_LENGTH, _FOCAL_35MM = 0x010F, 0x920A, 0xA405
+_PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
+_PLANE_X_RESOLUTION, _PLANE_UNIT = 0xA20E, 0xA210
+_UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Intrinsics of the full image.
+
+    Attributes:
+        focal: (fx, fy) px.
+        principal_point: (x, y) absolute px.
+        size: (width, height) of the image in px.
+        source: how the focal length was found: "intrinsics", "focal", "fov", "exif" or "diagonal".
+    """
+
+    focal: tuple[float, float]
+    principal_point: tuple[float, float]
+    size: tuple[int, int]
+    source: str
+
+    def __post_init__(self) -> None:
+        width, height = self.size
+        if width < 1 or height < 1:
+            raise ValueError(f"image size must be positive, got {width} x {height}")
+        if not all(math.isfinite(f) and f > 0 for f in self.focal):
+            raise ValueError(f"focal length must be positive and finite, got {self.focal} px")
+        if not all(math.isfinite(p) for p in self.principal_point):
+            raise ValueError(f"principal point must be finite, got {self.principal_point} px")
+
+    @classmethod
+    def from_focal(cls, focal: float, size: tuple[int, int], source: str = "focal") -> "Camera":
+        """A camera with square pixels and its principal point at the image centre; focal in px."""
+        width, height = size
+        return cls((float(focal), float(focal)), (width / 2, height / 2), (int(width), int(height)), source)
+
+    @classmethod
+    def from_intrinsics(cls, intrinsics: ArrayLike, size: tuple[int, int]) -> "Camera":
+        """From a 3x3 matrix K in px, or from (fx, fy, cx, cy).
+
+        Raises:
+            ValueError: if it is neither, or has skew.
+        """
+        k = np.asarray(intrinsics, dtype=np.float64)
+        if k.shape == (3, 3):
+            if abs(k[0, 1]) > 1e-6 * abs(k[0, 0]):
+                raise ValueError(f"intrinsics with skew are not supported: {k.tolist()}")
+            k = np.array([k[0, 0], k[1, 1], k[0, 2], k[1, 2]])
+        if k.shape != (4,):
+            raise ValueError(f"intrinsics must be a 3x3 matrix or fx, fy, cx, cy; got shape {k.shape}")
+        fx, fy, cx, cy = k.tolist()
+        return cls((fx, fy), (cx, cy), (int(size[0]), int(size[1])), "intrinsics")
+
+    @classmethod
+    def from_fov(cls, degrees: float, size: tuple[int, int]) -> "Camera":
+        """From the horizontal field of view in degrees.
+
+        Raises:
+            ValueError: unless 0 < degrees < 180.
+        """
+        if not 0 < degrees < 180:
+            raise ValueError(f"field of view must lie between 0 and 180 degrees, got {degrees}")
+        return cls.from_focal(size[0] / 2 / math.tan(math.radians(degrees) / 2), size, "fov")
+
+    @classmethod
+    def from_diagonal(cls, size: tuple[int, int]) -> "Camera":
+        """CLIFF's estimate for an unknown camera: focal = sqrt(w^2 + h^2), a diagonal view of 53.13 degrees."""
+        return cls.from_focal(math.hypot(*size), size, "diagonal")
+
+    @classmethod
+    def from_exif(cls, exif: Mapping[int, Any], size: tuple[int, int]) -> "Camera | None":
+        """From the EXIF tags of a photo, or None where they do not tell the focal length.
+
+        The 35 mm equivalent comes first: it relates the diagonal of the image to that of a 36 x 24 mm frame
+        (CIPA DCG-001). Else the focal length with the sensor's resolution; both are in pixels of the original
+        photo and are rescaled to `size` by the diagonal.
+
+        Args:
+            exif: tag number to value, main and Exif directory together.
+            size: (width, height) of the upright image in px.
+        """
+        diagonal = math.hypot(*size)
+        equivalent = _positive(exif.get(_FOCAL_35MM))
+        if equivalent:
+            return cls.from_focal(equivalent * diagonal / math.hypot(36, 24), size, "exif")
+        focal_mm, resolution = _positive(exif.get(_FOCAL_LENGTH)), _positive(exif.get(_PLANE_X_RESOLUTION))
+        unit = _UNIT_MM.get(int(_positive(exif.get(_PLANE_UNIT)) or 2))
+        if focal_mm and resolution and unit:
+            original = [_positive(exif.get(tag)) for tag in (_PIXEL_WIDTH, _PIXEL_HEIGHT)]
+            focal = focal_mm * resolution / unit
+            if original[0] and original[1]:
+                focal *= diagonal / math.hypot(original[0], original[1])
+            # A sensor resolution of nonsense (some editors rewrite it) would give an impossible lens.
+            if 0.2 * diagonal < focal < 30 * diagonal:
+                return cls.from_focal(focal, size, "exif")
+        return None
+
+    @property
+    def intrinsics(self) -> NDArray[np.float64]:
+        """K, (3, 3) px."""
+        (fx, fy), (cx, cy) = self.focal, self.principal_point
+        return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+
+    @property
+    def fov(self) -> tuple[float, float]:
+        """Horizontal and vertical field of view, degrees."""
+        x, y = (math.degrees(2 * math.atan(s / 2 / f)) for s, f in zip(self.size, self.focal, strict=True))
+        return x, y
+
+
+def _positive(value: Any) -> float | None:
+    """An EXIF number (int, float or rational) as a positive float, else None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def project(points: Tensor, focal: Tensor | float, principal_point: Tensor | float = 0.0) -> Tensor:
+    """Perspective projection.
+
+    Points nearer than 0.1 m (or behind the camera) are projected as if they lay at 0.1 m, which keeps losses
+    finite while a fit or a network is still far off.
+
+    Args:
+        points: (..., 3) camera frame, metres.
+        focal: px, a number or broadcastable to (..., 2).
+        principal_point: px, a number or broadcastable to (..., 2); with 0 the result is relative to it.
+
+    Returns:
+        (..., 2) px.
+    """
+    return focal * points[..., :2] / points[..., 2:].clamp(min=0.1) + principal_point
+
+
+def location_info(center_rel: Tensor, size: Tensor, focal: Tensor | float, norm: str = "plain") -> Tensor:
+    """CLIFF's bounding-box information: where the crop sits in the full frame (CLIFF, eq. 5).
+
+    Args:
+        center_rel: (..., 2) box centre relative to the principal point, px.
+        size: (...) crop height in full-image px.
+        focal: (...) px.
+        norm: "plain" is (cx, cy, b) / f as in the paper; "h36m" is the scaled form of the released weights,
+            (2.8 cx / f, 2.8 cy / f, (b / f - 0.24) / 0.06).
+
+    Returns:
+        (..., 3).
+
+    Raises:
+        ValueError: for another norm.
+    """
+    info = torch.cat((center_rel, size[..., None]), dim=-1) / torch.as_tensor(focal, dtype=size.dtype)[..., None]
+    if norm == "plain":
+        return info
+    if norm == "h36m":
+        return torch.cat((2.8 * info[..., :2], (info[..., 2:] - 0.24) / 0.06), dim=-1)
+    raise ValueError(f"unknown location norm {norm!r}; known: {', '.join(LOCATION_NORMS)}")
+
+
+def crop_to_full_translation(
+    weak_camera: Tensor, center_rel: Tensor, size: Tensor, focal: Tensor | float
+) -> Tensor:
+    """Translation in the full frame's camera from a crop's weak-perspective camera (CLIFF, eq. 6-7).
+
+    Args:
+        weak_camera: (..., 3) s, tx, ty: u = s (x + tx), v = s (y + ty) on a crop that spans [-1, 1].
+        center_rel: (..., 2) box centre relative to the principal point, px.
+        size: (...) crop height in full-image px.
+        focal: (...) px.
+
+    Returns:
+        (..., 3) metres, to be added to the body's vertices and joints.
+    """
+    scale, offset = weak_camera[..., :1], weak_camera[..., 1:]
+    pixels_per_metre = size[..., None] * scale + 1e-9
+    depth = 2 * torch.as_tensor(focal, dtype=size.dtype)[..., None] / pixels_per_metre
+    return torch.cat((offset + 2 * center_rel / pixels_per_metre, depth.expand_as(scale)), dim=-1)
+
+
+def crop_translation(weak_camera: Tensor, crop_height: int, focal: float = HMR_FOCAL) -> Tensor:
+    """HMR's translation in the crop's own camera: (tx, ty, 2 f / (r s)).
+
+    Args:
+        weak_camera: (..., 3) s, tx, ty.
+        crop_height: r, px.
+        focal: of that camera, in crop px.
+    """
+    scale, offset = weak_camera[..., :1], weak_camera[..., 1:]
+    return torch.cat((offset, 2 * focal / (crop_height * scale + 1e-9)), dim=-1)

@@ -1,0 +1,87 @@
+"""Reading photos: upright, RGB, 8 bit, with the camera that their EXIF tells."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from .geometry.camera import Camera
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+"""File endings that a folder is searched for."""
+
+
+class ImageError(ValueError):
+    """A file that cannot be read as a photo; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An upright photo.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB.
+        orientation: the EXIF orientation that was undone; 1 for none.
+        exif_camera: camera by the EXIF focal length, None where it does not tell.
+    """
+
+    pixels: NDArray[np.uint8]
+    orientation: int
+    exif_camera: Camera | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) px."""
+        height, width = self.pixels.shape[:2]
+        return width, height
+
+
+def read_photo(path: str | Path) -> Photo:
+    """Read a photo and turn it upright by its EXIF orientation.
+
+    Grey, palette, CMYK, 16-bit and transparent images become 8-bit RGB (transparency over white); of an
+    animated image the first frame is taken.
+
+    Raises:
+        ImageError: if the file is missing, empty, truncated, not an image, or too large.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError(f"{path}: the file is empty")
+        with warnings.catch_warnings(), Image.open(path) as image:
+            # Large photos of phones are welcome; Pillow still refuses those above 179 megapixels.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image.load()
+            exif = image.getexif()
+            orientation = exif.get(ExifTags.Base.Orientation, 1)
+            upright = ImageOps.exif_transpose(image)
+            camera = Camera.from_exif({**exif, **exif.get_ifd(ExifTags.IFD.Exif)}, upright.size)
+            pixels = np.array(_to_rgb(upright))
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path}: not an image that can be read") from error
+    except ImageError:
+        raise
+    # Pillow raises many kinds of error for damaged files (SyntaxError, struct.error, EOFError among them).
+    except Exception as error:
+        raise ImageError(f"{path}: damaged or unreadable image: {error or type(error).__name__}") from error
+    return Photo(pixels, orientation if orientation in range(1, 9) else 1, camera)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float64)
+        # 16-bit files use 0 ... 65535; wider ones have no fixed white, so their own range is used.
+        low, high = (0, 65535) if 0 <= values.min() and values.max() <= 65535 else (values.min(), values.max())
+        scaled = (values - low) / max(high - low, 1e-12) * 255
+        return Image.fromarray(scaled.round().astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        white = Image.new("RGBA", layered.size, "white")
+        return Image.alpha_composite(white, layered).convert("RGB")
+    return image.convert("RGB")

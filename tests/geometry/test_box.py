@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fullframe.geometry.box import PersonBox, box_from_keypoints, box_from_xyxy, crop_affine, crop_image
+
+
+def one_box(x: float, y: float, size: float) -> PersonBox:
+    return PersonBox(np.array([[x, y]], float), np.array([size], float))
+
+
+def test_golden_affine() -> None:
+    (matrix,) = crop_affine(one_box(1400, 500, 600), (256, 192))
+    expected = [[0.426667, 0, -501.333], [0, 0.426667, -85.333]]
+    np.testing.assert_allclose(matrix, expected, atol=5e-4)
+
+
+@pytest.mark.parametrize(("xyxy", "size"), [([0, 0, 30, 120], 120), ([0, 0, 120, 30], 160)])
+def test_the_crop_holds_the_whole_box(xyxy: list[float], size: float) -> None:
+    box = box_from_xyxy([xyxy], aspect=4 / 3, enlarge=1.0)
+    assert box.size[0] == pytest.approx(size)
+    np.testing.assert_allclose(box.center[0], [xyxy[2] / 2, xyxy[3] / 2])
+
+
+def test_enlargement_scales_the_size_alone() -> None:
+    plain, large = (box_from_xyxy([[10, 20, 50, 120]], enlarge=e) for e in (1.0, 1.2))
+    np.testing.assert_allclose(large.size, plain.size * 1.2)
+    np.testing.assert_allclose(large.center, plain.center)
+
+
+@pytest.mark.parametrize("bad", [[0, 0, 0, 10], [5, 5, 1, 9], [0, 0, np.nan, 4], [0, 0, np.inf, 4]])
+def test_what_is_not_a_box_is_refused(bad: list[float]) -> None:
+    with pytest.raises(ValueError, match="box 1 is not a box"):
+        box_from_xyxy([[0, 0, 1, 1], bad])
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(20, 80), st.floats(20, 60), st.floats(20, 400), st.sampled_from([(64, 48), (32, 32), (224, 168)]))
+def test_a_ramp_is_sampled_where_the_affine_says(x: float, y: float, size: float, crop: tuple[int, int]) -> None:
+    """On a linear ramp, bilinear sampling and block averages are exact, so every pixel is its own check."""
+    image = np.zeros((81, 101, 3), np.uint8)
+    image[..., 0] = np.arange(101) * 2
+    image[..., 1] = np.arange(81)[:, None] * 3
+    box = one_box(x, y, size)
+    (result,) = crop_image(image, box, crop)
+    (matrix,) = crop_affine(box, crop)
+    rows, columns = np.mgrid[: crop[0], : crop[1]]
+    in_x, in_y = ((columns - matrix[0, 2]) / matrix[0, 0], (rows - matrix[1, 2]) / matrix[1, 1])
+    blur = max(1, size / crop[0]) + 1
+    inside = (in_x > blur) & (in_x < 100 - blur) & (in_y > blur) & (in_y < 80 - blur)
+    assert np.abs(result[..., 0] - 2 * in_x)[inside].max(initial=0) <= 1.2
+    assert np.abs(result[..., 1] - 3 * in_y)[inside].max(initial=0) <= 1.2
+    outside = (in_x < -blur) | (in_x > 101 + blur) | (in_y < -blur) | (in_y > 81 + blur)
+    assert result[outside].max(initial=0) == 0
+
+
+def test_a_box_far_outside_gives_a_black_crop() -> None:
+    image = np.full((10, 10, 3), 255, np.uint8)
+    assert crop_image(image, one_box(-500, 3, 20), (32, 24)).max() == 0
+
+
+def test_extreme_sizes() -> None:
+    wide = np.full((10, 20_000, 3), 7, np.uint8)
+    assert crop_image(wide, one_box(10_000, 5, 20_000), (64, 48)).shape == (1, 64, 48, 3)
+    assert (crop_image(wide, one_box(10_000, 5, 4), (64, 48)) == 7).all()
+    assert crop_image(np.full((1, 1, 3), 9, np.uint8), one_box(0, 0, 1), (4, 4)).max() == 9
+
+
+def test_box_from_keypoints() -> None:
+    keypoints = np.zeros((2, 17, 3))
+    keypoints[0, :3] = [[10, 10, 0.9], [30, 110, 0.8], [500, 500, 0.1]]
+    boxes = box_from_keypoints(keypoints)
+    assert boxes[0, 0] < 10 and boxes[0, 1] < 10 and 30 < boxes[0, 2] < 100 and 110 < boxes[0, 3] < 150
+    assert np.isnan(boxes[1]).all()

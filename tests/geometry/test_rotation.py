@@ -1,0 +1,47 @@
+import roma
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fullframe.geometry.rotation import matrix_to_rot6d, ray_rotation, rot6d_to_matrix
+
+tangent = st.floats(-3, 3)
+
+
+def test_golden_matrix() -> None:
+    x = torch.tensor([1, 0.2, 0.1, 0.9, -0.3, 0.4])
+    expected = torch.tensor(
+        [[0.9535, 0.0458, 0.2980], [0.0953, 0.8918, -0.4422], [-0.2860, 0.4500, 0.8460]]
+    )
+    torch.testing.assert_close(rot6d_to_matrix(x), expected, atol=1e-4, rtol=0)
+
+
+def test_round_trip_of_random_rotations() -> None:
+    rotation = roma.random_rotmat((50, 24), dtype=torch.float64)
+    torch.testing.assert_close(rot6d_to_matrix(matrix_to_rot6d(rotation)), rotation)
+
+
+def test_result_is_a_rotation_even_for_degenerate_input() -> None:
+    matrix = rot6d_to_matrix(torch.zeros(2, 6))
+    assert torch.isfinite(matrix).all()
+
+
+def test_gradient() -> None:
+    x = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(rot6d_to_matrix, x)
+
+
+@settings(deadline=None)
+@given(tangent, tangent)
+def test_ray_rotation_turns_the_axis_onto_the_ray(x: float, y: float) -> None:
+    rotation = ray_rotation(torch.tensor([x, y], dtype=torch.float64))
+    ray = torch.tensor([x, y, 1], dtype=torch.float64)
+    torch.testing.assert_close(rotation[:, 2], ray / ray.norm())
+    torch.testing.assert_close(rotation @ rotation.T, torch.eye(3, dtype=torch.float64))
+    torch.testing.assert_close(torch.linalg.det(rotation), torch.tensor(1.0, dtype=torch.float64))
+    # The smallest such rotation turns about an axis that is perpendicular to the optical axis.
+    assert abs(roma.rotmat_to_rotvec(rotation)[2]) < 1e-9
+
+
+def test_ray_rotation_on_the_axis_is_the_identity() -> None:
+    torch.testing.assert_close(ray_rotation(torch.zeros(2)), torch.eye(3))
