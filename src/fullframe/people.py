@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .export.files import atomic_path
-from .geometry.camera import Camera
+from fullframe.export.files import atomic_path
+from fullframe.geometry.camera import Camera
 
 CONVENTIONS = {
     "axes": "camera frame: x right, y down, z forward (OpenCV)",

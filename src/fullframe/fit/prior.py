@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..body.joints import JOINT_SETS
+from fullframe.body.joints import JOINT_SETS
 
 PRIOR_FILE = Path(__file__).parents[1] / "assets" / "pose_prior.npz"
 

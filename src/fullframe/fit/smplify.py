@@ -11,14 +11,15 @@ from typing import NamedTuple
 import numpy as np
 import roma
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ..body import BodyModel
-from ..geometry.camera import Camera
-from ..geometry.rotation import ray_rotation
-from .keypoint_model import KeypointModel, KeypointState
-from .prior import PosePrior, inverse_right_jacobian, skew
+from fullframe.body import BodyModel
+from fullframe.body.keypoints import KeypointModel, KeypointState
+from fullframe.geometry.camera import Camera
+from fullframe.geometry.rotation import ray_rotation
+from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
+from fullframe.models.predict import Bodies
 
 NEAREST = 0.1
 """Metres in front of the camera below which no part of a body may come."""
@@ -36,28 +37,24 @@ class FitWeights:
     """Sum of squared betas: SMPLify's 5^2 at 224 px."""
     limits: float = 0.01
     """Squared radians beyond the joint limits."""
-    upright: float = 1e-3
+    upright: float = 4e-3
     """Squared sine of the body's tilt against the image's vertical."""
     min_confidence: float = 0.2
     """Keypoints below this are not used."""
 
 
 class Fit(NamedTuple):
-    """Fitted parameters of N people.
+    """Fitted bodies of N people.
 
     Attributes:
-        pose: (N, 24, 3, 3) local rotations, root in the camera frame.
-        betas: (N, B).
-        translation: (N, 3) metres.
+        bodies: pose, betas and translation.
         energy: (N,) of the best start.
         error: (N,) root mean square reprojection error over the keypoints used, in units of the box.
     """
 
-    pose: Tensor
-    betas: Tensor
-    translation: Tensor
-    energy: Tensor
-    error: Tensor
+    bodies: Bodies
+    energy: NDArray[np.float32]
+    error: NDArray[np.float32]
 
 
 class KeypointFitter:
@@ -86,9 +83,10 @@ class KeypointFitter:
     @torch.no_grad()
     def fit(
         self,
-        keypoints: NDArray[np.floating],
-        boxes: NDArray[np.floating],
+        keypoints: ArrayLike,
+        boxes: ArrayLike,
         camera: Camera,
+        start: Bodies | None = None,
         iterations: int = 40,
     ) -> Fit:
         """Fit one body to each person.
@@ -97,24 +95,22 @@ class KeypointFitter:
             keypoints: (N, K, 3) x, y px and confidence.
             boxes: (N, 4) x1, y1, x2, y2 px; their longer side is the unit of error.
             camera: of the full image.
+            start: bodies to start from, instead of the exemplars.
             iterations: Levenberg-Marquardt steps.
         """
-        target = torch.as_tensor(np.asarray(keypoints), dtype=torch.float32)
-        xyxy = torch.as_tensor(np.asarray(boxes), dtype=torch.float32)
+        target = torch.as_tensor(np.asarray(keypoints, np.float32))
+        xyxy = torch.as_tensor(np.asarray(boxes, np.float32))
         problem = _Problem.from_pixels(target, xyxy, camera, self.weights)
-        starts = self._starts(problem)
-        count = starts.pose.shape[0] // max(len(target), 1)
+        starts = self._starts(problem) if start is None else _Parameters.from_bodies(start)
+        count = len(starts.pose) // len(target) if len(target) else 1
         problem = problem.repeat(count)
         state = _minimise(self.model, self.prior, self.weights, problem, starts, iterations)
-        best = state.energy.view(-1, count).argmin(1) + torch.arange(len(target)) * count
+        best = state.energy.view(len(target), count).argmin(1) + torch.arange(len(target)) * count
         parameters, used = state.parameters, problem.confidence[best] > 0
         square = (state.residual[best].square().sum(-1) * used).sum(1) / used.sum(1).clamp(min=1)
+        values = (parameters.pose, parameters.betas, parameters.translation)
         return Fit(
-            parameters.pose[best],
-            parameters.betas[best],
-            parameters.translation[best],
-            state.energy[best],
-            square.sqrt(),
+            Bodies(*(value[best].numpy() for value in values)), state.energy[best].numpy(), square.sqrt().numpy()
         )
 
     def _starts(self, problem: "_Problem") -> "_Parameters":
@@ -139,6 +135,10 @@ class KeypointFitter:
         product = torch.einsum("nk,tek->nte", weight * spread, flat.conj())
         variance = (weight * spread.abs() ** 2).sum(1)[:, None, None]
         similarity = product / power.clamp(min=1e-6)
+        # Two points do not show a body: its box does, roughly.
+        blind = (problem.confidence > 0).sum(1) < 3
+        similarity = torch.where(blind[:, None, None], problem.unit[:, None, None] / 1.7 + 0j, similarity)
+        centre = torch.where(blind, torch.view_as_complex(problem.center), centre)
         error = (variance - product.abs() ** 2 / power.clamp(min=1e-6)) / problem.unit[:, None, None] ** 2
         roll = torch.angle(similarity)
         cost = error + 1e-3 * roll**2 + 2e-5 * self.exemplar_energy
@@ -170,6 +170,12 @@ class _Parameters(NamedTuple):
     betas: Tensor  # (H, B)
     place: Tensor  # (H, 3): x/z, y/z and log z of the translation
 
+    @classmethod
+    def from_bodies(cls, bodies: Bodies) -> "_Parameters":
+        pose, betas, translation = (torch.as_tensor(value) for value in bodies)
+        depth = translation[:, 2:].clamp(min=2 * NEAREST)
+        return cls(pose, betas, torch.cat((translation[:, :2] / depth, depth.log()), 1))
+
     @property
     def translation(self) -> Tensor:
         depth = self.place[:, 2:].exp()
@@ -186,6 +192,7 @@ class _Problem(NamedTuple):
 
     target: Tensor  # (H, K, 2)
     confidence: Tensor  # (H, K), 0 where not used
+    center: Tensor  # (H, 2) of the box
     unit: Tensor  # (H,) the box's longer side in the same units
 
     @classmethod
@@ -193,7 +200,13 @@ class _Problem(NamedTuple):
         focal, principal = torch.tensor(camera.focal), torch.tensor(camera.principal_point)
         confidence = torch.where(keypoints[..., 2] >= weights.min_confidence, keypoints[..., 2], 0.0)
         longer = (boxes[:, 2:] - boxes[:, :2]).amax(1)
-        return cls((keypoints[..., :2] - principal) / focal, confidence, longer / focal.mean())
+        center = (boxes[:, :2] + boxes[:, 2:]) / 2
+        return cls(
+            (keypoints[..., :2] - principal) / focal,
+            confidence,
+            (center - principal) / focal,
+            longer / focal.mean(),
+        )
 
     def repeat(self, count: int) -> "_Problem":
         return _Problem(*(value.repeat_interleave(count, 0) for value in self))
@@ -238,8 +251,9 @@ def _normal_equations(
     model: KeypointModel, prior: PosePrior, weights: FitWeights, problem: _Problem, state: _State
 ) -> tuple[Tensor, Tensor]:
     """Half the gradient (H, P) and half the Gauss-Newton Hessian (H, P, P) of the energy; P = 72 + B + 3."""
-    parameters, count, num_betas = state.parameters, len(state.energy), state.parameters.betas.shape[1]
-    translation, eye = parameters.translation, torch.eye(3)
+    parameters, count, num_betas = state.parameters, *state.parameters.betas.shape
+    translation = parameters.translation
+    eye = torch.eye(3).to(translation)
 
     # Reprojection: points by pose, betas and place, then rays by points, with Geman-McClure's weights.
     depth = translation[:, 2:]

@@ -7,10 +7,12 @@ pose blend shapes), so that a body of 6,700 vertices costs as much as one of K x
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..body import BodyModel
+from fullframe.body.joints import PARENTS
+from fullframe.body.model import BodyModel, forward_kinematics, pose_feature
 
 
 class KeypointState(NamedTuple):
@@ -34,44 +36,35 @@ class KeypointModel(nn.Module):
 
     def __init__(self, body: BodyModel, joint_set: str = "coco17") -> None:
         super().__init__()
-        regressor = body.regressor(joint_set)
-        shares = regressor[:, :, None] * body.weights  # (K, V, 24)
-        self.parents = body.parents
-        self.num_betas = body.num_betas
-        self.register_buffer("weights", shares.sum(1))
-        self.register_buffer("template", torch.einsum("kvj,vc->kjc", shares, body.template))
-        self.register_buffer("shapedirs", torch.einsum("kvj,vcb->kjcb", shares, body.shapedirs))
-        posedirs = body.posedirs.unflatten(1, (-1, 3))
-        self.register_buffer("posedirs", torch.einsum("kvj,pvc->pkjc", shares, posedirs).flatten(1))
-        self.register_buffer("joint_template", body.joint_template)
-        self.register_buffer("joint_shapedirs", body.joint_shapedirs)
+        data = body.data
+        used = np.flatnonzero((data.regressors[joint_set] != 0).any(axis=0))
+        shares = data.regressors[joint_set][:, used, None] * data.weights[used].astype(np.float64)  # (K, V, 24)
+        shape_dirs = data.shape_dirs[..., : body.num_betas]
+        regressor = data.joint_regressor.astype(np.float64)
+        constants = {
+            "weights": shares.sum(1),
+            "template": np.einsum("kvj,vc->kjc", shares, data.template[used]),
+            "shape_dirs": np.einsum("kvj,vcb->kjcb", shares, shape_dirs[used]),
+            "pose_dirs": np.einsum("kvj,vcp->pkjc", shares, data.pose_dirs[used]).reshape(207, -1),
+            "joint_template": regressor @ data.template,
+            "joint_dirs": np.einsum("jv,vcb->jcb", regressor, shape_dirs),
+        }
+        for name, array in constants.items():
+            self.register_buffer(name, torch.from_numpy(array.astype(np.float32)), persistent=False)
         ancestors = torch.eye(24)
         for joint in range(1, 24):
-            ancestors[joint] += ancestors[self.parents[joint]]
-        self.register_buffer("ancestors", ancestors)  # [joint, ancestor or itself]
+            ancestors[joint] += ancestors[PARENTS[joint]]
+        self.register_buffer("ancestors", ancestors, persistent=False)  # [joint, ancestor or itself]
 
     def forward(self, betas: Tensor, pose: Tensor) -> KeypointState:
         """Keypoints for betas (N, B) and local rotations (N, 24, 3, 3)."""
-        rest = self.joint_template + torch.einsum("jcb,nb->njc", self.joint_shapedirs, betas)
-        rotations, joints = self._chain(pose, rest)
-        moments = self.template + torch.einsum("kjcb,nb->nkjc", self.shapedirs, betas)
-        feature = (pose[:, 1:] - torch.eye(3, dtype=pose.dtype, device=pose.device)).flatten(1)
-        moments = moments + (feature @ self.posedirs).view_as(moments)
-        return self._assemble(rotations, joints, rest, moments)
-
-    def _chain(self, pose: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-        rotations, joints = [pose[:, 0]], [rest[:, 0]]
-        for joint in range(1, 24):
-            parent = self.parents[joint]
-            offset = (rest[:, joint] - rest[:, parent])[..., None]
-            joints.append(joints[parent] + (rotations[parent] @ offset)[..., 0])
-            rotations.append(rotations[parent] @ pose[:, joint])
-        return torch.stack(rotations, 1), torch.stack(joints, 1)
-
-    def _assemble(self, rotations: Tensor, joints: Tensor, rest: Tensor, moments: Tensor) -> KeypointState:
+        rest = self.joint_template + torch.einsum("jcb,nb->njc", self.joint_dirs, betas)
+        rotations, joints = forward_kinematics(rest, pose)
+        moments = self.template + torch.einsum("kjcb,nb->nkjc", self.shape_dirs, betas)
+        moments = moments + (pose_feature(pose) @ self.pose_dirs).view_as(moments)
         weights = self.weights[..., None]
-        local = moments - weights * rest[:, None]
-        parts = (rotations[:, None] @ local[..., None])[..., 0] + weights * joints[:, None]
+        parts = (rotations[:, None] @ (moments - weights * rest[:, None])[..., None])[..., 0]
+        parts = parts + weights * joints[:, None]
         return KeypointState(parts.sum(2), rotations, joints, parts)
 
     def pose_jacobian(self, state: KeypointState) -> Tensor:
@@ -89,12 +82,12 @@ class KeypointModel(nn.Module):
 
     def shape_jacobian(self, state: KeypointState) -> Tensor:
         """Derivatives by the betas, (N, K, 3, B): exact, since keypoints are linear in shape."""
-        rest = self.joint_shapedirs
+        rest = self.joint_dirs
         joints = [torch.zeros_like(state.joints[:, 0, :, None]) + rest[0]]
         for joint in range(1, 24):
-            parent = self.parents[joint]
+            parent = PARENTS[joint]
             joints.append(joints[parent] + state.rotations[:, parent] @ (rest[joint] - rest[parent]))
         moved = torch.stack(joints, 1)  # (N, 24, 3, B)
-        local = self.shapedirs - self.weights[..., None, None] * rest
+        local = self.shape_dirs - self.weights[..., None, None] * rest
         turned = torch.einsum("njcd,kjdb->nkcb", state.rotations, local)
         return turned + torch.einsum("kj,njcb->nkcb", self.weights, moved)

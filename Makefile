@@ -1,0 +1,27 @@
+# make demo: set everything up, recover the people of a bundled photo.   make test: lint, types, tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PHOTO := src/fullframe/assets/demo/three_people.jpg
+
+.PHONY: demo test install
+
+demo: install
+	$(BIN)/fullframe run $(PHOTO) -o demo_output --save overlay,sheet,npz,json,glb
+	@echo "look at demo_output/three_people_sheet.jpg; demo_output/three_people.glb opens in any 3D viewer"
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+install: $(VENV)/installed
+
+# Made again whenever the dependencies change.
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "fullframe needs Python 3.10 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing fullframe and its dependencies (a few GB, some minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

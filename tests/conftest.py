@@ -1,0 +1,25 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+# Small problems: a second thread costs more than it helps, and one gives the same numbers everywhere.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def photo_path() -> Path:
+    """A real photo with three people."""
+    return ROOT / "src/fullframe/assets/demo/three_people.jpg"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of data that is not in the repository; tests that need it are skipped without."""
+    folder = Path(os.environ.get("FULLFRAME_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"needs the folder {folder} (set FULLFRAME_SHARED to where it is)")
+    return folder
