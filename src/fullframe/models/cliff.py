@@ -1,0 +1,169 @@
+"""CLIFF (Li et al., ECCV 2022): human mesh recovery that knows where its crop sits in the full frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fullframe.geometry.box import PersonBox
+from fullframe.geometry.camera import (
+    HMR_FOCAL,
+    LOCATION_NORMS,
+    Camera,
+    crop_to_full_translation,
+    crop_translation,
+    location_info,
+    project,
+)
+from fullframe.geometry.rotation import rot6d_to_matrix
+from fullframe.models.encoder import Encoder
+from fullframe.models.regressor import JOINTS, Regressor
+
+if TYPE_CHECKING:
+    from fullframe.models.checkpoint import Card
+
+
+class Prediction(NamedTuple):
+    """What a network says about N crops.
+
+    Attributes:
+        pose: (N, 24, 3, 3) rotation matrices; the root's is in the frame of the full image's camera.
+        betas: (N, num_betas) shape.
+        weak_camera: (N, 3) s, tx, ty: a body point (x, y) lies at s (x + tx, y + ty) on a crop that spans
+            [-1, 1] over its height.
+    """
+
+    pose: Tensor
+    betas: Tensor
+    weak_camera: Tensor
+
+
+class CLIFF(nn.Module):
+    """Encoder and iterative regressor; two switches turn CLIFF into HMR and give the paper's ablation.
+
+    Throughout, `location` is (N, 3) = (cx, cy, b) / f: the box centre relative to the principal point and the
+    crop's height, in full-image px, over the focal length. The model itself scales it as `bbox_norm` says.
+
+    Args:
+        encoder: key of ENCODERS.
+        crop: (height, width) px.
+        location_input: the regressor sees the location.
+        full_frame_loss: `project` uses the camera of the full frame; else HMR's camera of the crop.
+        bbox_norm: "plain", or "h36m": the scaling of CLIFF's released weights.
+        num_betas: number of shape coefficients.
+        regressor_act: "none" (SPIN, CLIFF) or "relu" (HMR of 2018).
+        pretrained: start the encoder from ImageNet weights.
+
+    Attributes:
+        card: the card of the checkpoint that the weights were loaded from, else None.
+
+    Raises:
+        ValueError: for an unknown name or a crop size that the encoder cannot take.
+        ConnectionError: see Encoder.
+    """
+
+    name = "cliff"
+    card: Card | None = None
+
+    def __init__(
+        self,
+        encoder: str = "resnet50",
+        crop: tuple[int, int] = (256, 192),
+        *,
+        location_input: bool = True,
+        full_frame_loss: bool = True,
+        bbox_norm: str = "plain",
+        num_betas: int = 10,
+        regressor_act: str = "none",
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        if bbox_norm not in LOCATION_NORMS:
+            raise ValueError(f"unknown bbox_norm {bbox_norm!r}; known: {', '.join(LOCATION_NORMS)}")
+        height, width = crop
+        self.crop = (height, width)
+        self.encoder = Encoder(encoder, self.crop, pretrained)
+        self.location_input = location_input
+        self.full_frame_loss = full_frame_loss
+        self.bbox_norm = bbox_norm
+        self.num_betas = num_betas
+        self.regressor_act = regressor_act
+        self.regressor = Regressor(self.encoder.features, location_input, num_betas, regressor_act)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments that build this model again, except for its weights."""
+        names = ("location_input", "full_frame_loss", "bbox_norm", "num_betas", "regressor_act")
+        return {
+            "encoder": self.encoder.name,
+            "crop": self.crop,
+            **{name: getattr(self, name) for name in names},
+        }
+
+    def prepare(self, crops: np.ndarray | Tensor) -> Tensor:
+        """RGB uint8 crops (N, height, width, 3) to the network's input (N, 3, height, width) on its device.
+
+        Raises:
+            ValueError: for another size or type.
+        """
+        crops = torch.as_tensor(crops)
+        if crops.dtype != torch.uint8 or crops.ndim != 4 or crops.shape[1:] != (*self.crop, 3):
+            raise ValueError(
+                f"expected uint8 (N, {self.crop[0]}, {self.crop[1]}, 3), got {crops.dtype} {crops.shape}"
+            )
+        mean, std = self.encoder.mean, self.encoder.std
+        pixels = crops.permute(0, 3, 1, 2).to(mean)
+        return (pixels / 255 - mean) / std
+
+    def forward(self, crop: Tensor, location: Tensor) -> Prediction:
+        """Bodies from crops.
+
+        Args:
+            crop: (N, 3, H, W) normalised as by `prepare`.
+            location: (N, 3) (cx, cy, b) / f; without `location_input` it has no influence.
+        """
+        given = None
+        if self.location_input:
+            given = location_info(location[:, :2], location[:, 2], 1.0, self.bbox_norm)
+        pose6d, betas, weak_camera = self.regressor(self.encoder(crop), given)
+        return Prediction(rot6d_to_matrix(pose6d.unflatten(1, (JOINTS, 6))), betas, weak_camera)
+
+    def to_full_frame(self, prediction: Prediction, box: PersonBox, camera: Camera) -> Tensor:
+        """Translations (N, 3) in metres of the people of one image in its camera (CLIFF, eq. 6-7).
+
+        They are added to posed vertices and joints. This holds for HMR too: its weak camera tells where the
+        body is in the crop, and the box where the crop is in the image.
+        """
+        where = locate(box, camera).to(prediction.weak_camera)
+        return crop_to_full_translation(prediction.weak_camera, where[:, :2], where[:, 2], 1.0)
+
+    def project(self, points: Tensor, prediction: Prediction, location: Tensor) -> Tensor:
+        """Where body points appear in the crop, through the camera that this model's 2D loss uses.
+
+        Args:
+            points: (N, K, 3) posed joints or vertices before any translation, metres.
+            location: (N, 3) (cx, cy, b) / f.
+
+        Returns:
+            (N, K, 2) relative to the crop's centre in halves of its height: y spans [-1, 1] inside the crop.
+        """
+        weak_camera, center, size = prediction.weak_camera, location[:, :2], location[:, 2]
+        if self.full_frame_loss:
+            # Over f, every length in px becomes the tangent of an angle: the focal length drops out.
+            translation = crop_to_full_translation(weak_camera, center, size, 1.0)
+            seen = project(points + translation[:, None], 1.0) - center[:, None]
+            return 2 * seen / size[:, None, None]
+        translation = crop_translation(weak_camera, self.crop[0])
+        return 2 / self.crop[0] * project(points + translation[:, None], HMR_FOCAL)
+
+
+def locate(box: PersonBox, camera: Camera) -> Tensor:
+    """The location (N, 3) = (cx, cy, b) / f of N boxes of one image, float32 (CLIFF, eq. 5).
+
+    Where fx and fy differ, f is their mean: a crop has one magnification.
+    """
+    center = torch.from_numpy(box.center - np.array(camera.principal_point))
+    return location_info(center, torch.from_numpy(box.size), sum(camera.focal) / 2).float()

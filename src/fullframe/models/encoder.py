@@ -1,0 +1,86 @@
+"""Image encoders: a crop to one feature vector, through timm."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+class EncoderInfo(NamedTuple):
+    """What an encoder is, known without building it.
+
+    Attributes:
+        timm_name: architecture and tag of the ImageNet weights in timm.
+        features: width of the feature vector.
+        colour: (mean, std) per RGB channel of the input on a 0..1 scale.
+        multiple: crop sides must be multiples of this (HRNet adds maps of all its resolutions).
+    """
+
+    timm_name: str
+    features: int
+    colour: tuple[tuple[float, ...], tuple[float, ...]]
+    multiple: int = 1
+
+
+ENCODERS = {
+    # torchvision's weights, which SPIN starts from.
+    "resnet50": EncoderInfo("resnet50.tv_in1k", 2048, IMAGENET),
+    # HRNet-W48-C, CLIFF's HR-W48: four branches joined by incre, downsamp and final layers.
+    "hrnet_w48": EncoderInfo("hrnet_w48.ms_in1k", 2048, IMAGENET, multiple=32),
+    "tf_efficientnet_lite0": EncoderInfo("tf_efficientnet_lite0.in1k", 1280, HALF),
+    "resnet18": EncoderInfo("resnet18.tv_in1k", 512, IMAGENET),
+}
+
+
+class Encoder(nn.Module):
+    """One of ENCODERS with global average pooling instead of its classifier.
+
+    Args:
+        name: key of ENCODERS.
+        crop: (height, width) px of what it will see.
+        pretrained: start from ImageNet weights, which timm downloads once; else from random ones.
+
+    Attributes:
+        features: width of the feature vector.
+        mean, std: (3, 1, 1) buffers: the network sees (RGB / 255 - mean) / std.
+
+    Raises:
+        ValueError: for an unknown name, or a crop of the wrong size.
+        ConnectionError: if the ImageNet weights are wanted, not in the cache and cannot be downloaded.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, crop: tuple[int, int], pretrained: bool = False) -> None:
+        import timm  # here, since it takes seconds and reading a list of models should not
+
+        super().__init__()
+        if name not in ENCODERS:
+            raise ValueError(f"unknown encoder {name!r}; known: {', '.join(ENCODERS)}")
+        self.name = name
+        timm_name, self.features, (mean, std), multiple = ENCODERS[name]
+        if any(side < 1 or side % multiple for side in crop):
+            raise ValueError(
+                f"a crop of {crop[0]} x {crop[1]} px does not suit {name}, which needs positive multiples "
+                f"of {multiple}"
+            )
+        try:
+            net = timm.create_model(timm_name, pretrained=pretrained, num_classes=0, global_pool="avg")
+        except OSError as error:
+            raise ConnectionError(
+                f"the ImageNet weights {timm_name} are not in the cache and cannot be downloaded ({error}): "
+                f"run once with internet access, copy ~/.cache/huggingface from a machine that has them, or "
+                f"start from random weights with pretrained=False"
+            ) from error
+        # Pixels stay together in memory, as images come: up to 30 % faster convolutions on a CPU.
+        self.net = net.to(memory_format=torch.channels_last)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, crop: Tensor) -> Tensor:
+        """Normalised crops (N, 3, H, W) to features (N, features)."""
+        return self.net(crop)

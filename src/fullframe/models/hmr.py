@@ -1,0 +1,39 @@
+"""HMR (Kanazawa et al., CVPR 2018) in the form that CLIFF is compared with: SPIN's network."""
+
+from typing import Any
+
+from fullframe.models.cliff import CLIFF
+
+
+class HMR(CLIFF):
+    """CLIFF with both switches off.
+
+    It sees only the crop, and its 2D loss uses a camera of focal length 5000 px there. Arguments as for
+    CLIFF; at inference its people are placed in the full frame in the same way.
+    """
+
+    name = "hmr"
+
+    def __init__(
+        self,
+        encoder: str = "resnet50",
+        crop: tuple[int, int] = (256, 192),
+        *,
+        num_betas: int = 10,
+        regressor_act: str = "none",
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__(
+            encoder,
+            crop,
+            location_input=False,
+            full_frame_loss=False,
+            num_betas=num_betas,
+            regressor_act=regressor_act,
+            pretrained=pretrained,
+        )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        options = super().options
+        return {key: options[key] for key in ("encoder", "crop", "num_betas", "regressor_act")}

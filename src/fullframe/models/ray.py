@@ -1,0 +1,27 @@
+"""CLIFF whose root rotation is stated relative to the ray that the crop is seen along."""
+
+import torch
+from torch import Tensor
+
+from fullframe.geometry.rotation import ray_rotation
+from fullframe.models.cliff import CLIFF, Prediction
+
+
+class RayCLIFF(CLIFF):
+    """CLIFF that predicts the root rotation relative to the viewing ray through the box centre.
+
+    Someone who turns with the ray looks nearly the same wherever they stand in the image, yet their root
+    rotation in the camera frame changes with the direction. The network states what the crop shows, and the
+    turn from the ray into the camera frame is exact: R = ray_rotation(ray) R_predicted. On the optical axis
+    this is CLIFF.
+
+    Arguments and everything else as for CLIFF.
+    """
+
+    name = "ray"
+
+    def forward(self, crop: Tensor, location: Tensor) -> Prediction:
+        """As for CLIFF; the root rotation returned is in the camera frame."""
+        pose, betas, weak_camera = super().forward(crop, location)
+        root = ray_rotation(location[:, None, :2]) @ pose[:, :1]
+        return Prediction(torch.cat((root, pose[:, 1:]), dim=1), betas, weak_camera)

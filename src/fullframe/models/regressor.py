@@ -1,0 +1,83 @@
+"""The iterative regressor of HMR (Kanazawa et al., CVPR 2018), as SPIN and CLIFF use it."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import roma
+import torch
+from torch import Tensor, nn
+
+from fullframe.geometry.rotation import matrix_to_rot6d
+
+JOINTS = 24
+ITERATIONS = 3
+POSE_PRIOR = Path(__file__).parents[1] / "assets" / "pose_prior.npz"
+ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU}
+
+
+class Regressor(nn.Module):
+    """Pose, shape and camera from a feature vector, by three passes that each add to the current estimate.
+
+    Every pass sees the features, CLIFF's location information, and the estimate so far; the first estimate is
+    the mean person. Dropout apart, the layers are linear by default, as in SPIN's and CLIFF's code.
+
+    Args:
+        features: width of the feature vector.
+        location_input: whether the three location numbers are inputs.
+        num_betas: number of shape coefficients.
+        act: "none", or "relu" after each hidden layer as in the HMR of 2018.
+
+    Raises:
+        ValueError: for an unknown act.
+    """
+
+    init_pose: Tensor
+    init_shape: Tensor
+    init_cam: Tensor
+
+    def __init__(self, features: int, location_input: bool, num_betas: int = 10, act: str = "none") -> None:
+        super().__init__()
+        if act not in ACTIVATIONS:
+            raise ValueError(f"unknown regressor_act {act!r}; known: {', '.join(ACTIVATIONS)}")
+        pose, camera, hidden = 6 * JOINTS, 3, 1024
+        inputs = features + 3 * location_input + pose + num_betas + camera
+        self.fc1 = nn.Linear(inputs, hidden)
+        self.fc2 = nn.Linear(hidden, hidden)
+        self.act, self.dropout = ACTIVATIONS[act](), nn.Dropout(0.5)
+        self.decpose = nn.Linear(hidden, pose)
+        self.decshape = nn.Linear(hidden, num_betas)
+        self.deccam = nn.Linear(hidden, camera)
+        for head in (self.decpose, self.decshape, self.deccam):
+            nn.init.xavier_uniform_(head.weight, gain=0.01)  # starts close to the mean person
+        self.register_buffer("init_pose", mean_pose6d())
+        self.register_buffer("init_shape", torch.zeros(num_betas))
+        self.register_buffer("init_cam", torch.tensor([0.9, 0.0, 0.0]))
+
+    def forward(self, features: Tensor, location: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """One estimate per crop.
+
+        Args:
+            features: (N, features).
+            location: (N, 3) if the regressor has location inputs, else None.
+
+        Returns:
+            pose (N, 144) in the interleaved 6D form, betas (N, num_betas), weak camera (N, 3) = s, tx, ty.
+        """
+        given = features if location is None else torch.cat((features, location), dim=1)
+        pose, betas, camera = (
+            x.expand(features.shape[0], -1) for x in (self.init_pose, self.init_shape, self.init_cam)
+        )
+        for _ in range(ITERATIONS):
+            x = self.dropout(self.act(self.fc1(torch.cat((given, pose, betas, camera), dim=1))))
+            x = self.dropout(self.act(self.fc2(x)))
+            pose, betas, camera = pose + self.decpose(x), betas + self.decshape(x), camera + self.deccam(x)
+        return pose, betas, camera
+
+
+def mean_pose6d() -> Tensor:
+    """The mean pose of the motion data behind the pose prior, upright and facing the camera: (144,) 6D."""
+    with np.load(POSE_PRIOR, allow_pickle=False) as prior:
+        rotvec = torch.from_numpy(prior["mean_pose"].astype(np.float32)).clone()
+    rotvec[0] = torch.tensor([math.pi, 0.0, 0.0])  # the body's y is up, the camera's is down
+    return matrix_to_rot6d(roma.rotvec_to_rotmat(rotvec)).flatten()

@@ -1,0 +1,212 @@
+import hashlib
+import json
+import os
+import pickle
+
+import pytest
+import safetensors.torch
+import torch
+
+from fullframe.models import CheckpointError, create_model, load_model, save_checkpoint
+
+FACTS = {"body": "open", "data": "synthetic", "licence": "CC0-1.0", "metrics": {"PA-MPJPE mm": 50.0}}
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return create_model(
+        "cliff", encoder="tf_efficientnet_lite0", crop=(64, 48), bbox_norm="h36m", num_betas=6
+    )
+
+
+@pytest.fixture
+def path(model, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_checkpoint(model, path, **FACTS)
+    return path
+
+
+def edit_card(path, **changes):
+    card = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**card, **changes}))
+
+
+def replace_weights(path, tensors):
+    """Other tensors under a card that vouches for them."""
+    content = safetensors.torch.save(tensors)
+    path.write_bytes(content)
+    edit_card(path, sha256=hashlib.sha256(content).hexdigest())
+
+
+def test_card_tells_everything_and_rebuilds_the_model(model, path):
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["model"] == "cliff" and card["body"] == "open" and card["licence"] == "CC0-1.0"
+    assert card["normalisation"] == {"mean": [0.5] * 3, "std": [0.5] * 3}
+    assert card["options"]["crop"] == [64, 48] and card["options"]["bbox_norm"] == "h36m"
+    assert (
+        card["metrics"] == {"PA-MPJPE mm": 50.0} and card["data"] == "synthetic" and card["dtype"] == "fp32"
+    )
+    loaded = load_model(path)
+    assert loaded.options == model.options and loaded.card.body == "open"
+    assert sorted(os.listdir(path.parent)) == ["weights.json", "weights.safetensors"]
+
+
+def test_fp16_halves_the_file_and_keeps_vectors_exact(model, path):
+    half = path.with_name("half.safetensors")
+    assert save_checkpoint(model, half, dtype="fp16", **FACTS).dtype == "fp16"
+    assert half.stat().st_size < 0.52 * path.stat().st_size
+    stored = safetensors.torch.load_file(half)
+    loaded = load_model(half).state_dict()
+    for name, tensor in model.state_dict().items():
+        assert loaded[name].dtype == tensor.dtype
+        if tensor.ndim > 1:
+            assert stored[name].dtype == torch.float16
+            torch.testing.assert_close(loaded[name], tensor, atol=1e-7, rtol=1e-3)
+        else:
+            assert torch.equal(loaded[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"path": "weights.pt"}, r"weights\.pt: .*ends in \.safetensors"),
+        ({"dtype": "bf16"}, "unknown dtype 'bf16'; known: fp32, fp16"),
+        ({"licence": ""}, "needs body, data and licence"),
+    ],
+)
+def test_what_cannot_be_saved(model, tmp_path, options, message):
+    options = {**FACTS, "path": "weights.safetensors", **options}
+    with pytest.raises(ValueError, match=message):
+        save_checkpoint(model, tmp_path / options.pop("path"), **options)
+    assert not os.listdir(tmp_path)
+
+
+def test_broken_weights_are_not_saved(tmp_path):
+    net = create_model("hmr", encoder="tf_efficientnet_lite0")
+    with torch.no_grad():
+        net.regressor.fc1.weight[0, 0] = 1e6  # beyond fp16
+    save_checkpoint(net, tmp_path / "a.safetensors", **FACTS)
+    with pytest.raises(ValueError, match=r"not finite in fp16: regressor\.fc1\.weight"):
+        save_checkpoint(net, tmp_path / "b.safetensors", dtype="fp16", **FACTS)
+
+
+def test_missing_files(path):
+    card, weights = path.with_suffix(".json"), path.read_bytes()
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is missing: copy"):
+        load_model(path)
+    path.write_bytes(weights)
+    card.unlink()
+    with pytest.raises(CheckpointError, match=r"weights\.json is missing: copy the card"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("length", [0, 4, 1000, -1])
+def test_truncated_weights(path, length):
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is not the file .*truncated.*copy both"):
+        load_model(path)
+
+
+def test_flipped_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_model(path)
+
+
+def test_card_of_another_training(model, path):
+    other = path.with_name("other.safetensors")
+    with torch.no_grad():
+        model.regressor.fc1.bias[0] += 1
+        save_checkpoint(model, other, **FACTS)
+        model.regressor.fc1.bias[0] -= 1
+    other.with_suffix(".json").replace(path.with_suffix(".json"))
+    with pytest.raises(CheckpointError, match="another training"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", '{"model": "cliff"}'])
+def test_broken_card(path, text):
+    path.with_suffix(".json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"weights\.json is not a"):
+        load_model(path)
+
+
+def test_card_with_an_unknown_key(path):
+    edit_card(path, colour="blue")
+    with pytest.raises(CheckpointError, match="unknown are colour"):
+        load_model(path)
+
+
+def test_another_body(path):
+    with pytest.raises(CheckpointError, match="predicts the body 'open', not 'smpl-neutral'"):
+        load_model(path, body="smpl-neutral")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "imphmr"},
+        {"options": {"wings": 2}},
+        {"options": {"encoder": "vit"}},
+        {"options": {"crop": [64]}},
+    ],
+)
+def test_another_architecture(path, changes):
+    edit_card(path, **changes)
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors needs a model that .*update"):
+        load_model(path)
+
+
+def test_other_colours(path):
+    edit_card(path, normalisation={"mean": [0.4] * 3, "std": [0.5] * 3})
+    with pytest.raises(CheckpointError, match="trained on colours"):
+        load_model(path)
+
+
+def test_tensors_that_do_not_fit_are_named(path):
+    tensors = safetensors.torch.load_file(path)
+    tensors["extra"] = torch.zeros(1)
+    tensors["regressor.fc2.bias"] = torch.zeros(3)
+    del tensors["regressor.init_pose"]
+    replace_weights(path, tensors)
+    with pytest.raises(CheckpointError) as error:
+        load_model(path)
+    assert "missing: regressor.init_pose;" in str(error.value)
+    assert "unexpected: extra;" in str(error.value)
+    assert "of another shape: regressor.fc2.bias [3] for [1024];" in str(error.value)
+
+
+def test_weights_of_another_encoder(path):
+    edit_card(path, options={"encoder": "resnet18", "num_betas": 6})
+    with pytest.raises(CheckpointError, match=r"does not fit.*missing: encoder\.net.* and \d+ more"):
+        load_model(path)
+
+
+def test_a_pickle_is_refused_and_not_run(path, tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "hacked"),)
+
+    content = pickle.dumps(Hostile())
+    path.write_bytes(content)
+    edit_card(path, sha256=hashlib.sha256(content).hexdigest())
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
+        load_model(path)
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_an_interrupted_save_leaves_the_old_checkpoint(model, path, monkeypatch):
+    before = path.read_bytes()
+
+    def fail(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(model, path, **FACTS)
+    assert path.read_bytes() == before and len(os.listdir(path.parent)) == 2
+    load_model(path)
