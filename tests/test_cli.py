@@ -41,17 +41,24 @@ def small_photo(photo_path: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
-def test_a_photo_gives_every_output(photo_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_photo_gives_every_output(
+    photo_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert fullframe("run", photo_path, "-o", tmp_path, "--save", ",".join(cli.OUTPUTS)) == 0
     assert "3 people" in capsys.readouterr().err
     people = People.load(tmp_path / "three_people.npz")
     assert len(people) == 3 and people.camera.source == "diagonal" and people.model == "keypoint-fit"
     # Every body covers its own box, in front of the camera and of human size.
-    points = people.vertices[..., :2] / people.vertices[..., 2:] * people.camera.focal + people.camera.principal_point
+    points = (
+        people.vertices[..., :2] / people.vertices[..., 2:] * people.camera.focal
+        + people.camera.principal_point
+    )
     for box, projected in zip(people.boxes, points, strict=True):
         x1, y1, x2, y2 = box
         low, high = projected.min(0), projected.max(0)
-        inside = np.clip(min(x2, high[0]) - max(x1, low[0]), 0, None) * np.clip(min(y2, high[1]) - max(y1, low[1]), 0, None)
+        inside = np.clip(min(x2, high[0]) - max(x1, low[0]), 0, None) * np.clip(
+            min(y2, high[1]) - max(y1, low[1]), 0, None
+        )
         union = (x2 - x1) * (y2 - y1) + np.prod(high - low) - inside
         assert inside / union > 0.5
     assert (people.translation[:, 2] > 1).all()
@@ -123,12 +130,18 @@ def test_given_boxes_and_camera_are_used(small_photo: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("box", "reason"),
-    [([5000, 10, 50, 50], "outside"), ([10, 10, 0, 50], "area|size"), ([float("nan"), 10, 50, 50], "NaN|finite")],
+    [
+        ([5000, 10, 50, 50], "outside"),
+        ([10, 10, 0, 50], "area|size"),
+        ([float("nan"), 10, 50, 50], "NaN|finite"),
+    ],
 )
 def test_impossible_boxes_fail_with_a_reason(
     small_photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], box: list[float], reason: str
 ) -> None:
-    (tmp_path / "boxes.json").write_text(json.dumps([{"file_name": "small.jpg", "category_id": 1, "bbox": box}]))
+    (tmp_path / "boxes.json").write_text(
+        json.dumps([{"file_name": "small.jpg", "category_id": 1, "bbox": box}])
+    )
     assert fullframe("run", small_photo, "-o", tmp_path / "out", "--boxes", tmp_path / "boxes.json") in (1, 2)
     assert any(word in capsys.readouterr().err for word in reason.split("|"))
 
@@ -164,7 +177,9 @@ def test_nothing_to_do(
     assert "no file matches" in (said := capsys.readouterr().err) or "no photos in this folder" in said
 
 
-def test_an_output_folder_that_cannot_be(small_photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_folder_that_cannot_be(
+    small_photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").touch()
     assert fullframe("run", small_photo, "-o", tmp_path / "file/out") == 2
     assert "cannot make the output folder" in capsys.readouterr().err

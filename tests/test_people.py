@@ -43,7 +43,9 @@ def assert_equal(first: People, second: People) -> None:
 
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 4), st.integers(0, 1000))
-def test_saved_and_loaded_without_loss(tmp_path_factory: pytest.TempPathFactory, count: int, seed: int) -> None:
+def test_saved_and_loaded_without_loss(
+    tmp_path_factory: pytest.TempPathFactory, count: int, seed: int
+) -> None:
     path = tmp_path_factory.mktemp("people") / "a.npz"
     original = people(count, seed)
     original.save(path)

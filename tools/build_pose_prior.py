@@ -2,8 +2,9 @@
 
     python tools/build_pose_prior.py POSES.npz
 
-POSES.npz holds `theta` (N, 24, 3) axis-angle in SMPL's joints with the heading removed from the root, `weight`
-(N,) the frequency to sample each with, `split` (N,), 0 for training, `action` and `action_names`. Needs `pip install -e .[assets]`.
+POSES.npz holds `theta` (N, 24, 3) axis-angle in SMPL's joints with the heading removed from the root,
+`weight` (N,) the frequency to sample each with, `split` (N,), 0 for training, `action` and `action_names`.
+Needs `pip install -e .[assets]`.
 
 Photos show other things than motion capture does: more people who just stand or sit, fewer who climb and somersault.
 So acrobatics weigh less, and a part of the poses gets the legs of someone standing or sitting, drawn from the ranges
@@ -25,7 +26,16 @@ from fullframe.body.joints import JOINT_SETS
 OUT = Path(__file__).parents[1] / "src/fullframe/assets/pose_prior.npz"
 SAMPLES, EXEMPLARS, COMPONENTS = 24_000, 1600, 8
 SEATED, STANDING = 0.25, 0.2  # shares of the above
-RARE = ("playground_climb", "cartwheel", "backflip", "sideflip", "spinkick", "roll", "getup_faceup", "getup_facedown")
+RARE = (
+    "playground_climb",
+    "cartwheel",
+    "backflip",
+    "sideflip",
+    "spinkick",
+    "roll",
+    "getup_faceup",
+    "getup_facedown",
+)
 RARE_WEIGHT = 0.15
 LEGS = ((1, 4, 7, 1), (2, 5, 8, -1))  # hip, knee, ankle, and the side's sign
 SPINE = (3, 6, 9)
@@ -107,7 +117,10 @@ def main() -> None:
     }
     np.savez_compressed(OUT, **arrays)
     held_out = poses["theta"][~train].astype(np.float64)[:, 1:].reshape(-1, 69)
-    print(f"log-likelihood per pose: training {mixture.score(body):.1f}, held-out clips {mixture.score(held_out):.1f}")
+    print(
+        f"log-likelihood per pose: training {mixture.score(body):.1f}, "
+        f"held-out clips {mixture.score(held_out):.1f}"
+    )
     print(f"{OUT}: {OUT.stat().st_size / 1e6:.2f} MB")
 
 

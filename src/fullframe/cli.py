@@ -41,7 +41,7 @@ def run(
     Args:
         photos: photos, folders of photos, or patterns such as 'holiday/*.jpg'.
         out: folder for the results; made if it does not exist.
-        focal: focal length in px. Without --focal, --fov or --intrinsics: from EXIF, else the photo's diagonal.
+        focal: focal length in px. Without --focal, --fov, --intrinsics: from EXIF, else the diagonal.
         fov: horizontal field of view in degrees.
         intrinsics: fx fy cx cy in px.
         boxes: person boxes instead of detected ones: COCO annotations or results (.json).
@@ -92,7 +92,9 @@ def run(
                     progress.console.print(_summary(path, people, files), soft_wrap=True)
                 progress.advance(task)
         except KeyboardInterrupt:
-            console.print(f"[yellow]stopped[/] after {done} of {len(paths)} photos; their files in {out} are whole")
+            console.print(
+                f"[yellow]stopped[/] after {done} of {len(paths)} photos; their files in {out} are whole"
+            )
             return 130
 
     console.print(f"{found} people in {done} photos -> {out}", soft_wrap=True)
@@ -124,7 +126,9 @@ def find_photos(patterns: Iterable[str]) -> list[Path]:
     for pattern in patterns:
         path = Path(pattern).expanduser()
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+            inside = sorted(
+                p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+            )
             if not inside:
                 raise UsageError(f"{path}: no photos in this folder ({', '.join(sorted(SUFFIXES))})")
         elif path.exists() or not glob.has_magic(pattern):
@@ -161,8 +165,8 @@ def _make_writable(folder: Path) -> None:
         raise UsageError(f"the output folder {folder} is not writable; choose another with -o")
 
 
-def write_outputs(people, pixels, stem: Path, kinds: Iterable[str]) -> list[Path]:  # type: ignore[no-untyped-def]
-    """Write results of one photo as `<stem>_overlay.jpg`, `<stem>_sheet.jpg`, `<stem>.npz`, ...; whole or not at all."""
+def write_outputs(people, pixels, stem: Path, kinds: Iterable[str]) -> list[Path]:
+    """Write results of one photo: `<stem>_overlay.jpg`, `<stem>.npz`, ...; each whole or not at all."""
     import cv2
 
     from fullframe.export import EXPORTERS
@@ -185,7 +189,7 @@ def write_outputs(people, pixels, stem: Path, kinds: Iterable[str]) -> list[Path
     return files
 
 
-def _summary(path: Path, people, files: list[Path]) -> str:  # type: ignore[no-untyped-def]
+def _summary(path: Path, people, files: list[Path]) -> str:
     number = {0: "no person found", 1: "1 person"}.get(len(people), f"{len(people)} people")
     camera = f"focal {people.camera.focal[0]:.0f} px ({people.camera.source})"
     upright = f", turned upright (EXIF orientation {people.orientation})" if people.orientation != 1 else ""
@@ -193,7 +197,7 @@ def _summary(path: Path, people, files: list[Path]) -> str:  # type: ignore[no-u
 
 
 def doctor() -> int:
-    """Report versions, devices, bodies, weights and detectors: what is found, what is missing, where to put it."""
+    """Report what is found and what is missing: versions, devices, bodies, weights, detectors."""
     from fullframe.doctor import examine
 
     broken, topic = 0, ""

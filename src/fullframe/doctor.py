@@ -43,7 +43,9 @@ def _versions() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    yield Finding("devices", "cpu", True, f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
+    yield Finding(
+        "devices", "cpu", True, f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
+    )
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             yield Finding("devices", f"cuda:{index}", True, torch.cuda.get_device_name(index))
@@ -85,7 +87,12 @@ def _detectors() -> Iterator[Finding]:
         yield Finding("detectors", name, problem is None, problem or "built in, checksum right")
     for package in ("torchvision", "rtmlib", "transformers"):
         if importlib.util.find_spec(package):
-            yield Finding("detectors", package, True, f"installed; downloads its weights on first use (--detector {package})")
+            yield Finding(
+                "detectors",
+                package,
+                True,
+                f"installed; downloads its weights on first use (--detector {package})",
+            )
         else:
             yield Finding("detectors", package, None, f"not installed (optional): pip install {package}")
 
@@ -95,7 +102,7 @@ def _caches() -> Iterator[Finding]:
 
     folder = cache_folder()
     if folder is None:
-        text = "nowhere to keep compiled code, so each start compiles again: set NUMBA_CACHE_DIR to a writable folder"
+        text = "no place for compiled code, so each start compiles again: set NUMBA_CACHE_DIR to a writable folder"
         yield Finding("caches", "rasteriser", None, text)
     else:
         yield Finding("caches", "rasteriser", True, str(folder))

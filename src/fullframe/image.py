@@ -77,7 +77,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
         # 16-bit files use 0 ... 65535; wider ones have no fixed white, so their own range is used.
-        low, high = (0, 65535) if 0 <= values.min() and values.max() <= 65535 else (values.min(), values.max())
+        low, high = (
+            (0, 65535) if values.min() >= 0 and values.max() <= 65535 else (values.min(), values.max())
+        )
         scaled = (values - low) / max(high - low, 1e-12) * 255
         return Image.fromarray(scaled.round().astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

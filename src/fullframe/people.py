@@ -61,8 +61,12 @@ class People:
     def __post_init__(self) -> None:
         for name, (dtype, tail) in _ARRAYS.items():
             value = np.asarray(getattr(self, name), dtype=dtype)
-            if value.ndim != len(tail) + 1 or any(t not in (-1, s) for t, s in zip(tail, value.shape[1:], strict=True)):
-                raise ValueError(f"People.{name} has shape {value.shape}; expected (N, {', '.join(map(str, tail))})")
+            if value.ndim != len(tail) + 1 or any(
+                t not in (-1, s) for t, s in zip(tail, value.shape[1:], strict=True)
+            ):
+                raise ValueError(
+                    f"People.{name} has shape {value.shape}; expected (N, {', '.join(map(str, tail))})"
+                )
             if name != "faces" and len(value) != len(self.boxes):
                 raise ValueError(f"People.{name} holds {len(value)} people, People.boxes {len(self.boxes)}")
             setattr(self, name, value)

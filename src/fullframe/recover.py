@@ -76,8 +76,8 @@ class Recoverer:
         self.detector = load_detector(detector)
         self.network = None if str(model) == FIT else load_model(model, self.body.name)
         self.fitter = KeypointFitter(self.body) if self.network is None or refine else None
-        network_name = None if self.network is None else Path(model).stem
-        self.name = "+".join(filter(None, (network_name, self.fitter and self.fitter.name)))
+        network = [] if self.network is None else [Path(model).stem]
+        self.name = "+".join(network + ([] if self.fitter is None else [self.fitter.name]))
 
     def __call__(
         self,

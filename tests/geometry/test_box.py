@@ -36,8 +36,15 @@ def test_what_is_not_a_box_is_refused(bad: list[float]) -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.floats(20, 80), st.floats(20, 60), st.floats(20, 400), st.sampled_from([(64, 48), (32, 32), (224, 168)]))
-def test_a_ramp_is_sampled_where_the_affine_says(x: float, y: float, size: float, crop: tuple[int, int]) -> None:
+@given(
+    st.floats(20, 80),
+    st.floats(20, 60),
+    st.floats(20, 400),
+    st.sampled_from([(64, 48), (32, 32), (224, 168)]),
+)
+def test_a_ramp_is_sampled_where_the_affine_says(
+    x: float, y: float, size: float, crop: tuple[int, int]
+) -> None:
     """On a linear ramp, bilinear sampling and block averages are exact, so every pixel is its own check."""
     image = np.zeros((81, 101, 3), np.uint8)
     image[..., 0] = np.arange(101) * 2

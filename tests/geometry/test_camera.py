@@ -37,7 +37,9 @@ def test_golden_translation_and_projection() -> None:
     point = torch.tensor([0.2, -0.4, 0.1], dtype=torch.float64) + translation
     pixel = project(point, FOCAL, torch.tensor([960.0, 540.0], dtype=torch.float64))
     np.testing.assert_allclose(pixel, [1461.355, 367.119], atol=1e-3)
-    np.testing.assert_allclose((pixel - torch.tensor([1400.0, 500.0])) / 300, [0.204517, -0.442937], atol=1e-6)
+    np.testing.assert_allclose(
+        (pixel - torch.tensor([1400.0, 500.0])) / 300, [0.204517, -0.442937], atol=1e-6
+    )
 
 
 def test_golden_crop_camera() -> None:

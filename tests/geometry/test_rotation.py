@@ -10,9 +10,7 @@ tangent = st.floats(-3, 3)
 
 def test_golden_matrix() -> None:
     x = torch.tensor([1, 0.2, 0.1, 0.9, -0.3, 0.4])
-    expected = torch.tensor(
-        [[0.9535, 0.0458, 0.2980], [0.0953, 0.8918, -0.4422], [-0.2860, 0.4500, 0.8460]]
-    )
+    expected = torch.tensor([[0.9535, 0.0458, 0.2980], [0.0953, 0.8918, -0.4422], [-0.2860, 0.4500, 0.8460]])
     torch.testing.assert_close(rot6d_to_matrix(x), expected, atol=1e-4, rtol=0)
 
 

@@ -1,8 +1,9 @@
 """The body seen only through a joint set: exact keypoints and their derivatives, without vertices.
 
-A regressed keypoint is linear in the skinned vertices, and a skinned vertex is linear in the joints' transforms.
-Summing over vertices first leaves, for keypoint k and joint j, one weight m and one moment M (linear in shape and
-pose blend shapes), so that a body of 6,700 vertices costs as much as one of K x 24 points.
+A regressed keypoint is linear in the skinned vertices, and a skinned vertex is linear in the joints'
+transforms. Summing over vertices first leaves, for keypoint k and joint j, one weight m and one moment M
+(linear in shape and pose blend shapes), so that a body of 6,700 vertices costs as much as one of K x 24
+points.
 """
 
 from typing import NamedTuple
@@ -34,11 +35,21 @@ class KeypointState(NamedTuple):
 class KeypointModel(nn.Module):
     """Keypoints of `joint_set` as a function of shape and pose; equals body.regress(body(...).vertices)."""
 
+    weights: Tensor  # (K, 24)
+    template: Tensor  # (K, 24, 3) moments
+    shape_dirs: Tensor  # (K, 24, 3, B)
+    pose_dirs: Tensor  # (207, K * 24 * 3)
+    joint_template: Tensor  # (24, 3)
+    joint_dirs: Tensor  # (24, 3, B)
+    ancestors: Tensor  # (24, 24), 1 where the column's joint is the row's or an ancestor of it
+
     def __init__(self, body: BodyModel, joint_set: str = "coco17") -> None:
         super().__init__()
         data = body.data
         used = np.flatnonzero((data.regressors[joint_set] != 0).any(axis=0))
-        shares = data.regressors[joint_set][:, used, None] * data.weights[used].astype(np.float64)  # (K, V, 24)
+        shares = data.regressors[joint_set][:, used, None] * data.weights[used].astype(
+            np.float64
+        )  # (K, V, 24)
         shape_dirs = data.shape_dirs[..., : body.num_betas]
         regressor = data.joint_regressor.astype(np.float64)
         constants = {
@@ -54,7 +65,7 @@ class KeypointModel(nn.Module):
         ancestors = torch.eye(24)
         for joint in range(1, 24):
             ancestors[joint] += ancestors[PARENTS[joint]]
-        self.register_buffer("ancestors", ancestors, persistent=False)  # [joint, ancestor or itself]
+        self.register_buffer("ancestors", ancestors, persistent=False)
 
     def forward(self, betas: Tensor, pose: Tensor) -> KeypointState:
         """Keypoints for betas (N, B) and local rotations (N, 24, 3, 3)."""
@@ -70,8 +81,8 @@ class KeypointModel(nn.Module):
     def pose_jacobian(self, state: KeypointState) -> Tensor:
         """Derivatives by a small rotation vector on the right of each local rotation: (N, K, 3, 24, 3).
 
-        Turning joint i about its axes e moves everything below it by (W_i e) x (p - J_i). Pose blend shapes are
-        held still, which is enough for Gauss-Newton.
+        Turning joint i about its axes e moves everything below it by (W_i e) x (p - J_i). Pose blend shapes
+        are held still, which is enough for Gauss-Newton.
         """
         below = torch.einsum("nkjc,ji->nkic", state.parts, self.ancestors)
         weight_below = self.weights @ self.ancestors

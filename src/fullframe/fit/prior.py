@@ -23,6 +23,13 @@ class PosePrior(nn.Module):
             (y up) and face +z.
     """
 
+    means: Tensor
+    precisions: Tensor
+    log_weights: Tensor
+    low: Tensor
+    high: Tensor
+    exemplars: Tensor
+
     def __init__(self, path: Path = PRIOR_FILE) -> None:
         super().__init__()
         with np.load(path, allow_pickle=False) as file:

@@ -1,8 +1,9 @@
 """Bodies fitted to 2D keypoints in the camera of the full frame, all people of an image at once.
 
-The energy is SMPLify's (Bogo et al., ECCV 2016), with residuals in units of each person's box so that it does not
-depend on resolution: robust reprojection, a mixture prior on pose, joint limits, a prior on shape, and a weak wish
-that people stand upright. It is minimised by Levenberg-Marquardt with analytic derivatives from several starts.
+The energy is SMPLify's (Bogo et al., ECCV 2016), with residuals in units of each person's box so that it
+does not depend on resolution: robust reprojection, a mixture prior on pose, joint limits, a prior on shape,
+and a weak wish that people stand upright. It is minimised by Levenberg-Marquardt with analytic derivatives
+from several starts.
 """
 
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from torch import Tensor
 
 from fullframe.body import BodyModel
 from fullframe.body.keypoints import KeypointModel, KeypointState
+from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import ray_rotation
-from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
 from fullframe.models.predict import Bodies
 
 NEAREST = 0.1
@@ -110,14 +111,16 @@ class KeypointFitter:
         square = (state.residual[best].square().sum(-1) * used).sum(1) / used.sum(1).clamp(min=1)
         values = (parameters.pose, parameters.betas, parameters.translation)
         return Fit(
-            Bodies(*(value[best].numpy() for value in values)), state.energy[best].numpy(), square.sqrt().numpy()
+            Bodies(*(value[best].numpy() for value in values)),
+            state.energy[best].numpy(),
+            square.sqrt().numpy(),
         )
 
     def _starts(self, problem: "_Problem") -> "_Parameters":
         """For each person the best exemplar facing towards the camera, away from it, and to either side.
 
-        Exemplars are turned about the vertical and compared with the keypoints under the best similarity of the
-        image plane, whose rotation tilts the body and whose scale gives the distance.
+        Exemplars are turned about the vertical and compared with the keypoints under the best similarity of
+        the image plane, whose rotation tilts the body and whose scale gives the distance.
         """
         turns = torch.arange(16) * (2 * torch.pi / 16)
         about_y = torch.stack((0 * turns, turns, 0 * turns), -1)
@@ -154,7 +157,9 @@ class KeypointFitter:
             t, e = turn[index // cost.shape[2]], index % cost.shape[2]
             scale = similarity[people, t, e]
             pose = self.exemplar_pose[e].clone()
-            roll_z = torch.stack((torch.zeros_like(scale.real), torch.zeros_like(scale.real), scale.angle()), -1)
+            roll_z = torch.stack(
+                (torch.zeros_like(scale.real), torch.zeros_like(scale.real), scale.angle()), -1
+            )
             ray = torch.view_as_real(centre)
             pose[:, 0] = ray_rotation(ray) @ roma.rotvec_to_rotmat(roll_z) @ facing[t] @ pose[:, 0]
             depth = 1 / scale.abs().clamp(min=1e-3)
@@ -322,7 +327,7 @@ def _minimise(
     return state
 
 
-def _where(mask: Tensor, a, b):  # type: ignore[no-untyped-def]
+def _where(mask: Tensor, a, b):
     """Rows of `a` where the mask is set, else of `b`, through nested named tuples."""
     if isinstance(a, Tensor):
         return torch.where(mask.view(-1, *[1] * (a.ndim - 1)), a, b)

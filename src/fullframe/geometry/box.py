@@ -40,7 +40,9 @@ def box_from_xyxy(boxes: ArrayLike, aspect: float = 4 / 3, enlarge: float = 1.1)
     bad = ~(np.isfinite(xyxy).all(axis=1) & (extent > 0).all(axis=1))
     if bad.any():
         index = int(np.flatnonzero(bad)[0])
-        raise ValueError(f"box {index} is not a box: {xyxy[index].tolist()}; expected x1 < x2 and y1 < y2 in px")
+        raise ValueError(
+            f"box {index} is not a box: {xyxy[index].tolist()}; expected x1 < x2 and y1 < y2 in px"
+        )
     center = (xyxy[:, :2] + xyxy[:, 2:]) / 2
     size = np.maximum(extent[:, 0] * aspect, extent[:, 1]) * enlarge
     return PersonBox(center, size)
@@ -101,7 +103,7 @@ def _window(
         pad = [(0, -length % factor) for length in source.shape[:2]]
         source = np.pad(source, (*pad, (0, 0)))
         reduced = (source.shape[1] // factor, source.shape[0] // factor)
-        source = cv2.resize(source, reduced, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        source = cv2.resize(source, reduced, interpolation=cv2.INTER_AREA)
         # The centre of block i lies at (i + .5) * factor - .5 of the window.
         offset = offset + matrix[0, 0] * (factor - 1) / 2
         matrix = matrix * factor
@@ -109,7 +111,9 @@ def _window(
     return source, matrix
 
 
-def box_from_keypoints(keypoints: ArrayLike, threshold: float = 0.3, margin: float = 1.25) -> NDArray[np.float32]:
+def box_from_keypoints(
+    keypoints: ArrayLike, threshold: float = 0.3, margin: float = 1.25
+) -> NDArray[np.float32]:
     """Boxes around 2D keypoints.
 
     Args:

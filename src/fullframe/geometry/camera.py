@@ -86,7 +86,7 @@ class Camera:
 
     @classmethod
     def from_diagonal(cls, size: tuple[int, int]) -> "Camera":
-        """CLIFF's estimate for an unknown camera: focal = sqrt(w^2 + h^2), a diagonal view of 53.13 degrees."""
+        """CLIFF's estimate where nothing is known: focal = sqrt(w^2 + h^2), 53.13 degrees diagonally."""
         return cls.from_focal(math.hypot(*size), size, "diagonal")
 
     @classmethod
@@ -172,7 +172,9 @@ def location_info(center_rel: Tensor, size: Tensor, focal: Tensor | float, norm:
     Raises:
         ValueError: for another norm.
     """
-    info = torch.cat((center_rel, size[..., None]), dim=-1) / torch.as_tensor(focal, dtype=size.dtype)[..., None]
+    info = (
+        torch.cat((center_rel, size[..., None]), dim=-1) / torch.as_tensor(focal, dtype=size.dtype)[..., None]
+    )
     if norm == "plain":
         return info
     if norm == "h36m":

@@ -24,7 +24,7 @@ def rot6d_to_matrix(x: Tensor) -> Tensor:
 
 
 def matrix_to_rot6d(matrix: Tensor) -> Tensor:
-    """The first two columns of rotation matrices (..., 3, 3), interleaved: (..., 6). Inverse of rot6d_to_matrix."""
+    """The first two columns of rotations (..., 3, 3), interleaved: (..., 6). Inverse of rot6d_to_matrix."""
     return matrix[..., :2].flatten(-2)
 
 
