@@ -6,9 +6,9 @@ POSES.npz holds `theta` (N, 24, 3) axis-angle in SMPL's joints with the heading 
 `weight` (N,) the frequency to sample each with, `split` (N,), 0 for training, `action` and `action_names`.
 Needs `pip install -e .[assets]`.
 
-Photos show other things than motion capture does: more people who just stand or sit, fewer who climb and somersault.
-So acrobatics weigh less, and a part of the poses gets the legs of someone standing or sitting, drawn from the ranges
-of those (sitting: hip flexion 55-115, knee 20-125, abduction -5-30 degrees).
+Photos show other things than motion capture does: more people who just stand or sit, fewer who climb and
+somersault. So acrobatics weigh less, and a part of the poses gets the legs of someone standing or sitting,
+drawn from the ranges of those (sitting: hip flexion 55-115, knee 20-125, abduction -5-30 degrees).
 """
 
 import sys

@@ -170,7 +170,7 @@ def write_outputs(people, pixels, stem: Path, kinds: Iterable[str]) -> list[Path
     import cv2
 
     from fullframe.export import EXPORTERS
-    from fullframe.export.files import atomic_path
+    from fullframe.files import atomic_path
     from fullframe.render import overlay, sheet
 
     pictures = {"overlay": overlay, "sheet": sheet}

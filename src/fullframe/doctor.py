@@ -5,6 +5,7 @@ import importlib.util
 import os
 import platform
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 PACKAGES = (
@@ -27,6 +28,7 @@ def examine() -> Iterator[Finding]:
     yield from _versions()
     yield from _devices()
     yield from _bodies()
+    yield from _weights()
     yield from _detectors()
     yield from _caches()
 
@@ -80,6 +82,15 @@ def _bodies() -> Iterator[Finding]:
         )
 
 
+def _weights() -> Iterator[Finding]:
+    found = sorted((Path(__file__).parent / "assets").glob("*.safetensors"))
+    for path in found:
+        yield Finding("weights", path.stem, True, "built in")
+    if not found:
+        text = "no trained network is built in; bodies are fitted to keypoints, --model takes a checkpoint"
+        yield Finding("weights", "networks", None, text)
+
+
 def _detectors() -> Iterator[Finding]:
     from fullframe.detect import builtin
 
@@ -102,7 +113,9 @@ def _caches() -> Iterator[Finding]:
 
     folder = cache_folder()
     if folder is None:
-        text = "no place for compiled code, so each start compiles again: set NUMBA_CACHE_DIR to a writable folder"
+        text = (
+            "no place for compiled code, each start compiles again: set NUMBA_CACHE_DIR to a writable folder"
+        )
         yield Finding("caches", "rasteriser", None, text)
     else:
         yield Finding("caches", "rasteriser", True, str(folder))

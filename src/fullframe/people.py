@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.export.files import atomic_path
+from fullframe.files import atomic_path
 from fullframe.geometry.camera import Camera
 
 CONVENTIONS = {
     "axes": "camera frame: x right, y down, z forward (OpenCV)",
-    "units": "metres; pixels of the upright full image; rotations as matrices",
-    "pose": "24 SMPL joints, local rotations; pose[:, 0] is the root in the camera frame",
+    "units": "metres; pixels of the upright full image",
+    "boxes": "x1, y1, x2, y2 px",
+    "keypoints": "COCO-17, x px, y px, confidence 0 to 1; detected in the image",
+    "pose": "local rotation of each of SMPL's 24 joints; the root's is in the camera frame",
+    "betas": "shape coefficients of the body named here",
     "translation": "added to posed vertices and joints: pelvis = rest pelvis + translation",
 }
 """What the numbers of a result mean; written into every file."""

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from fullframe.export.files import atomic_path
+from fullframe.files import atomic_path
 from fullframe.models.cliff import CLIFF
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
