@@ -48,19 +48,15 @@ def test_a_photo_gives_every_output(
     assert "3 people" in capsys.readouterr().err
     people = People.load(tmp_path / "three_people.npz")
     assert len(people) == 3 and people.camera.source == "diagonal" and people.model == "keypoint-fit"
-    # Every body covers its own box, in front of the camera and of human size.
-    points = (
-        people.vertices[..., :2] / people.vertices[..., 2:] * people.camera.focal
-        + people.camera.principal_point
-    )
-    for box, projected in zip(people.boxes, points, strict=True):
-        x1, y1, x2, y2 = box
-        low, high = projected.min(0), projected.max(0)
-        inside = np.clip(min(x2, high[0]) - max(x1, low[0]), 0, None) * np.clip(
-            min(y2, high[1]) - max(y1, low[1]), 0, None
-        )
-        union = (x2 - x1) * (y2 - y1) + np.prod(high - low) - inside
-        assert inside / union > 0.5
+    # Every body covers its own box, as far as it is in the picture.
+    points = people.vertices[..., :2] / people.vertices[..., 2:]
+    points = points * people.camera.focal + people.camera.principal_point
+    low, high = (np.clip(p, 0, people.camera.size) for p in (points.min(1), points.max(1)))
+    shared = np.minimum(high, people.boxes[:, 2:]) - np.maximum(low, people.boxes[:, :2])
+    areas = [
+        np.prod(extent, axis=1) for extent in (shared, high - low, people.boxes[:, 2:] - people.boxes[:, :2])
+    ]
+    assert (areas[0] / (areas[1] + areas[2] - areas[0]) > 0.6).all()
     assert (people.translation[:, 2] > 1).all()
     for kind in ("overlay", "sheet"):
         picture = cv2.imread(str(tmp_path / f"three_people_{kind}.jpg"))

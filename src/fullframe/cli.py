@@ -97,7 +97,7 @@ def run(
             )
             return 130
 
-    console.print(f"{found} people in {done} photos -> {out}", soft_wrap=True)
+    console.print(f"{_count(found, 'person', 'people')} in {_count(done, 'photo', 'photos')} -> {out}")
     if failed:
         console.print(f"[red]{len(failed)} of {len(paths)} photos failed:[/]")
         for path, reason in failed.items():
@@ -189,8 +189,12 @@ def write_outputs(people, pixels, stem: Path, kinds: Iterable[str]) -> list[Path
     return files
 
 
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
 def _summary(path: Path, people, files: list[Path]) -> str:
-    number = {0: "no person found", 1: "1 person"}.get(len(people), f"{len(people)} people")
+    number = _count(len(people), "person", "people") if len(people) else "no person found"
     camera = f"focal {people.camera.focal[0]:.0f} px ({people.camera.source})"
     upright = f", turned upright (EXIF orientation {people.orientation})" if people.orientation != 1 else ""
     return f"{path}: {number}, {camera}{upright} -> {', '.join(file.name for file in files)}"

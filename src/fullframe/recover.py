@@ -37,16 +37,20 @@ class CameraOptions:
     def __post_init__(self) -> None:
         if sum(value is not None for value in (self.focal, self.fov, self.intrinsics)) > 1:
             raise ValueError("give only one of focal, fov and intrinsics")
+        self._told((1, 1))  # impossible values are refused before any photo is read
+
+    def _told(self, size: tuple[int, int]) -> Camera | None:
+        if self.focal is not None:
+            return Camera.from_focal(self.focal, size)
+        if self.fov is not None:
+            return Camera.from_fov(self.fov, size)
+        if self.intrinsics is not None:
+            return Camera.from_intrinsics(self.intrinsics, size)
+        return None
 
     def camera(self, photo: Photo) -> Camera:
         """The camera of a photo: as told, else by its EXIF, else by its diagonal."""
-        if self.focal is not None:
-            return Camera.from_focal(self.focal, photo.size)
-        if self.fov is not None:
-            return Camera.from_fov(self.fov, photo.size)
-        if self.intrinsics is not None:
-            return Camera.from_intrinsics(self.intrinsics, photo.size)
-        return photo.exif_camera or Camera.from_diagonal(photo.size)
+        return self._told(photo.size) or photo.exif_camera or Camera.from_diagonal(photo.size)
 
 
 class Recoverer:
@@ -74,6 +78,8 @@ class Recoverer:
     ) -> None:
         self.body = load_body(body, body_path)
         self.detector = load_detector(detector)
+        if str(model) != FIT and not Path(model).is_file():
+            raise ValueError(f"no model {model}: give {FIT}, or the path of a checkpoint (.safetensors)")
         self.network = None if str(model) == FIT else load_model(model, self.body.name)
         self.fitter = KeypointFitter(self.body) if self.network is None or refine else None
         network = [] if self.network is None else [Path(model).stem]

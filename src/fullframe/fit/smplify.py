@@ -6,7 +6,7 @@ and a weak wish that people stand upright. It is minimised by Levenberg-Marquard
 from several starts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -30,18 +30,20 @@ NEAREST = 0.1
 class FitWeights:
     """Weights of the energy; reprojection errors are in units of the box's longer side."""
 
-    robust: float = 0.15
+    robust: float = 0.06
     """Error at which the Geman-McClure loss has fallen to half of the squared error."""
-    pose: float = 4.6e-4
-    """Mixture prior: SMPLify's 4.78^2 at 224 px."""
-    shape: float = 5e-4
-    """Sum of squared betas: SMPLify's 5^2 at 224 px."""
+    pose: float = 3e-4
+    """Mixture prior. SMPLify's 4.78^2 at 224 px would be 4.6e-4."""
+    shape: float = 3e-4
+    """Sum of squared betas. SMPLify's 5^2 at 224 px would be 5e-4."""
     limits: float = 0.01
     """Squared radians beyond the joint limits."""
     upright: float = 4e-3
     """Squared sine of the body's tilt against the image's vertical."""
     min_confidence: float = 0.2
     """Keypoints below this are not used."""
+    full_confidence: float = 0.5
+    """Keypoints from this on count in full, those below by the square of their share of it."""
 
 
 class Fit(NamedTuple):
@@ -105,7 +107,11 @@ class KeypointFitter:
         starts = self._starts(problem) if start is None else _Parameters.from_bodies(start)
         count = len(starts.pose) // len(target) if len(target) else 1
         problem = problem.repeat(count)
-        state = _minimise(self.model, self.prior, self.weights, problem, starts, iterations)
+        # A tolerant loss first, so that a limb that starts far away is still drawn to its keypoints.
+        tolerant = replace(self.weights, robust=3 * self.weights.robust)
+        state = _minimise(self.model, self.prior, tolerant, problem, starts, iterations // 3)
+        rest = iterations - iterations // 3
+        state = _minimise(self.model, self.prior, self.weights, problem, state.parameters, rest)
         best = state.energy.view(len(target), count).argmin(1) + torch.arange(len(target)) * count
         parameters, used = state.parameters, problem.confidence[best] > 0
         square = (state.residual[best].square().sum(-1) * used).sum(1) / used.sum(1).clamp(min=1)
@@ -203,7 +209,8 @@ class _Problem(NamedTuple):
     @classmethod
     def from_pixels(cls, keypoints: Tensor, boxes: Tensor, camera: Camera, weights: FitWeights) -> "_Problem":
         focal, principal = torch.tensor(camera.focal), torch.tensor(camera.principal_point)
-        confidence = torch.where(keypoints[..., 2] >= weights.min_confidence, keypoints[..., 2], 0.0)
+        confidence = (keypoints[..., 2] / weights.full_confidence).clamp(max=1)
+        confidence = torch.where(keypoints[..., 2] >= weights.min_confidence, confidence, 0.0)
         longer = (boxes[:, 2:] - boxes[:, :2]).amax(1)
         center = (boxes[:, :2] + boxes[:, 2:]) / 2
         return cls(
