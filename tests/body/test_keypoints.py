@@ -14,7 +14,7 @@ def random_bodies(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_keypoints_are_those_of_the_whole_body() -> None:
     body = load_body().double()
     betas, pose = random_bodies(5)
-    for joint_set in ("coco17", "h36m17", "lsp14"):
+    for joint_set in ("coco17", "h36m17", "lsp14", "j24"):
         expected = body.regress(body(betas, pose).vertices, joint_set)
         keypoints = KeypointModel(body, joint_set).double()(betas, pose).keypoints
         torch.testing.assert_close(keypoints, expected, atol=1e-5, rtol=0)

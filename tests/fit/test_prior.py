@@ -55,3 +55,19 @@ def test_exemplars_come_with_their_mirror_images() -> None:
     first, second = prior.exemplars.chunk(2)
     left_elbow, right_elbow = 18, 19
     torch.testing.assert_close(first[:, left_elbow] * torch.tensor([1.0, -1, -1]), second[:, right_elbow])
+
+
+def test_completing_a_pose() -> None:
+    """What is seen stays, what is not becomes likelier than any other choice nearby."""
+    prior = PosePrior()
+    poses = prior.exemplars[::400, 1:].flatten(1)
+    assert torch.equal(prior.complete(poses, torch.ones_like(poses, dtype=torch.bool)), poses)
+    seen = torch.ones_like(poses, dtype=torch.bool)
+    seen[:, 0:6] = seen[:, 9:15] = False  # hips and knees
+    completed = prior.complete(poses, seen)
+    assert torch.equal(completed[seen], poses[seen])
+    energy = prior.energy(completed)[0]
+    assert (energy <= prior.energy(poses)[0]).all()
+    for _ in range(20):
+        other = completed + 0.1 * torch.randn_like(completed) * ~seen
+        assert (prior.energy(other)[0] >= energy).all()

@@ -33,7 +33,11 @@ class KeypointState(NamedTuple):
 
 
 class KeypointModel(nn.Module):
-    """Keypoints of `joint_set` as a function of shape and pose; equals body.regress(body(...).vertices)."""
+    """Keypoints of `joint_set` as a function of shape and pose; equals body.regress(body(...).vertices).
+
+    Raises:
+        BodyFileError: the body has no regressor for the joint set.
+    """
 
     weights: Tensor  # (K, 24)
     template: Tensor  # (K, 24, 3) moments
@@ -46,10 +50,9 @@ class KeypointModel(nn.Module):
     def __init__(self, body: BodyModel, joint_set: str = "coco17") -> None:
         super().__init__()
         data = body.data
-        used = np.flatnonzero((data.regressors[joint_set] != 0).any(axis=0))
-        shares = data.regressors[joint_set][:, used, None] * data.weights[used].astype(
-            np.float64
-        )  # (K, V, 24)
+        matrix = body.regressor(joint_set).cpu().numpy()
+        used = np.flatnonzero((matrix != 0).any(axis=0))
+        shares = matrix[:, used, None] * data.weights[used].astype(np.float64)  # (K, V, 24)
         shape_dirs = data.shape_dirs[..., : body.num_betas]
         regressor = data.joint_regressor.astype(np.float64)
         constants = {

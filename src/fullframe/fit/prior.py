@@ -49,6 +49,22 @@ class PosePrior(nn.Module):
         energy, component = (half - self.log_weights).min(1)
         return energy - (-self.log_weights).min(), component
 
+    def complete(self, body_pose: Tensor, seen: Tensor) -> Tensor:
+        """Body poses (N, 69) with the likeliest values where `seen` (N, 69) is False, given the others.
+
+        For each component the conditional mean; of these the one of lowest energy.
+        """
+        distance = (body_pose[:, None] - self.means) * seen[:, None]
+        pull = (self.precisions @ distance[..., None])[..., 0]
+        hidden = ~seen[:, None]
+        # What is seen becomes rows and columns of the identity, so that one solver serves everyone.
+        system = torch.where(hidden[..., None] & hidden[..., None, :], self.precisions, 0.0)
+        system = system + torch.diag_embed(seen.to(system.dtype))[:, None]
+        change = torch.linalg.solve(system, torch.where(hidden, -pull, 0.0))
+        completed = torch.where(hidden, self.means + change, body_pose[:, None])
+        energy = self.energy(completed.flatten(0, 1))[0].view(completed.shape[:2])
+        return completed[torch.arange(len(completed)), energy.argmin(1)]
+
     def beyond_limits(self, body_pose: Tensor) -> Tensor:
         """By how much each component of (N, 69) leaves the joint limits, signed, radians."""
         return (body_pose - self.high).clamp(min=0) + (body_pose - self.low).clamp(max=0)

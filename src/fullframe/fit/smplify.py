@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from fullframe.body import BodyModel
+from fullframe.body import JOINT_SETS, BodyModel
 from fullframe.body.keypoints import KeypointModel, KeypointState
 from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
 from fullframe.geometry.camera import Camera
@@ -76,6 +76,8 @@ class KeypointFitter:
         self.weights = weights or FitWeights()
         self.prior = PosePrior()
         self.model = KeypointModel(body, joint_set)
+        names = JOINT_SETS[joint_set].names
+        self.legs = torch.tensor([name.endswith(("knee", "ankle")) for name in names])
         with torch.no_grad():
             exemplars = roma.rotvec_to_rotmat(self.prior.exemplars)
             betas = torch.zeros(len(exemplars), body.num_betas)
@@ -103,15 +105,16 @@ class KeypointFitter:
         """
         target = torch.as_tensor(np.asarray(keypoints, np.float32))
         xyxy = torch.as_tensor(np.asarray(boxes, np.float32))
-        problem = _Problem.from_pixels(target, xyxy, camera, self.weights)
+        problem = _Problem.from_pixels(target, xyxy, self.legs, camera, self.weights)
         starts = self._starts(problem) if start is None else _Parameters.from_bodies(start)
         count = len(starts.pose) // len(target) if len(target) else 1
         problem = problem.repeat(count)
         # A tolerant loss first, so that a limb that starts far away is still drawn to its keypoints.
         tolerant = replace(self.weights, robust=3 * self.weights.robust)
         state = _minimise(self.model, self.prior, tolerant, problem, starts, iterations // 3)
+        parameters = self._complete(state.parameters, problem)
         rest = iterations - iterations // 3
-        state = _minimise(self.model, self.prior, self.weights, problem, state.parameters, rest)
+        state = _minimise(self.model, self.prior, self.weights, problem, parameters, rest)
         best = state.energy.view(len(target), count).argmin(1) + torch.arange(len(target)) * count
         parameters, used = state.parameters, problem.confidence[best] > 0
         square = (state.residual[best].square().sum(-1) * used).sum(1) / used.sum(1).clamp(min=1)
@@ -121,6 +124,15 @@ class KeypointFitter:
             state.energy[best].numpy(),
             square.sqrt().numpy(),
         )
+
+    def _complete(self, parameters: "_Parameters", problem: "_Problem") -> "_Parameters":
+        """Joints that move no visible keypoint get the likeliest rotations, whatever the start had there."""
+        moves = self.model.weights @ self.model.ancestors > 0.05  # (K, 24)
+        seen = ((problem.confidence > 0)[..., None] & moves).any(1)[:, 1:].repeat_interleave(3, 1)
+        body_pose = roma.rotmat_to_rotvec(parameters.pose[:, 1:]).flatten(1)
+        completed = self.prior.complete(body_pose, seen).unflatten(1, (23, 3))
+        pose = torch.cat((parameters.pose[:, :1], roma.rotvec_to_rotmat(completed)), 1)
+        return parameters._replace(pose=pose)
 
     def _starts(self, problem: "_Problem") -> "_Parameters":
         """For each person the best exemplar facing towards the camera, away from it, and to either side.
@@ -207,11 +219,17 @@ class _Problem(NamedTuple):
     unit: Tensor  # (H,) the box's longer side in the same units
 
     @classmethod
-    def from_pixels(cls, keypoints: Tensor, boxes: Tensor, camera: Camera, weights: FitWeights) -> "_Problem":
+    def from_pixels(
+        cls, keypoints: Tensor, boxes: Tensor, legs: Tensor, camera: Camera, weights: FitWeights
+    ) -> "_Problem":
         focal, principal = torch.tensor(camera.focal), torch.tensor(camera.principal_point)
-        confidence = (keypoints[..., 2] / weights.full_confidence).clamp(max=1)
-        confidence = torch.where(keypoints[..., 2] >= weights.min_confidence, confidence, 0.0)
         longer = (boxes[:, 2:] - boxes[:, :2]).amax(1)
+        # Detectors put knees and ankles that the frame cuts off at its border: there they must be surer.
+        pixels, size = keypoints[..., :2], torch.tensor(camera.size)
+        at_border = torch.minimum(pixels, size - pixels).amin(-1) < 0.03 * longer[:, None]
+        sure = keypoints[..., 2] - 0.1 * (at_border & legs)
+        confidence = (sure / weights.full_confidence).clamp(max=1)
+        confidence = torch.where(sure >= weights.min_confidence, confidence, 0.0)
         center = (boxes[:, :2] + boxes[:, 2:]) / 2
         return cls(
             (keypoints[..., :2] - principal) / focal,
