@@ -1,0 +1,67 @@
+"""The networks in assets/detectors, run by onnxruntime."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+FOLDER = Path(__file__).parents[1] / "assets" / "detectors"
+
+# Of the files as released; see docs/licences.md for where they come from.
+SHA256 = {
+    "nanodet": "10d4b5547d388d4be571f17231006f536b5a0b26c6cb7c885292b58ea9bfaaff",
+    "movenet-multipose": "d08c448973342b9be4e1fd88506d42d6dcbc348e26783e090bdf2ea01700c849",
+    "movenet-thunder": "9ea458ff35c1dec104edd3774819514a3fe6668ac694f1d3ad83c5b6365b5719",
+}
+
+
+class Network:
+    """One of the built-in networks; its file is opened at the first call.
+
+    It runs on as many threads as torch does at the time of the call.
+    """
+
+    def __init__(self, name: str):
+        self.path = FOLDER / f"{name}.onnx"
+        self._session: onnxruntime.InferenceSession | None = None
+        self._threads = 0
+
+    def __call__(self, inputs: NDArray) -> list[NDArray[np.float32]]:
+        """The network's outputs for its only input.
+
+        Raises:
+            OSError: if the file is missing or damaged.
+        """
+        if self._session is None or self._threads != torch.get_num_threads():
+            self._threads = torch.get_num_threads()
+            self._session = _open(self.path, self._threads)
+        return self._session.run(None, {self._session.get_inputs()[0].name: inputs})
+
+
+def verify() -> dict[str, str | None]:
+    """Compare the built-in files with their checksums: name -> what is wrong, None for a good file."""
+    return {name: _problem(FOLDER / f"{name}.onnx", checksum) for name, checksum in SHA256.items()}
+
+
+def _problem(path: Path, checksum: str) -> str | None:
+    if not path.is_file():
+        return f"{path} is missing: install fullframe again"
+    if hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
+        return f"{path} is damaged (its checksum is wrong): install fullframe again"
+    return None
+
+
+def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    if not path.is_file():
+        raise FileNotFoundError(f"the detector file {path} is missing: install fullframe again")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Waiting threads must not spin: they would take the cores from torch.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has one exception class for every way a file can be broken
+        raise OSError(f"the detector file {path} is damaged: install fullframe again ({error})") from error
