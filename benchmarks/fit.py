@@ -3,8 +3,8 @@
     python benchmarks/fit.py [--overlays FOLDER]
 
 Needs the folder of photos that FULLFRAME_SHARED names (default: shared/ beside the repository). For people
-with at least 12 labelled joints and 100 px of height, in labelled boxes: PCK@0.1 of the fitted bodies' COCO-17
-joints and of the detector, over labelled joints that the detector gives a confidence above .3, and over all.
+with at least 12 labelled joints and 100 px of height, in labelled boxes: PCK@0.1 of the fitted bodies'
+COCO-17 joints and of the detector, over labelled joints that it gives a confidence above .3, and over all.
 Stature is that of the fitted shape standing upright, of everyone labelled. Times include all starts, not the
 detection. Overlays show the people that the detector finds, as `fullframe run` does.
 """
