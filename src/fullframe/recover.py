@@ -144,7 +144,7 @@ class Recoverer:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Boxes, scores and keypoints: those given, the rest detected."""
         if keypoints is not None:
-            points = np.asarray(keypoints, np.float32).reshape(-1, 17, 3)
+            points: NDArray[np.float32] = np.asarray(keypoints, np.float32).reshape(-1, 17, 3)
             if not np.isfinite(points).all():
                 raise ValueError("keypoints must be finite; mark unknown ones with confidence 0")
             if boxes is None:

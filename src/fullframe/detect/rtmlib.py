@@ -34,8 +34,8 @@ class Rtmlib:
     def boxes(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `fullframe.detect.Detector`. rtmlib gives no scores: all are 1."""
         height, width = image.shape[:2]
-        found = np.asarray(self.body.det_model(image[:, :, ::-1].copy()), np.float32).reshape(-1, 4)
-        found = found.clip(0, [width, height, width, height]).astype(np.float32)
+        raw = np.asarray(self.body.det_model(image[:, :, ::-1].copy()), np.float32).reshape(-1, 4)
+        found: NDArray[np.float32] = raw.clip(0, [width, height, width, height]).astype(np.float32)
         found = found[(found[:, 2:] > found[:, :2]).all(axis=1)]
         return found, np.ones(len(found), np.float32)
 

@@ -7,7 +7,7 @@ nearly the same length everywhere; the scale is chosen so that everybody is in t
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -129,7 +129,7 @@ def birds_eye(people: People, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _scene(people: People) -> _Scene:
-    points = people.vertices.reshape(-1, 3)
+    points: NDArray[Any] = people.vertices.reshape(-1, 3)
     if len(points) == 0:
         points = np.array([[-1, -0.5, 4], [1, 1.5, 4.0]])  # an empty floor
     low, high = (np.asarray(v, np.float64) for v in (points.min(axis=0), points.max(axis=0)))
