@@ -181,6 +181,11 @@ def test_an_output_folder_that_cannot_be(
     assert "cannot make the output folder" in capsys.readouterr().err
 
 
+def test_results_do_not_go_among_the_photos(small_photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fullframe("run", small_photo.parent, "-o", small_photo.parent) == 2
+    assert "is the folder of the photos" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_an_output_folder_that_is_not_writable(small_photo: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir(mode=0o500)

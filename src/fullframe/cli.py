@@ -55,6 +55,9 @@ def run(
     """
     kinds = _kinds(save)
     paths = find_photos(photos)
+    if any(Path(pattern).is_dir() and Path(pattern).resolve() == out.resolve() for pattern in photos):
+        # The next run would take the pictures written by this one for photos.
+        raise UsageError(f"the output folder {out} is the folder of the photos; choose another with -o")
     _make_writable(out)
 
     # torch takes seconds to import: only now that the request makes sense.
