@@ -22,7 +22,7 @@ from fullframe.detect import load_detector
 from fullframe.fit import KeypointFitter
 from fullframe.geometry.camera import Camera, project
 from fullframe.image import read_photo
-from fullframe.recover import Recoverer
+from fullframe.recovery import Recoverer
 from fullframe.render import overlay
 
 
@@ -51,7 +51,7 @@ def main() -> None:
         errors.append(fit.error)
         if arguments.overlays:
             arguments.overlays.mkdir(parents=True, exist_ok=True)
-            people = recoverer(photo, camera)
+            people = recoverer(photo)
             picture = np.hstack((photo.pixels, overlay(photo.pixels, people)))
             cv2.imwrite(str(arguments.overlays / labelled.path.name), picture[..., ::-1])
 

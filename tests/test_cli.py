@@ -154,6 +154,7 @@ def test_impossible_boxes_fail_with_a_reason(
         (("--body", "smpl", "--body-path", "none.npz"), "none.npz"),
         (("--model", "none.safetensors"), "none.safetensors"),
         (("--detector", "eyes"), "eyes"),
+        (("--refine",), "refine the result of a network"),
         (("--boxes", "none.json"), "none.json"),
     ],
 )
@@ -179,6 +180,42 @@ def test_an_output_folder_that_cannot_be(
     (tmp_path / "file").touch()
     assert fullframe("run", small_photo, "-o", tmp_path / "file/out") == 2
     assert "cannot make the output folder" in capsys.readouterr().err
+
+
+def test_inputs_are_not_overwritten(
+    small_photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "small.json").write_text("[]")
+    options = ("--keypoints", tmp_path / "small.json", "--save", "json")
+    assert fullframe("run", small_photo, "-o", tmp_path, *options) == 2
+    assert "would overwrite an input" in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "small.json").read_text() == "[]"
+
+
+def test_brackets_in_names_are_printed_as_they_are(
+    empty_photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("a [final].png", "[red]b.png")
+    (tmp_path / "m[").mkdir()
+    broken = tmp_path / "m[" / "bold].jpg"
+    broken.write_text("no photo")
+    for name in names:
+        shutil.copy(empty_photo, tmp_path / name)
+    photos = (broken, *(tmp_path / name for name in names))
+    assert fullframe("run", *photos, "-o", tmp_path / "out", "--save", "json") == 1
+    said = capsys.readouterr().err
+    assert all(name in said for name in (*names, "m[/bold].jpg", "a [final].json"))
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_nothing_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fullframe("run", "-o", tmp_path) == 2
+    assert "at least one photo" in capsys.readouterr().err
+
+
+def test_one_photo_named_twice_is_one_photo(empty_photo: Path) -> None:
+    again = empty_photo.parent / ".." / empty_photo.parent.name / empty_photo.name
+    assert cli.find_photos([str(empty_photo), str(again)]) == [empty_photo]
 
 
 def test_results_do_not_go_among_the_photos(small_photo: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ GREY = np.linspace(0, 255, 800).astype(np.uint8).reshape(20, 40)
         ("grey.jpg", Image.fromarray(GREY)),
         ("sixteen.png", Image.fromarray(GREY.astype(np.uint16) * 257)),
         ("sixteen.tif", Image.fromarray(GREY.astype(np.uint16) * 257)),
-        ("float.tif", Image.fromarray(GREY.astype(np.float32) * 257)),
+        ("float.tif", Image.fromarray(GREY.astype(np.float32) / 255)),
         ("rgba.png", Image.fromarray(np.dstack((GREY, GREY, GREY, np.full_like(GREY, 255))))),
         ("la.png", Image.fromarray(GREY).convert("LA")),
         ("palette.png", Image.fromarray(GREY).convert("P")),
@@ -88,6 +88,12 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
 def test_extreme_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
     photo = read_photo(save(tmp_path / "a.png", Image.new("RGB", size)))
     assert photo.size == size
+
+
+def test_values_that_are_not_finite(tmp_path: Path) -> None:
+    path = save(tmp_path / "nan.tif", Image.fromarray(np.full((4, 4), np.nan, np.float32)))
+    with pytest.raises(ImageError, match="nan.tif: .*not finite"):
+        read_photo(path)
 
 
 def test_missing(tmp_path: Path) -> None:

@@ -1,9 +1,28 @@
 """3D human body meshes from ordinary photos, every person in the camera coordinates of the full frame."""
 
-from fullframe.geometry.camera import Camera
-from fullframe.models import load_model
-from fullframe.people import People
-from fullframe.recover import Recoverer, recover
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fullframe.geometry.camera import Camera
+    from fullframe.models import load_model
+    from fullframe.people import People
+    from fullframe.recovery import Recoverer, recover
 
 __version__ = "0.1.0"
 __all__ = ["Camera", "People", "Recoverer", "load_model", "recover"]
+
+_HOME = {
+    "Camera": "fullframe.geometry.camera",
+    "People": "fullframe.people",
+    "Recoverer": "fullframe.recovery",
+    "load_model": "fullframe.models",
+    "recover": "fullframe.recovery",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: torch takes seconds, and the command's own checks need none of it."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'fullframe' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

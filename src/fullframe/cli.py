@@ -5,13 +5,23 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fullframe.people import People
 
 console = Console(stderr=True, highlight=False)
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+"""File endings that a folder is searched for."""
 
 OUTPUTS = ("overlay", "sheet", "npz", "json", "glb", "obj", "ply")
 
@@ -48,65 +58,77 @@ def run(
         keypoints: COCO-17 keypoints instead of detected ones: COCO annotations or results (.json).
         model: keypoint-fit, or a trained network (.safetensors).
         refine: fit the network's bodies to the 2D keypoints afterwards.
-        body: open (built in) or smpl (needs --body-path).
-        body_path: your SMPL file, .npz or .pkl.
+        body: open (built in) or smpl; smpl-neutral, -male, -female where the file's name does not say which.
+        body_path: your SMPL file, .npz or .pkl; without it, the one that fullframe doctor finds.
         detector: builtin, torchvision, rtmlib or transformers.
         save: what to write, separated by commas: overlay, sheet, npz, json, glb, obj, ply.
     """
+    if not photos:
+        raise UsageError("name at least one photo, folder or pattern")
     kinds = _kinds(save)
     paths = find_photos(photos)
     if any(Path(pattern).is_dir() and Path(pattern).resolve() == out.resolve() for pattern in photos):
         # The next run would take the pictures written by this one for photos.
         raise UsageError(f"the output folder {out} is the folder of the photos; choose another with -o")
+    stems = {path: out / name for path, name in output_names(paths).items()}
+    inputs = {p.resolve() for p in (*paths, boxes, keypoints, body_path, Path(model)) if p is not None}
+    for file in (file for stem in stems.values() for file in output_files(stem, kinds).values()):
+        if file.resolve() in inputs:
+            raise UsageError(f"the result {file} would overwrite an input; choose another folder with -o")
     _make_writable(out)
 
     # torch takes seconds to import: only now that the request makes sense.
     from fullframe.detect.coco_json import read_people
     from fullframe.image import read_photo
-    from fullframe.recover import CameraOptions, Recoverer
+    from fullframe.recovery import Recoverer, known_camera
 
+    told: dict[str, Any] = {"focal": focal, "fov": fov, "intrinsics": intrinsics}
     try:
-        camera_options = CameraOptions(focal, fov, intrinsics)
+        known_camera((1, 1), **told)  # impossible values end the run before the first photo
         given = read_people(boxes, keypoints)
         with console.status("loading"):
             recoverer = Recoverer(model, refine, body, body_path, detector)
+    except FileNotFoundError as error:
+        raise UsageError(f"{error.filename or error}: no such file") from error
     except (ValueError, OSError, ImportError) as error:
         raise UsageError(str(error)) from error
 
-    failed: dict[Path, str] = {}
+    failed: list[str] = []
     done = found = 0
-    names = output_names(paths)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=len(paths) == 1) as progress:
         task = progress.add_task("photos", total=len(paths))
         try:
-            for path in paths:
+            for path, stem in stems.items():
                 try:
                     photo = read_photo(path)
-                    people = recoverer(
-                        photo, camera_options.camera(photo), image=str(path), **given.for_photo(path)
-                    )
-                    files = write_outputs(people, photo.pixels, out / names[path], kinds)
-                except (ValueError, OSError, MemoryError) as error:
-                    failed[path] = str(error) or type(error).__name__
-                    progress.console.print(f"[red]failed[/] {path}: {failed[path]}", soft_wrap=True)
+                    detections: dict[str, Any] = given.for_photo(path)
+                    people = recoverer(photo, **told, **detections)
+                    write_outputs(people, photo.pixels, output_files(stem, kinds))
+                except Exception as error:  # whatever is wrong with one photo must not stop the others
+                    reason = str(error) or type(error).__name__
+                    failed.append(reason if reason.startswith(str(path)) else f"{path}: {reason}")
+                    _say(failed[-1], "failed ", "red")
                 else:
                     done, found = done + 1, found + len(people)
-                    progress.console.print(_summary(path, people, files), soft_wrap=True)
+                    _say(_summary(people, output_files(stem, kinds).values()))
                 progress.advance(task)
         except KeyboardInterrupt:
-            console.print(
-                f"[yellow]stopped[/] after {done} of {len(paths)} photos; their files in {out} are whole"
-            )
+            _say(f"after {done} of {len(paths)} photos; their files in {out} are whole", "stopped ", "yellow")
             return 130
 
-    console.print(f"{_count(found, 'person', 'people')} in {_count(done, 'photo', 'photos')} -> {out}")
+    _say(f"{_count(found, 'person', 'people')} in {_count(done, 'photo', 'photos')} -> {out}")
     if failed:
-        console.print(f"[red]{len(failed)} of {len(paths)} photos failed:[/]")
-        for path, reason in failed.items():
-            console.print(f"  {path}: {reason}", soft_wrap=True)
+        _say(f"{len(failed)} of {len(paths)} photos failed:", style="red")
+        for reason in failed:
+            _say(f"  {reason}")
         return 1
     return 0
+
+
+def _say(text: str, mark: str = "", style: str = "") -> None:
+    """Print without reading markup: file names may hold brackets."""
+    console.print(Text.assemble((mark, style), (text, "" if mark else style)), soft_wrap=True)
 
 
 def _kinds(save: str) -> tuple[str, ...]:
@@ -123,17 +145,13 @@ def find_photos(patterns: Iterable[str]) -> list[Path]:
     Raises:
         UsageError: if a pattern matches nothing, or a folder holds no photo.
     """
-    from fullframe.image import SUFFIXES
-
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for pattern in patterns:
         path = Path(pattern).expanduser()
         if path.is_dir():
-            inside = sorted(
-                p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-            )
+            inside = sorted(p for p in path.iterdir() if _is_photo(p))
             if not inside:
-                raise UsageError(f"{path}: no photos in this folder ({', '.join(sorted(SUFFIXES))})")
+                raise UsageError(f"{path}: no photos in this folder ({', '.join(sorted(PHOTO_SUFFIXES))})")
         elif path.exists() or not glob.has_magic(pattern):
             # A missing file is reported with the failures, so that it does not stop the others.
             inside = [path]
@@ -141,8 +159,12 @@ def find_photos(patterns: Iterable[str]) -> list[Path]:
             inside = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file())
             if not inside:
                 raise UsageError(f"{pattern}: no file matches")
-        found.update(dict.fromkeys(inside))
-    return list(found)
+        found.update({p.resolve(): p for p in inside if p.resolve() not in found})
+    return list(found.values())
+
+
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def output_names(paths: list[Path]) -> dict[Path, str]:
@@ -150,7 +172,7 @@ def output_names(paths: list[Path]) -> dict[Path, str]:
     names: dict[Path, str] = {}
     taken: set[str] = set()
     for path in paths:
-        choices = (path.stem, f"{path.stem}_{path.suffix[1:]}", f"{path.parent.name}_{path.stem}")
+        choices = (path.stem, f"{path.parent.resolve().name}_{path.stem}", f"{path.stem}_{path.suffix[1:]}")
         numbered = (f"{path.stem}_{i}" for i in range(2, len(paths) + 2))
         # Without regard to case, since some file systems have none.
         names[path] = next(name for name in (*choices, *numbered) if name.lower() not in taken)
@@ -168,8 +190,14 @@ def _make_writable(folder: Path) -> None:
         raise UsageError(f"the output folder {folder} is not writable; choose another with -o")
 
 
-def write_outputs(people, pixels, stem: Path, kinds: Iterable[str]) -> list[Path]:
-    """Write results of one photo: `<stem>_overlay.jpg`, `<stem>.npz`, ...; each whole or not at all."""
+def output_files(stem: Path, kinds: Iterable[str]) -> dict[str, Path]:
+    """The files of one photo's results: `<stem>_overlay.jpg`, `<stem>_sheet.jpg`, `<stem>.npz`, ..."""
+    pictures = ("overlay", "sheet")
+    return {k: stem.with_name(f"{stem.name}_{k}.jpg" if k in pictures else f"{stem.name}.{k}") for k in kinds}
+
+
+def write_outputs(people: "People", pixels: "NDArray[np.uint8]", files: dict[str, Path]) -> None:
+    """Write results of one photo, each file whole or not at all."""
     import cv2
 
     from fullframe.export import EXPORTERS
@@ -177,30 +205,25 @@ def write_outputs(people, pixels, stem: Path, kinds: Iterable[str]) -> list[Path
     from fullframe.render import overlay, sheet
 
     pictures = {"overlay": overlay, "sheet": sheet}
-    files = []
-    for kind in kinds:
+    for kind, path in files.items():
         if kind in pictures:
-            path = stem.with_name(f"{stem.name}_{kind}.jpg")
             picture = cv2.cvtColor(pictures[kind](pixels, people), cv2.COLOR_RGB2BGR)
             with atomic_path(path) as temporary:
                 if not cv2.imwrite(str(temporary), picture, [cv2.IMWRITE_JPEG_QUALITY, 92]):
                     raise OSError(f"cannot write {path}")
         else:
-            path = stem.with_name(f"{stem.name}.{kind}")
             EXPORTERS[kind](people, path)
-        files.append(path)
-    return files
 
 
 def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def _summary(path: Path, people, files: list[Path]) -> str:
+def _summary(people: "People", files: Iterable[Path]) -> str:
     number = _count(len(people), "person", "people") if len(people) else "no person found"
     camera = f"focal {people.camera.focal[0]:.0f} px ({people.camera.source})"
     upright = f", turned upright (EXIF orientation {people.orientation})" if people.orientation != 1 else ""
-    return f"{path}: {number}, {camera}{upright} -> {', '.join(file.name for file in files)}"
+    return f"{people.image}: {number}, {camera}{upright} -> {', '.join(file.name for file in files)}"
 
 
 def doctor() -> int:
@@ -211,9 +234,10 @@ def doctor() -> int:
     for finding in examine():
         if finding.topic != topic:
             topic = finding.topic
-            console.print(f"[bold]{topic}[/]")
-        mark = {True: "[green]ok[/]     ", False: "[red]broken[/] ", None: "[yellow]absent[/] "}[finding.ok]
-        console.print(f"  {mark}{finding.name}: {finding.text}", soft_wrap=True)
+            _say(topic, style="bold")
+        marks = {True: ("ok", "green"), False: ("broken", "red"), None: ("absent", "yellow")}
+        mark, style = marks[finding.ok]
+        _say(f"{finding.name}: {finding.text}", f"  {mark:<7}", style)
         broken += finding.ok is False
     return int(broken > 0)
 
@@ -227,9 +251,9 @@ def main() -> None:
             description="3D human body meshes from photos, in the camera of the full frame.",
         )
     except UsageError as error:
-        console.print(f"[red]error:[/] {error}", soft_wrap=True)
+        _say(str(error), "error: ", "red")
         status = 2
     except KeyboardInterrupt:
-        console.print("[yellow]stopped[/]")
+        _say("stopped", style="yellow")
         status = 130
     sys.exit(status)

@@ -10,9 +10,6 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fullframe.geometry.camera import Camera
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-"""File endings that a folder is searched for."""
-
 
 class ImageError(ValueError):
     """A file that cannot be read as a photo; the message names it and says why."""
@@ -26,11 +23,13 @@ class Photo:
         pixels: (H, W, 3) uint8 RGB.
         orientation: the EXIF orientation that was undone; 1 for none.
         exif_camera: camera by the EXIF focal length, None where it does not tell.
+        path: of the file, "" for pixels from elsewhere.
     """
 
     pixels: NDArray[np.uint8]
     orientation: int
     exif_camera: Camera | None
+    path: str = ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -70,16 +69,17 @@ def read_photo(path: str | Path) -> Photo:
     # Pillow raises many kinds of error for damaged files (SyntaxError, struct.error, EOFError among them).
     except Exception as error:
         raise ImageError(f"{path}: damaged or unreadable image: {error or type(error).__name__}") from error
-    return Photo(pixels, orientation if orientation in range(1, 9) else 1, camera)
+    return Photo(pixels, orientation if orientation in range(1, 9) else 1, camera, str(path))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
-        # 16-bit files use 0 ... 65535; wider ones have no fixed white, so their own range is used.
-        low, high = (
-            (0, 65535) if values.min() >= 0 and values.max() <= 65535 else (values.min(), values.max())
-        )
+        if not np.isfinite(values).all():
+            raise ValueError("it holds values that are not finite")
+        # 16-bit files use 0 ... 65535; wider and float ones have no fixed white, so their own range is used.
+        integer = image.mode != "F" and values.min() >= 0 and values.max() <= 65535
+        low, high = (0, 65535) if integer else (values.min(), values.max())
         scaled = (values - low) / max(high - low, 1e-12) * 255
         return Image.fromarray(scaled.round().astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

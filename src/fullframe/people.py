@@ -15,7 +15,7 @@ CONVENTIONS = {
     "axes": "camera frame: x right, y down, z forward (OpenCV)",
     "units": "metres; pixels of the upright full image",
     "boxes": "x1, y1, x2, y2 px",
-    "keypoints": "COCO-17, x px, y px, confidence 0 to 1; detected in the image",
+    "keypoints": "COCO-17, x px, y px, confidence 0 to 1; as detected or given",
     "pose": "local rotation of each of SMPL's 24 joints; the root's is in the camera frame",
     "betas": "shape coefficients of the body named here",
     "translation": "added to posed vertices and joints: pelvis = rest pelvis + translation",
@@ -29,7 +29,7 @@ class People:
 
     Attributes:
         boxes: (N, 4) float32, x1, y1, x2, y2 px.
-        scores: (N,) float32, detection confidence.
+        scores: (N,) float32, detection confidence, 0 to 1.
         track_ids: (N,) int64, identity across frames; 0 ... N-1 in a single photo.
         keypoints: (N, 17, 3) float32, detected COCO-17 keypoints: x, y px, confidence (all 0 if none).
         pose: (N, 24, 3, 3) float32, local rotations of SMPL's joints, root in the camera frame.

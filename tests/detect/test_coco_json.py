@@ -177,3 +177,28 @@ def test_a_missing_or_binary_file(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" * 9)
     with pytest.raises(ValueError, match="not a JSON file"):
         read_people(None, tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"images": [{"id": [1], "file_name": "a.jpg"}], "annotations": []}',
+        '{"images": [{"id": 1, "file_name": "a.jpg", "width": null}], "annotations": []}',
+        '[{"image_id": {}, "bbox": [1, 2, 3, 4]}]',
+        '[{"image_id": 1, "bbox": [true, true, true, true]}]',
+        '[{"image_id": 1, "bbox": [1, 2, 1e300, 4]}]',
+        '[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 9}]',
+        "[" * 100_000,
+    ],
+)
+def test_malformed_files_are_refused_by_name(tmp_path, text):
+    path = tmp_path / "given.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"given\.json"):
+        read_people(path, None)
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    path = tmp_path / "given.json"
+    path.write_text('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', encoding="utf-8-sig")
+    assert len(read_people(path, None).for_photo(Path("1.jpg"))["boxes"]) == 1

@@ -36,6 +36,11 @@ def test_every_crowd_is_drawn_without_touching_the_border(view, crowd, balls):
 
 
 @pytest.mark.parametrize("view", [side_view, birds_eye])
+def test_a_scene_far_wider_than_deep_is_drawn(view, balls):
+    assert (view(balls([[-1e6, 0.5, 4]]), (480, 360)) < 200).any()
+
+
+@pytest.mark.parametrize("view", [side_view, birds_eye])
 def test_everybody_is_in_the_picture(view, balls):
     people = balls(CROWDS["near and far"], 0.8)
     image = view(people, (900, 600))

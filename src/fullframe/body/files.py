@@ -57,9 +57,9 @@ def read_body(path: Path, name: str = "smpl") -> BodyData:
     """
     if not path.is_file():
         raise BodyFileError(f"{path}: no such body file. {_REMEDY}.")
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         arrays = _read_npz(path)
-    elif path.suffix == ".pkl":
+    elif path.suffix.lower() == ".pkl":
         try:
             arrays = load_smpl_pickle(path)
         except ValueError as error:
@@ -166,7 +166,7 @@ def _smpl_name(path: Path, name: str) -> str:
     if len(found) != 1:
         raise BodyFileError(
             f"{path}: the file's name does not say male, female or neutral; "
-            'give the body\'s name too, e.g. load_body("smpl-neutral", path).'
+            "name the body smpl-neutral, smpl-male or smpl-female."
         )
     return "smpl-" + found.pop()
 

@@ -103,8 +103,8 @@ def read_people(boxes: Path | None, keypoints: Path | None) -> GivenPeople:
 
 def _read(path: Path, need_keypoints: bool) -> GivenFile:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # neither JSON nor text
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # neither JSON nor text, or nested without end
         raise ValueError(f"{path} is not a JSON file: {error}") from error
     images: list[Any] = []
     entries = content
@@ -121,12 +121,15 @@ def _read(path: Path, need_keypoints: bool) -> GivenFile:
         where = f"{path}, images[{index}]"
         if not isinstance(image, dict) or not {"id", "file_name"} <= image.keys():
             raise ValueError(f"{where}: expected id and file_name")
-        name = _key(image["file_name"], where)
-        known[image["id"]] = _Image(name, image.get("width", np.inf), image.get("height", np.inf))
+        name, number = _key(image["file_name"], where), _key(image["id"], where)
+        sides = (image.get("width", np.inf), image.get("height", np.inf))
+        if not all(isinstance(side, (int, float)) and side > 0 for side in sides):
+            raise ValueError(f"{where}: width and height must be numbers above 0, found {list(sides)}")
+        known[number] = _Image(name, *sides)
         people: list[_Person] = []
         file.photos[name] = people
-        if _number(str(name)) == image["id"]:  # COCO's own: 785 and COCO_val2014_000000000785.jpg
-            file.photos[image["id"]] = people
+        if _number(str(name)) == number:  # COCO's own: 785 and COCO_val2014_000000000785.jpg
+            file.photos[number] = people
     for index, entry in enumerate(entries):
         where = f"{path}, entry {index}"
         if not isinstance(entry, dict):
@@ -139,8 +142,8 @@ def _read(path: Path, need_keypoints: bool) -> GivenFile:
             raise ValueError(f"{where}: expected an image_id or a file_name")
         elif not images:
             image = _Image(_key(entry["image_id"], where))
-        elif entry["image_id"] in known:
-            image = known[entry["image_id"]]
+        elif _key(entry["image_id"], where) in known:
+            image = known[_key(entry["image_id"], where)]
         else:
             raise ValueError(f"{where}: image_id {entry['image_id']!r} is not among the 'images'")
         file.photos.setdefault(image.key, []).append(_person(entry, image, need_keypoints, where))
@@ -183,6 +186,8 @@ def _person(entry: dict[str, Any], image: _Image, need_keypoints: bool, where: s
         if not np.isfinite(box).all():
             raise ValueError(f"{where}: fewer than 2 keypoints have a confidence above 0: add a bbox")
     (score,) = _numbers([entry.get("score", 1.0)], 1, "score", where)
+    if not 0 <= score <= 1:
+        raise ValueError(f"{where}: score must lie between 0 and 1, found {score}")
     return _Person(box, float(score), keypoints)
 
 
@@ -208,14 +213,13 @@ def _box(values: Any, image: _Image, where: str) -> NDArray[np.float32]:
 
 
 def _numbers(values: Any, count: int, name: str, where: str) -> NDArray[np.float32]:
-    try:
+    numbers = np.zeros(0)
+    if isinstance(values, list) and all(type(value) in (int, float) for value in values):
         numbers = np.array(values, np.float64)
-    except (TypeError, ValueError):
-        numbers = np.zeros(0)
     if numbers.shape != (count,):
-        found = f"{len(values)}" if isinstance(values, list) else repr(values)
+        found = f"{len(values)} values" if isinstance(values, list) else repr(values)
         raise ValueError(f"{where}: {name} must be {count} numbers, found {found}")
-    if not np.isfinite(numbers).all():
+    if not (np.abs(numbers) < 1e9).all():  # not for NaN either
         raise ValueError(
             f"{where}: {name} is not finite (NaN or infinity); use numbers, and confidence 0 if unknown"
         )

@@ -1,6 +1,7 @@
 """The pinhole camera of the full frame, and the way from a crop's weak camera into it (CLIFF, ECCV 2022).
 
-Camera frame: x right, y down, z forward (OpenCV), metres. Pixels start at the top left of the full image.
+Camera frame: x right, y down, z forward (OpenCV), metres. Pixels are those of the full image;
+(0, 0) is the centre of the top left one.
 """
 
 import math
@@ -19,7 +20,7 @@ HMR_FOCAL = 5000.0
 LOCATION_NORMS = ("plain", "h36m")
 
 # EXIF tags (Exif 2.32) in the main and the Exif directory.
-_MAKE, _FOCAL_LENGTH, _FOCAL_35MM = 0x010F, 0x920A, 0xA405
+_FOCAL_LENGTH, _FOCAL_35MM = 0x920A, 0xA405
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 _PLANE_X_RESOLUTION, _PLANE_UNIT = 0xA20E, 0xA210
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}

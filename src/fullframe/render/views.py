@@ -134,7 +134,7 @@ def _scene(people: People) -> _Scene:
         points = np.array([[-1, -0.5, 4], [1, 1.5, 4.0]])  # an empty floor
     low, high = (np.asarray(v, np.float64) for v in (points.min(axis=0), points.max(axis=0)))
     low, high = np.minimum(low, 0), np.maximum(high, 0)
-    step = _step(high[2] - low[2], 8)
+    step = _step((high - low)[[0, 2]].max(), 8)
     for axis in (0, 2):
         low[axis] = math.floor((low[axis] - 0.1 * step) / step) * step if low[axis] < 0 else 0
         high[axis] = math.ceil((high[axis] + 0.1 * step) / step) * step

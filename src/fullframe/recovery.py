@@ -1,6 +1,5 @@
 """From a photo to the people in it."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,43 +13,38 @@ from fullframe.geometry.box import box_from_keypoints
 from fullframe.geometry.camera import Camera
 from fullframe.image import Photo, read_photo
 from fullframe.models import load_model, predict_people
+from fullframe.models.checkpoint import read_card
 from fullframe.people import People
 
 FIT = KeypointFitter.name
 """The model that needs no weights: bodies fitted to detected 2D keypoints."""
 
 
-@dataclass(frozen=True)
-class CameraOptions:
-    """What the user knows about the camera; at most one may be given.
+def known_camera(
+    size: tuple[int, int],
+    focal: float | None = None,
+    fov: float | None = None,
+    intrinsics: ArrayLike | None = None,
+) -> Camera | None:
+    """The camera of an image of `size` (width, height) px that the user tells; None if nothing is told.
 
-    Attributes:
-        focal: focal length in px of the full image.
+    Args:
+        focal: focal length in px.
         fov: horizontal field of view in degrees.
         intrinsics: (3, 3) K or (fx, fy, cx, cy), px.
+
+    Raises:
+        ValueError: for impossible values, or more than one of them.
     """
-
-    focal: float | None = None
-    fov: float | None = None
-    intrinsics: ArrayLike | None = None
-
-    def __post_init__(self) -> None:
-        if sum(value is not None for value in (self.focal, self.fov, self.intrinsics)) > 1:
-            raise ValueError("give only one of focal, fov and intrinsics")
-        self._told((1, 1))  # impossible values are refused before any photo is read
-
-    def _told(self, size: tuple[int, int]) -> Camera | None:
-        if self.focal is not None:
-            return Camera.from_focal(self.focal, size)
-        if self.fov is not None:
-            return Camera.from_fov(self.fov, size)
-        if self.intrinsics is not None:
-            return Camera.from_intrinsics(self.intrinsics, size)
-        return None
-
-    def camera(self, photo: Photo) -> Camera:
-        """The camera of a photo: as told, else by its EXIF, else by its diagonal."""
-        return self._told(photo.size) or photo.exif_camera or Camera.from_diagonal(photo.size)
+    if sum(value is not None for value in (focal, fov, intrinsics)) > 1:
+        raise ValueError("give only one of focal, fov and intrinsics")
+    if focal is not None:
+        return Camera.from_focal(focal, size)
+    if fov is not None:
+        return Camera.from_fov(fov, size)
+    if intrinsics is not None:
+        return Camera.from_intrinsics(intrinsics, size)
+    return None
 
 
 class Recoverer:
@@ -59,7 +53,7 @@ class Recoverer:
     Args:
         model: "keypoint-fit", or the path of a checkpoint (.safetensors).
         refine: fit the network's bodies to the detected keypoints afterwards.
-        body: "open" or "smpl".
+        body: "open" or "smpl"; "smpl-neutral", "-male" or "-female" where the file's name does not say which.
         body_path: where SMPL lies (.npz or .pkl).
         detector: provider of boxes and keypoints, see `fullframe.detect`.
 
@@ -76,10 +70,16 @@ class Recoverer:
         body_path: str | Path | None = None,
         detector: str = "builtin",
     ) -> None:
-        self.body = load_body(body, body_path)
-        self.detector = load_detector(detector)
-        if str(model) != FIT and not Path(model).is_file():
+        num_betas = 10
+        if str(model) == FIT:
+            if refine:
+                raise ValueError(f"{FIT} needs no refinement; refine the result of a network: give its model")
+        elif Path(model).suffix != ".safetensors" or not Path(model).is_file():
             raise ValueError(f"no model {model}: give {FIT}, or the path of a checkpoint (.safetensors)")
+        else:
+            num_betas = read_card(model).options.get("num_betas", num_betas)
+        self.body = load_body(body, body_path, num_betas)
+        self.detector = load_detector(detector)
         self.network = None if str(model) == FIT else load_model(model, self.body.name)
         self.fitter = KeypointFitter(self.body) if self.network is None or refine else None
         network = [] if self.network is None else [Path(model).stem]
@@ -87,26 +87,33 @@ class Recoverer:
 
     def __call__(
         self,
-        photo: Photo,
-        camera: Camera,
+        image: str | Path | NDArray[np.uint8] | Photo,
+        *,
+        focal: float | None = None,
+        fov: float | None = None,
+        intrinsics: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
         scores: ArrayLike | None = None,
         keypoints: ArrayLike | None = None,
-        image: str = "",
     ) -> People:
         """Find the people of one photo.
 
         Args:
-            photo: upright pixels.
-            camera: of the photo.
+            image: path, or (H, W, 3) uint8 RGB pixels that are upright, or a Photo.
+            focal: focal length, px. Without focal, fov or intrinsics, EXIF is asked, else the diagonal taken.
+            fov: horizontal field of view, degrees.
+            intrinsics: (3, 3) K or (fx, fy, cx, cy), px.
             boxes: (N, 4) x1, y1, x2, y2 px; detected if not given.
-            scores: (N,) confidence of the boxes; 1 if not given.
-            keypoints: (N, 17, 3) COCO-17 keypoints, x, y px and confidence; detected if not given and needed.
-            image: path to note in the result.
+            scores: (N,) confidence of the boxes, 0 to 1; 1 if not given.
+            keypoints: (N, 17, 3) COCO-17 keypoints, x, y px and confidence 0 to 1; detected if not given.
 
         Raises:
-            ValueError: for boxes or keypoints that are impossible, or of different numbers.
+            fullframe.image.ImageError: if the file cannot be read.
+            ValueError: for impossible cameras, boxes or keypoints, or different numbers of them.
         """
+        photo = image if isinstance(image, Photo) else _photo(image)
+        camera = known_camera(photo.size, focal, fov, intrinsics)
+        camera = camera or photo.exif_camera or Camera.from_diagonal(photo.size)
         xyxy, scores, points = self._find(photo.pixels, boxes, scores, keypoints)
         bodies = None
         if self.network is not None:
@@ -131,7 +138,7 @@ class Recoverer:
             camera=camera,
             body=self.body.name,
             model=self.name,
-            image=image,
+            image=photo.path,
             orientation=photo.orientation,
         )
 
@@ -144,11 +151,17 @@ class Recoverer:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Boxes, scores and keypoints: those given, the rest detected."""
         if keypoints is not None:
-            points: NDArray[np.float32] = np.asarray(keypoints, np.float32).reshape(-1, 17, 3)
-            if not np.isfinite(points).all():
-                raise ValueError("keypoints must be finite; mark unknown ones with confidence 0")
+            points: NDArray[np.float32] = np.asarray(keypoints, np.float32)
+            if points.shape[1:] != (17, 3):
+                raise ValueError(
+                    f"keypoints have shape {points.shape}; expected (N, 17, 3): x, y, confidence"
+                )
+            if not np.isfinite(points).all() or not ((points[..., 2] >= 0) & (points[..., 2] <= 1)).all():
+                raise ValueError("keypoints must be finite, confidences 0 to 1 (0 for unknown joints)")
             if boxes is None:
                 boxes = box_from_keypoints(points, threshold=0.0)
+                if not np.isfinite(boxes).all():
+                    raise ValueError("a person has fewer than 2 keypoints of confidence above 0: give boxes")
         if boxes is None:
             xyxy, found_scores = self.detector.boxes(pixels)
         else:
@@ -187,6 +200,14 @@ def clip_boxes(boxes: ArrayLike, size: tuple[int, int]) -> NDArray[np.float32]:
     return clipped
 
 
+def _photo(image: str | Path | NDArray[np.uint8]) -> Photo:
+    if not isinstance(image, np.ndarray):
+        return read_photo(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"expected (H, W, 3) uint8 RGB pixels, got {image.shape} {image.dtype}")
+    return Photo(image, 1, None)
+
+
 def recover(
     image: str | Path | NDArray[np.uint8],
     *,
@@ -203,27 +224,12 @@ def recover(
 ) -> People:
     """The people in one photo, as 3D meshes in the camera of the full frame.
 
-    For many photos create a `Recoverer` once.
-
-    Args:
-        image: path, or (H, W, 3) uint8 RGB pixels that are upright.
-        focal: focal length, px. Without focal, fov or intrinsics, EXIF is asked, else the diagonal is taken.
-        fov: horizontal field of view, degrees.
-        intrinsics: (3, 3) K or (fx, fy, cx, cy), px.
-        boxes: (N, 4) x1, y1, x2, y2 px, instead of detected ones.
-        keypoints: (N, 17, 3) COCO-17 x, y, confidence, instead of detected ones.
-        model, refine, body, body_path, detector: see `Recoverer`.
+    For many photos create a `Recoverer` once and call it with each. `model`, `refine`, `body`, `body_path`
+    and `detector` are its arguments, the others those of its call.
 
     Raises:
         fullframe.image.ImageError: if the file cannot be read.
-        ValueError: for impossible cameras, boxes or keypoints.
+        ValueError: for impossible cameras, boxes or keypoints, or files that do not go together.
     """
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise ValueError(f"expected (H, W, 3) uint8 RGB pixels, got {image.shape} {image.dtype}")
-        photo, path = Photo(image, 1, None), ""
-    else:
-        photo, path = read_photo(image), str(image)
-    camera = CameraOptions(focal, fov, intrinsics).camera(photo)
     recoverer = Recoverer(model, refine, body, body_path, detector)
-    return recoverer(photo, camera, boxes=boxes, keypoints=keypoints, image=path)
+    return recoverer(image, focal=focal, fov=fov, intrinsics=intrinsics, boxes=boxes, keypoints=keypoints)

@@ -9,7 +9,7 @@ from synthetic_smpl import synthetic_smpl, write_npz
 import fullframe
 from fullframe.image import ImageError
 from fullframe.models import create_model, save_checkpoint
-from fullframe.recover import clip_boxes
+from fullframe.recovery import clip_boxes
 
 BOX = [[340.0, 60.0, 520.0, 430.0]]
 
@@ -78,6 +78,20 @@ def test_a_network_recovers_and_the_fit_refines(pixels: np.ndarray, checkpoint: 
     assert reprojection_error(refined) < 10 < reprojection_error(network)
 
 
+def test_a_network_with_the_kid_direction(pixels: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "kid.safetensors"
+    model = create_model("cliff", encoder="resnet18", crop=(64, 48), num_betas=11)
+    save_checkpoint(model, path, body="open", data="none", licence="Apache-2.0", metrics={})
+    people = fullframe.recover(pixels, boxes=BOX, model=path, refine=True)
+    assert people.betas.shape == (1, 11)
+
+
+def test_many_photos_with_one_recoverer(pixels: np.ndarray, photo_path: Path) -> None:
+    recoverer = fullframe.Recoverer()
+    assert len(recoverer(pixels, boxes=BOX, fov=60)) == 1
+    assert recoverer(photo_path, boxes=BOX).image == str(photo_path)
+
+
 def test_smpl_drops_in(pixels: np.ndarray, tmp_path: Path) -> None:
     path = write_npz(tmp_path / "SMPL_NEUTRAL.npz", synthetic_smpl())
     people = fullframe.recover(pixels, boxes=BOX, body="smpl", body_path=path)
@@ -124,5 +138,9 @@ def test_boxes_are_cut_to_the_image() -> None:
 def test_impossible_keypoints(pixels: np.ndarray) -> None:
     with pytest.raises(ValueError, match="keypoints must be finite"):
         fullframe.recover(pixels, keypoints=np.full((1, 17, 3), np.nan))
+    with pytest.raises(ValueError, match="fewer than 2 keypoints"):
+        fullframe.recover(pixels, keypoints=np.zeros((1, 17, 3)))
+    with pytest.raises(ValueError, match="expected .N, 17, 3."):
+        fullframe.recover(pixels, keypoints=np.zeros((1, 16, 3)))
     with pytest.raises(ValueError, match="1 boxes but keypoints of 2 people"):
         fullframe.recover(pixels, boxes=BOX, keypoints=np.ones((2, 17, 3)))
