@@ -213,7 +213,7 @@ def _box(values: Any, image: _Image, where: str) -> NDArray[np.float32]:
 
 
 def _numbers(values: Any, count: int, name: str, where: str) -> NDArray[np.float32]:
-    numbers = np.zeros(0)
+    numbers: NDArray[np.float64] = np.zeros(0)
     if isinstance(values, list) and all(type(value) in (int, float) for value in values):
         numbers = np.array(values, np.float64)
     if numbers.shape != (count,):
