@@ -9,7 +9,6 @@ from synthetic_smpl import synthetic_smpl, write_npz
 import fullframe
 from fullframe.image import ImageError
 from fullframe.models import create_model, save_checkpoint
-from fullframe.recovery import clip_boxes
 
 BOX = [[340.0, 60.0, 520.0, 430.0]]
 
@@ -116,23 +115,6 @@ def test_other_arrays_are_refused(bad: np.ndarray) -> None:
 def test_a_missing_photo_is_named() -> None:
     with pytest.raises(ImageError, match="none.jpg"):
         fullframe.recover("none.jpg")
-
-
-@pytest.mark.parametrize(
-    ("box", "reason"),
-    [
-        ([600, 10, 700, 50], "box 1 lies outside the 525 x 430 px image"),
-        ([10, 10, 10, 50], "box 1 has no area"),
-        ([10, 10, np.nan, 50], "box 1 is not finite"),
-    ],
-)
-def test_impossible_boxes(box: list[float], reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        clip_boxes([BOX[0], box], (525, 430))
-
-
-def test_boxes_are_cut_to_the_image() -> None:
-    np.testing.assert_array_equal(clip_boxes([[-5, 10, 600, 90]], (525, 430)), [[0, 10, 525, 90]])
 
 
 def test_impossible_keypoints(pixels: np.ndarray) -> None:

@@ -70,9 +70,9 @@ def run(
     if any(Path(pattern).is_dir() and Path(pattern).resolve() == out.resolve() for pattern in photos):
         # The next run would take the pictures written by this one for photos.
         raise UsageError(f"the output folder {out} is the folder of the photos; choose another with -o")
-    stems = {path: out / name for path, name in output_names(paths).items()}
+    files = {path: output_files(out / name, kinds) for path, name in output_names(paths).items()}
     inputs = {p.resolve() for p in (*paths, boxes, keypoints, body_path, Path(model)) if p is not None}
-    for file in (file for stem in stems.values() for file in output_files(stem, kinds).values()):
+    for file in (file for each in files.values() for file in each.values()):
         if file.resolve() in inputs:
             raise UsageError(f"the result {file} would overwrite an input; choose another folder with -o")
     _make_writable(out)
@@ -99,19 +99,19 @@ def run(
     with Progress(*columns, console=console, transient=True, disable=len(paths) == 1) as progress:
         task = progress.add_task("photos", total=len(paths))
         try:
-            for path, stem in stems.items():
+            for path in paths:
                 try:
                     photo = read_photo(path)
                     detections: dict[str, Any] = given.for_photo(path)
                     people = recoverer(photo, **told, **detections)
-                    write_outputs(people, photo.pixels, output_files(stem, kinds))
+                    write_outputs(people, photo.pixels, files[path])
                 except Exception as error:  # whatever is wrong with one photo must not stop the others
                     reason = str(error) or type(error).__name__
                     failed.append(reason if reason.startswith(str(path)) else f"{path}: {reason}")
                     _say(failed[-1], "failed ", "red")
                 else:
                     done, found = done + 1, found + len(people)
-                    _say(_summary(people, output_files(stem, kinds).values()))
+                    _say(_summary(people, files[path].values()))
                 progress.advance(task)
         except KeyboardInterrupt:
             _say(f"after {done} of {len(paths)} photos; their files in {out} are whole", "stopped ", "yellow")

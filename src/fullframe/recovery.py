@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from fullframe.body import load_body
 from fullframe.detect import load_detector
 from fullframe.fit import KeypointFitter
-from fullframe.geometry.box import box_from_keypoints
+from fullframe.geometry.box import box_from_keypoints, clip_boxes
 from fullframe.geometry.camera import Camera
 from fullframe.image import Photo, read_photo
 from fullframe.models import load_model, predict_people
@@ -175,29 +175,6 @@ class Recoverer:
         if len(points) != len(xyxy):
             raise ValueError(f"{len(xyxy)} boxes but keypoints of {len(points)} people")
         return xyxy, found_scores, points
-
-
-def clip_boxes(boxes: ArrayLike, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Boxes cut to the image.
-
-    Args:
-        boxes: (N, 4) x1, y1, x2, y2 px.
-        size: (width, height) px.
-
-    Raises:
-        ValueError: for a box that is not finite, has no area, or lies outside the image.
-    """
-    xyxy = np.asarray(boxes, np.float32).reshape(-1, 4)
-    width, height = size
-    clipped = np.clip(xyxy, 0, np.array([width, height, width, height], np.float32))
-    for index, (box, inside) in enumerate(zip(xyxy, clipped, strict=True)):
-        if not np.isfinite(box).all():
-            raise ValueError(f"box {index} is not finite: {box.tolist()}")
-        if (box[2:] <= box[:2]).any():
-            raise ValueError(f"box {index} has no area: {box.tolist()}; expected x1 < x2 and y1 < y2 in px")
-        if (inside[2:] <= inside[:2]).any():
-            raise ValueError(f"box {index} lies outside the {width} x {height} px image: {box.tolist()}")
-    return clipped
 
 
 def _photo(image: str | Path | NDArray[np.uint8]) -> Photo:

@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullframe.geometry.box import PersonBox, box_from_keypoints, box_from_xyxy, crop_affine, crop_image
+from fullframe.geometry.box import (
+    PersonBox,
+    box_from_keypoints,
+    box_from_xyxy,
+    clip_boxes,
+    crop_affine,
+    crop_image,
+)
 
 
 def one_box(x: float, y: float, size: float) -> PersonBox:
@@ -80,3 +87,20 @@ def test_box_from_keypoints() -> None:
     boxes = box_from_keypoints(keypoints)
     assert boxes[0, 0] < 10 and boxes[0, 1] < 10 and 30 < boxes[0, 2] < 100 and 110 < boxes[0, 3] < 150
     assert np.isnan(boxes[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        ([600, 10, 700, 50], "box 1 lies outside the 525 x 430 px image"),
+        ([10, 10, 10, 50], "box 1 has no area"),
+        ([10, 10, np.nan, 50], "box 1 is not finite"),
+    ],
+)
+def test_impossible_boxes(box: list[float], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        clip_boxes([[340, 60, 520, 430], box], (525, 430))
+
+
+def test_boxes_are_cut_to_the_image() -> None:
+    np.testing.assert_array_equal(clip_boxes([[-5, 10, 600, 90]], (525, 430)), [[0, 10, 525, 90]])

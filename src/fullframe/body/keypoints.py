@@ -54,17 +54,19 @@ class KeypointModel(nn.Module):
         used = np.flatnonzero((matrix != 0).any(axis=0))
         shares = matrix[:, used, None] * data.weights[used].astype(np.float64)  # (K, V, 24)
         shape_dirs = data.shape_dirs[..., : body.num_betas]
-        regressor = data.joint_regressor.astype(np.float64)
         constants = {
             "weights": shares.sum(1),
             "template": np.einsum("kvj,vc->kjc", shares, data.template[used]),
             "shape_dirs": np.einsum("kvj,vcb->kjcb", shares, shape_dirs[used]),
             "pose_dirs": np.einsum("kvj,vcp->pkjc", shares, data.pose_dirs[used]).reshape(207, -1),
-            "joint_template": regressor @ data.template,
-            "joint_dirs": np.einsum("jv,vcb->jcb", regressor, shape_dirs),
         }
         for name, array in constants.items():
             self.register_buffer(name, torch.from_numpy(array.astype(np.float32)), persistent=False)
+        # Rest joints are linear in shape: what each beta adds is the difference to the mean body.
+        shapes = torch.eye(body.num_betas + 1, body.num_betas).to(body.regressor(joint_set))
+        *shaped, mean = body.rest_joints(shapes).float()
+        self.register_buffer("joint_template", mean, persistent=False)
+        self.register_buffer("joint_dirs", torch.stack(shaped, -1) - mean[..., None], persistent=False)
         ancestors = torch.eye(24)
         for joint in range(1, 24):
             ancestors[joint] += ancestors[PARENTS[joint]]

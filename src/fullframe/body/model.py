@@ -79,7 +79,6 @@ class BodyModel(nn.Module):
                 f"choose num_betas between 1 and {data.shape_dirs.shape[2]}."
             )
         self.name = data.name
-        self.parents = PARENTS
         self.num_betas = num_betas
         self.num_vertices = len(data.template)
         self.part_names = data.part_names

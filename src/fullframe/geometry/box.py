@@ -48,6 +48,29 @@ def box_from_xyxy(boxes: ArrayLike, aspect: float = 4 / 3, enlarge: float = 1.1)
     return PersonBox(center, size)
 
 
+def clip_boxes(boxes: ArrayLike, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Boxes cut to the image.
+
+    Args:
+        boxes: (N, 4) x1, y1, x2, y2 px.
+        size: (width, height) px.
+
+    Raises:
+        ValueError: for a box that is not finite, has no area, or lies outside the image.
+    """
+    xyxy = np.asarray(boxes, np.float32).reshape(-1, 4)
+    width, height = size
+    clipped = np.clip(xyxy, 0, np.array([width, height, width, height], np.float32))
+    for index, (box, inside) in enumerate(zip(xyxy, clipped, strict=True)):
+        if not np.isfinite(box).all():
+            raise ValueError(f"box {index} is not finite: {box.tolist()}")
+        if (box[2:] <= box[:2]).any():
+            raise ValueError(f"box {index} has no area: {box.tolist()}; expected x1 < x2 and y1 < y2 in px")
+        if (inside[2:] <= inside[:2]).any():
+            raise ValueError(f"box {index} lies outside the {width} x {height} px image: {box.tolist()}")
+    return clipped
+
+
 def crop_affine(box: PersonBox, crop: tuple[int, int]) -> NDArray[np.float64]:
     """The affine maps from full-image to crop coordinates, (N, 2, 3).
 

@@ -48,8 +48,7 @@ def draw_meshes(
     number, count = vertices.shape[:2]
     if number == 0:
         return image.copy()
-    offsets = np.arange(number, dtype=np.int32)[:, None, None] * count
-    triangles = (np.asarray(faces, np.int32) + offsets).reshape(-1, 3)
+    triangles = joined_faces(faces, number, count)
     points = np.ascontiguousarray(vertices, np.float32).reshape(-1, 3)
     threads = threads or best_threads(len(triangles))
     normals = vertex_normals(points, triangles)
@@ -70,6 +69,12 @@ def draw_meshes(
         ),
     )
     return result
+
+
+def joined_faces(faces: NDArray[np.int32], number: int, count: int) -> NDArray[np.int32]:
+    """The triangles (number * F, 3) of N bodies of `count` vertices each that stand one after another."""
+    offsets = np.arange(number, dtype=np.int32)[:, None, None] * count
+    return (np.asarray(faces, np.int32) + offsets).reshape(-1, 3)
 
 
 @compiled

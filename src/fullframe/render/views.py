@@ -16,7 +16,7 @@ from fullframe.people import People
 from fullframe.render.colors import person_colors
 from fullframe.render.drawing import Color, Label, draw_labels, polygon, polyline
 from fullframe.render.rasterize import rasterize
-from fullframe.render.shading import draw_meshes
+from fullframe.render.shading import draw_meshes, joined_faces
 
 _PAPER, _FLOOR, _IN_VIEW = (255, 255, 255), (244, 245, 247), (226, 235, 244)
 _GRID, _RAYS, _CAMERA = (212, 216, 222), (150, 170, 196), (40, 48, 60)
@@ -232,7 +232,7 @@ def _draw(
 
     flattened = people.vertices.reshape(-1, 3).copy()
     flattened[:, 1] = y1
-    faces = (people.faces + np.arange(len(people))[:, None, None] * people.vertices.shape[1]).reshape(-1, 3)
+    faces = joined_faces(people.faces, *people.vertices.shape[:2])
     nothing = np.empty((len(flattened), 0))
     shadow = rasterize(viewer.local(flattened), faces, nothing, viewer.intrinsics, size)
     dark = 0.3 * np.bincount(shadow.pixel, shadow.weight, width * height).reshape(height, width, 1)
