@@ -65,7 +65,8 @@ def test_a_ramp_is_sampled_where_the_affine_says(
     inside = (in_x > blur) & (in_x < 100 - blur) & (in_y > blur) & (in_y < 80 - blur)
     assert np.abs(result[..., 0] - 2 * in_x)[inside].max(initial=0) <= 1.2
     assert np.abs(result[..., 1] - 3 * in_y)[inside].max(initial=0) <= 1.2
-    outside = (in_x < -blur) | (in_x > 101 + blur) | (in_y < -blur) | (in_y > 81 + blur)
+    reach = 2 * blur
+    outside = (in_x < -reach) | (in_x > 101 + reach) | (in_y < -reach) | (in_y > 81 + reach)
     assert result[outside].max(initial=0) == 0
 
 

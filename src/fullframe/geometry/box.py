@@ -89,38 +89,69 @@ def crop_affine(box: PersonBox, crop: tuple[int, int]) -> NDArray[np.float64]:
     return matrix
 
 
-def crop_image(image: NDArray[np.uint8], box: PersonBox, crop: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cut and resize the windows of N people out of one image.
+CROP_ROUTINES = ("averaged", "cliff")
 
-    Strong reductions are averaged first (by whole factors) so that small crops of large photos do not alias.
-    What lies outside the image is black.
+
+def crop_image(
+    image: NDArray[np.uint8], box: PersonBox, crop: tuple[int, int], routine: str = "averaged"
+) -> NDArray[np.uint8]:
+    """Cut and resize the windows of N people out of one image. What lies outside the image is black.
 
     Args:
         image: (H, W, 3) uint8.
         box: N windows.
         crop: (height, width) of the result in px.
+        routine: "averaged" averages strong reductions first (by whole factors), so that small crops of large
+            photos do not alias. "cliff" cuts as the code of CLIFF's authors does, for their weights: without
+            averaging, and with the window's edges on edges of pixels where ours lie on centres.
 
     Returns:
         (N, height, width, 3) uint8.
     """
-    height, width = crop
-    out = np.empty((len(box.size), height, width, 3), np.uint8)
+    out = np.empty((len(box.size), *crop, 3), np.uint8)
     for i, matrix in enumerate(crop_affine(box, crop)):
-        source, matrix = _window(image, matrix, (width, height))
-        out[i] = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LINEAR) if source.size else 0
+        if routine == "cliff":
+            matrix[:, 2] += 0.5 * matrix[0, 0] - 0.5
+            out[i] = cv2.warpAffine(image, matrix, crop[::-1], flags=cv2.INTER_LINEAR)
+        else:
+            out[i] = warp_crop(image, matrix, crop)
     return out
+
+
+def warp_crop(
+    image: NDArray[np.uint8], matrix: NDArray[np.float64], crop: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """One crop through any similarity: as `crop_image`, but it may turn and mirror.
+
+    Args:
+        image: (H, W, 3) uint8.
+        matrix: (2, 3) from pixels of the image to pixels of the crop, with one magnification for both axes.
+        crop: (height, width) of the result in px.
+
+    Returns:
+        (height, width, 3) uint8; what lies outside the image is black.
+    """
+    height, width = crop
+    source, matrix = _window(image, matrix, (width, height))
+    if not source.size:
+        return np.zeros((height, width, 3), np.uint8)
+    return cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LINEAR)
 
 
 def _window(
     image: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The part of the image that a crop sees, averaged down by a whole factor, and the map from it."""
-    corners = (np.array([[0, 0], size]) - matrix[:, 2]) / matrix[0, 0]
-    low = np.maximum(np.floor(corners[0]).astype(int) - 2, 0)
-    high = np.minimum(np.ceil(corners[1]).astype(int) + 3, image.shape[1::-1])
+    linear, offset = matrix[:, :2], matrix[:, 2]
+    scale = np.sqrt(abs(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0]))
+    width, height = size
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]])
+    corners = (corners - offset) @ (linear / scale) / scale
+    low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 2, 0)
+    high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 3, image.shape[1::-1])
     source = image[low[1] : max(high[1], low[1]), low[0] : max(high[0], low[0])]
-    offset = matrix[:, 2] + matrix[0, 0] * low
-    factor = int(1 / matrix[0, 0])
+    offset = offset + linear @ low
+    factor = int(1 / scale)
     if factor > 1 and source.size:
         # Black padding to a multiple keeps the blocks aligned with the window's corner.
         pad = [(0, -length % factor) for length in source.shape[:2]]
@@ -128,10 +159,9 @@ def _window(
         reduced = (source.shape[1] // factor, source.shape[0] // factor)
         source = cv2.resize(source, reduced, interpolation=cv2.INTER_AREA)
         # The centre of block i lies at (i + .5) * factor - .5 of the window.
-        offset = offset + matrix[0, 0] * (factor - 1) / 2
-        matrix = matrix * factor
-    matrix = np.concatenate((matrix[:, :2], offset[:, None]), axis=1)
-    return source, matrix
+        offset = offset + linear.sum(axis=1) * (factor - 1) / 2
+        linear = linear * factor
+    return source, np.concatenate((linear, offset[:, None]), axis=1)
 
 
 def box_from_keypoints(

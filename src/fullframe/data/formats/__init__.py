@@ -1,0 +1,1 @@
+"""Readers of data sets: each gives a sequence of Samples."""

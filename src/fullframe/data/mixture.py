@@ -1,0 +1,219 @@
+"""Endless training data out of several sources, the same whoever draws it."""
+
+import itertools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from fullframe.data.augment import Augmentation, Example, augment, collate
+from fullframe.data.batch import Batch
+from fullframe.data.sample import Sample
+from fullframe.image import ImageError
+
+MOST_FAILURES = 0.01
+"""A source of which more than this share cannot be read is an error,"""
+LEAST_DRAWN = 100
+"""once this many of its samples were drawn."""
+
+_log = logging.getLogger(__name__)
+
+
+class DataError(RuntimeError):
+    """Too many samples of a source cannot be read."""
+
+
+class Draw(NamedTuple):
+    """What the mixture has for one number.
+
+    Attributes:
+        example: None if the source gave nothing readable in LEAST_DRAWN attempts.
+        source: index of the source.
+        failures: why earlier attempts were skipped, one message each.
+    """
+
+    example: Example | None
+    source: int
+    failures: tuple[str, ...]
+
+
+@dataclass
+class Tally:
+    """How many samples of each source were drawn, and which could not be read.
+
+    Attributes:
+        drawn: source name to number of attempts, failed ones included.
+        failures: source name to messages, in the order of the data; each names its file.
+    """
+
+    drawn: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, source: str, readable: int, failures: Sequence[str] = ()) -> None:
+        """Count readable samples and why others were skipped.
+
+        Raises:
+            DataError: at least LEAST_DRAWN samples of the source were drawn, and more than MOST_FAILURES of
+                them failed.
+        """
+        self.drawn[source] = self.drawn.get(source, 0) + readable + len(failures)
+        if not failures:
+            return
+        known = self.failures.setdefault(source, [])
+        for message in failures:
+            _log.warning("skipped a sample of %s: %s", source, message)
+            known.append(message)
+        if self.drawn[source] >= LEAST_DRAWN and len(known) > MOST_FAILURES * self.drawn[source]:
+            first = "\n  ".join(list(dict.fromkeys(known))[:5])
+            raise DataError(
+                f"{len(known)} of {self.drawn[source]} samples of {source} cannot be read: mend or remove "
+                f"these files, or leave the source out. The first of them:\n  {first}"
+            )
+
+
+class Mixture(Dataset[Draw]):
+    """Augmented examples of several sources, by number, without end.
+
+    Example n depends on the seed and on n alone: which source (by weight), which of its samples (each as
+    likely), which augmentation. So data go on where a killed run stopped, and processes share them by taking
+    every world-th number. A sample whose image cannot be read is replaced by another one of its source.
+
+    Args:
+        sources: name to samples.
+        weights: name to share of the examples, in any unit; the same names as `sources`.
+        crop: (height, width) px.
+        augmentation: Augmentation.none() for evaluation.
+        seed: not negative.
+        num_betas: of the batches.
+
+    Attributes:
+        names: of the sources; Batch.source indexes it.
+        tally: filled by `loader`.
+
+    Raises:
+        ValueError: for weights that are not positive or name another source, or a source without samples.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Sequence[Sample]],
+        weights: Mapping[str, float],
+        crop: tuple[int, int],
+        augmentation: Augmentation,
+        seed: int,
+        num_betas: int,
+    ) -> None:
+        if not sources or set(sources) != set(weights):
+            raise ValueError(
+                f"weights must name each source once: sources are {sorted(sources)}, weights {dict(weights)}"
+            )
+        for name, weight in weights.items():
+            if not (np.isfinite(weight) and weight > 0):
+                raise ValueError(f"the weight of {name} must be positive, got {weight}; or leave it out")
+            if not len(sources[name]):
+                raise ValueError(f"the source {name} has no samples")
+        self.names = tuple(sources)
+        self.sources = [sources[name] for name in self.names]
+        shares = np.array([weights[name] for name in self.names], np.float64)
+        self.shares = shares / shares.sum()
+        self.crop = crop
+        self.augmentation = augmentation
+        self.seed = seed
+        self.num_betas = num_betas
+        self.tally = Tally()
+
+    def __getitem__(self, number: int) -> Draw:
+        """Raises IndexError for a negative number, and what a source raises other than unreadable images."""
+        if number < 0:
+            raise IndexError(f"examples are numbered from 0, got {number}")
+        rng = np.random.default_rng((self.seed, number))
+        source = int(np.searchsorted(np.cumsum(self.shares[:-1]), rng.random(), side="right"))
+        samples = self.sources[source]
+        failures: list[str] = []
+        while len(failures) < LEAST_DRAWN:
+            index = int(rng.integers(len(samples)))
+            try:
+                example = augment(samples[index], self.crop, rng, self.augmentation)
+            except (ImageError, OSError) as error:
+                failures.append(str(error))
+            else:
+                return Draw(replace(example, source=source), source, tuple(failures))
+        return Draw(None, source, tuple(failures))
+
+
+def loader(
+    mixture: Mixture, batch_size: int, start: int = 0, rank: int = 0, world: int = 1, workers: int = 0
+) -> Iterator[Batch]:
+    """Batches of the mixture in the order of the numbers, without end; the same for any number of workers.
+
+    Process `rank` of `world` gets the numbers n >= start with n % world == rank; the processes' batches
+    together are those of a single one with batch_size * world. Skipped samples are logged and counted in
+    mixture.tally.
+
+    Args:
+        mixture: what to draw from.
+        batch_size: of this process.
+        start: the first number, the same in all processes.
+        rank, world: which process this is, of how many.
+        workers: processes that prepare batches; 0 prepares them in this one.
+
+    Raises:
+        ValueError: for an impossible batch_size, start, rank or world.
+        DataError: while iterating, once too many samples of a source cannot be read.
+    """
+    if batch_size < 1 or start < 0 or not 0 <= rank < world:
+        raise ValueError(
+            "expected batch_size >= 1, start >= 0 and 0 <= rank < world, "
+            f"got {batch_size}, {start}, {rank} of {world}"
+        )
+    return _batches(mixture, batch_size, start + (rank - start) % world, world, workers)
+
+
+def _batches(mixture: Mixture, batch_size: int, first: int, step: int, workers: int) -> Iterator[Batch]:
+    batches: DataLoader[Draw] = DataLoader(
+        mixture,
+        batch_sampler=_Numbers(first, step, batch_size),
+        num_workers=workers,
+        collate_fn=_Collate(mixture.num_betas),
+        worker_init_fn=_single_thread,
+    )
+    for batch, counts in batches:
+        for source, readable, failures in counts:
+            mixture.tally.add(mixture.names[source], readable, failures)
+        if batch is None:
+            last = next(failures[-1] for _, readable, failures in counts if not readable)
+            raise DataError(f"{LEAST_DRAWN} samples of one source in a row cannot be read: {last}")
+        yield batch
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """Lists of batch_size numbers: first, first + step, ..."""
+
+    first: int
+    step: int
+    batch_size: int
+
+    def __iter__(self) -> Iterator[list[int]]:
+        numbers = itertools.count(self.first, self.step)
+        while True:
+            yield list(itertools.islice(numbers, self.batch_size))
+
+
+@dataclass(frozen=True)
+class _Collate:
+    num_betas: int
+
+    def __call__(self, draws: Sequence[Draw]) -> tuple[Batch | None, list[tuple[int, int, tuple[str, ...]]]]:
+        examples = [draw.example for draw in draws if draw.example is not None]
+        counts = [(draw.source, int(draw.example is not None), draw.failures) for draw in draws]
+        return collate(examples, self.num_betas) if len(examples) == len(draws) else None, counts
+
+
+def _single_thread(_: int) -> None:
+    """Workers share the cores among themselves."""
+    cv2.setNumThreads(0)  # not 1: after a fork, that waits for the parent's threads for ever
