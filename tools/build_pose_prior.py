@@ -8,20 +8,17 @@ Needs `pip install -e .[assets]`.
 
 Photos show other things than motion capture does: more people who just stand or sit, fewer who climb and
 somersault. So acrobatics weigh less, and a part of the poses gets the legs of someone standing or sitting,
-drawn from the ranges of those (sitting: hip flexion 55-115, knee 20-125, abduction -5-30 degrees).
+as fullframe.synth.poses makes them up.
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import roma
-import torch
 from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.synth.poses import mirror, seat, stand
 
 OUT = Path(__file__).parents[1] / "src/fullframe/assets/pose_prior.npz"
 SAMPLES, EXEMPLARS, COMPONENTS = 24_000, 1600, 8
@@ -37,49 +34,6 @@ RARE = (
     "getup_facedown",
 )
 RARE_WEIGHT = 0.15
-LEGS = ((1, 4, 7, 1), (2, 5, 8, -1))  # hip, knee, ankle, and the side's sign
-SPINE = (3, 6, 9)
-
-
-def seat(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """The same upper bodies, upright or leaning, on seated legs."""
-    degrees = _degrees(rng, len(theta))
-    theta = theta.copy()
-    theta[:, 0] = _about(0, degrees(-20, 25))
-    knees, hips = degrees(20, 125), degrees(55, 115)
-    for hip, knee, ankle, side in LEGS:
-        flexion = roma.rotvec_to_rotmat(torch.tensor(_about(0, -(hips + degrees(-12, 12)))))
-        abduction = roma.rotvec_to_rotmat(torch.tensor(_about(1, side * degrees(-5, 30))))
-        theta[:, hip] = roma.rotmat_to_rotvec(abduction @ flexion).numpy()
-        theta[:, knee] = _about(0, np.clip(knees + degrees(-15, 15), 0.05, 2.4))
-        theta[:, ankle] = _about(0, degrees(-25, 15))
-    return theta
-
-
-def stand(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """The same arms on someone who stands: straight back, nearly straight legs."""
-    degrees = _degrees(rng, len(theta))
-    theta = theta.copy()
-    theta[:, 0] = _about(0, degrees(-5, 8))
-    theta[:, SPINE] *= 0.3
-    for hip, knee, ankle, side in LEGS:
-        bend = degrees(0, 15)
-        theta[:, hip] = _about(0, degrees(-8, 8) - bend / 2) + _about(2, side * degrees(-2, 12))
-        theta[:, knee] = _about(0, bend)
-        theta[:, ankle] = _about(0, degrees(-8, 5) - bend / 2)
-    return theta
-
-
-def _degrees(rng: np.random.Generator, count: int) -> Callable[[float, float], NDArray[np.float64]]:
-    return lambda low, high: np.radians(rng.uniform(low, high, count))
-
-
-def _about(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    return angle[:, None] * np.eye(3)[axis]
-
-
-def mirror(theta: NDArray[np.float64]) -> NDArray[np.float64]:
-    return theta[:, JOINT_SETS["smpl24"].flip_permutation] * np.array([1, -1, -1])
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Synthetic people in full frames, with exact cameras and labels."""

@@ -1,0 +1,218 @@
+"""Synthetic people as samples: exact labels, on the fly, the same from the same seed."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fullframe.data.sample import Sample
+from fullframe.files import atomic_path
+from fullframe.geometry.box import box_from_xyxy
+from fullframe.geometry.camera import Camera
+from fullframe.render.rasterize import compiled
+from fullframe.synth.painter import Painter
+from fullframe.synth.poses import ASSETS
+from fullframe.synth.scenes import Person, Scene, Scenes
+
+VAL_SEED, VAL_PEOPLE = 2022, 2000
+"""The benchmark synth-val: the first VAL_PEOPLE of SyntheticPeople("val")."""
+
+_SPLITS = {"train": 0, "val": 1}
+_MARGIN = 1.25
+"""The window drawn around a person is larger than the crop by this, as room for augmentation."""
+_SMALLEST = 40
+"""Longer side of a box, px, below which nobody is labelled."""
+
+
+def synth_val() -> "SyntheticPeople":
+    """The benchmark synth-val; its first VAL_PEOPLE count. Places are made up: everybody has those."""
+    return SyntheticPeople("val", VAL_SEED)
+
+
+class SyntheticPeople(Sequence[Sample]):
+    """An endless list of people, each in a frame of their own, with others about them.
+
+    Only a window around the person is drawn; camera, box and labels are those of the full frame.
+
+    Args:
+        split: "train" or "val". Their motion capture differs.
+        seed: another seed gives other people.
+        height: of the crop that the window is meant for, px; the window is 1.25 times as high.
+        backgrounds: folder of photos without people; None for made-up places.
+        extra_poses: (N, 24, 3) further poses, axis-angle, root without heading.
+    """
+
+    def __init__(
+        self,
+        split: str = "train",
+        seed: int = 1,
+        height: int = 224,
+        backgrounds: str | Path | None = None,
+        extra_poses: NDArray[np.floating] | None = None,
+    ) -> None:
+        if split not in _SPLITS:
+            raise ValueError(f"unknown split {split!r}; known: {', '.join(_SPLITS)}")
+        self._arguments = (split, seed, height, backgrounds, extra_poses)
+        self.split = split
+        self.seed = seed
+        self.height = height
+        self.scenes = Scenes(split, extra_poses)
+        self.painter = Painter(backgrounds)
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        """For other processes: made anew there, since what is kept in memory is large."""
+        return SyntheticPeople, self._arguments
+
+    def __len__(self) -> int:
+        return 2**31 - 1
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        """The person with this number.
+
+        Raises:
+            IndexError: for a negative number.
+        """
+        if index < 0:
+            raise IndexError("synthetic people have no end to count from")
+        rng = self._rng(index)
+        while True:
+            scene = self.scenes.compose(rng)
+            person = scene.people[0]
+            dressed = self.painter.dress(person)
+            box = visible_box(dressed.mesh.vertices, scene.camera)
+            if box is not None:
+                break
+        window, shape = self._window(box)
+        others = [
+            self.painter.dress(p) for p in scene.people[1:] if _may_show(p, scene.camera, window, shape)
+        ]
+        pixels = self.painter.paint(scene, [dressed, *others], window, shape)
+        return self._label(scene, person, box, pixels, window, f"synth-{self.split}/{index}")
+
+    def frame(self, index: int, path: Path) -> list[Sample]:
+        """A whole frame: a sample for each person who can be seen in it.
+
+        Args:
+            index: number of the frame; frames show other people than the items of this list.
+            path: of the picture, which is drawn and written unless it is there already.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        rng = np.random.default_rng([self.seed, _SPLITS[self.split], index, 1])
+        scene = self.scenes.compose(rng)
+        width, height = scene.camera.size
+        window = (0.0, 0.0, 1.0)
+        dressed = [self.painter.dress(person) for person in scene.people]
+        if not path.exists():
+            pixels = self.painter.paint(scene, dressed, window, (height, width), antialias=True)
+            with atomic_path(path) as temporary:
+                if not cv2.imwrite(str(temporary), pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]):
+                    raise OSError(f"cannot write {path}")
+        samples = []
+        for number, (person, clothed) in enumerate(zip(scene.people, dressed, strict=True)):
+            box = visible_box(clothed.mesh.vertices, scene.camera)
+            if box is not None:
+                samples.append(self._label(scene, person, box, path, window, f"{path.stem}#{number}"))
+        return samples
+
+    def checksum(self, count: int) -> str:
+        """SHA-256 of what the first people are made of: assets, and the numbers drawn for their scenes.
+
+        Numbers drawn depend on all that were drawn before, and being whole they are the same on every
+        machine, while coordinates may differ in their last digits.
+        """
+        digest = hashlib.sha256()
+        for name in ("open_body", "motion", "pose_prior", "wardrobe"):
+            digest.update((ASSETS / f"{name}.npz").read_bytes())
+        for index in range(count):
+            scene = self.scenes.compose(self._rng(index))
+            people = [(person.kind, person.seed) for person in scene.people]
+            blocks = [block.seed for block in scene.blocks]
+            digest.update(repr((scene.camera.size, scene.seed, people, blocks)).encode())
+        return digest.hexdigest()
+
+    def _rng(self, index: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, _SPLITS[self.split], index])
+
+    def _window(self, box: NDArray[np.float32]) -> tuple[tuple[float, float, float], tuple[int, int]]:
+        """What is drawn for a box: (x, y, scale) of the window, and its (height, width) in px."""
+        crop = box_from_xyxy(box[None], enlarge=1.2 * _MARGIN)
+        height = round(self.height * _MARGIN)
+        width = round(height * 3 / 4)
+        scale = float(crop.size[0]) / height
+        x, y = crop.center[0] - scale * (np.array([width, height]) - 1) / 2
+        return (float(x), float(y), scale), (height, width)
+
+    def _label(
+        self,
+        scene: Scene,
+        person: Person,
+        box: NDArray[np.float32],
+        image: NDArray[np.uint8] | Path,
+        window: tuple[float, float, float],
+        name: str,
+    ) -> Sample:
+        """The sample of one person of a scene."""
+        camera = scene.camera
+        joints, keypoints = {}, {}
+        for joint_set, points in self.scenes.bodies.keypoints(person.betas, person.posed).items():
+            points = points + person.translation
+            ones = np.ones((len(points), 1), np.float32)
+            joints[joint_set] = np.concatenate((points, ones), axis=1)
+            seen = points[:, :2] / np.maximum(points[:, 2:], 0.1) * camera.focal + camera.principal_point
+            keypoints[joint_set] = np.concatenate((seen, ones), axis=1).astype(np.float32)
+        return Sample(
+            image=image,
+            camera=camera,
+            box=box,
+            window=window,
+            keypoints=keypoints,
+            joints=joints,
+            pose=person.posed.rotations,
+            betas=person.betas,
+            translation=person.translation,
+            name=name,
+            sequence=person.kind,
+        )
+
+
+def visible_box(vertices: NDArray[np.float32], camera: Camera) -> NDArray[np.float32] | None:
+    """The box (4,) around what is in the frame of someone's vertices (V, 3); None if that is next to
+    nothing."""
+    box = np.array([np.inf, np.inf, -np.inf, -np.inf], np.float32)
+    _extend(box, vertices, camera.focal, camera.principal_point, camera.size)
+    return box if (box[2:] - box[:2]).max() > _SMALLEST else None
+
+
+@compiled
+def _extend(box, vertices, focal, principal_point, size):
+    """Extends the box around the vertices that are in the frame, in place.
+
+    Someone's feet below the frame must not widen the box of the face.
+    """
+    for v in range(len(vertices)):
+        z = vertices[v, 2]
+        if z > 0.05:
+            x = vertices[v, 0] / z * focal[0] + principal_point[0]
+            y = vertices[v, 1] / z * focal[1] + principal_point[1]
+            if 0 <= x < size[0] and 0 <= y < size[1]:
+                box[0], box[1] = min(box[0], x), min(box[1], y)
+                box[2], box[3] = max(box[2], x), max(box[3], y)
+
+
+def _may_show(
+    person: Person, camera: Camera, window: tuple[float, float, float], shape: tuple[int, int]
+) -> bool:
+    """Whether someone, clothes included, could be seen in a window."""
+    points = person.posed.joints + person.translation
+    if points[:, 2].max() < 0.1:
+        return False
+    pixels = points[:, :2] / np.maximum(points[:, 2:], 0.1) * camera.focal + camera.principal_point
+    reach = 0.35 * camera.focal[0] / max(float(points[:, 2].min()), 0.1)
+    low, high = pixels.min(axis=0) - reach, pixels.max(axis=0) + reach
+    corner = np.array(window[:2])
+    return bool((high > corner).all() and (low < corner + window[2] * np.array(shape[::-1])).all())

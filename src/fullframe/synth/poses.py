@@ -1,0 +1,176 @@
+"""Poses of everyday people: motion capture, and what it lacks made up for.
+
+Poses are (24, 3) axis-angle in SMPL's joints; the root carries gravity (y up) and faces +z.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullframe.body.joints import JOINT_SETS
+from fullframe.fit.prior import PRIOR_FILE
+
+ASSETS = Path(__file__).parents[1] / "assets"
+_MIRRORED = list(JOINT_SETS["smpl24"].flip_permutation)
+LEGS = ((1, 4, 7, 1), (2, 5, 8, -1))
+"""Hip, knee, ankle, and the side's sign."""
+SPINE, NECK, HEAD = [3, 6, 9], 12, 15
+_ARMS = [13, 14, 16, 17, 18, 19, 20, 21, 22, 23]
+_UPPER = [*SPINE, NECK, HEAD, *_ARMS]
+
+# Standard deviation in radians of what is added to every joint: more where motion capture is vague.
+_JITTER = np.full(24, 0.08)
+_JITTER[[20, 21, 22, 23]] = 0.2
+_JITTER[[13, 14, 10, 11]] = 0.04
+
+KINDS = {"motion": 0.34, "mixed": 0.2, "standing": 0.18, "sitting": 0.14, "crouching": 0.07, "lying": 0.07}
+"""Share of each kind of pose."""
+
+
+class Poses:
+    """Draws poses.
+
+    Args:
+        split: "train" or "val": clips of the motion capture never appear in both.
+        extra: (N, 24, 3) more poses to draw from beside the motion capture, or None.
+    """
+
+    def __init__(self, split: str = "train", extra: NDArray[np.floating] | None = None) -> None:
+        with np.load(ASSETS / "motion.npz", allow_pickle=False) as file:
+            chosen = file["split"] == ("train", "val").index(split)
+            theta = file["theta"][chosen].astype(np.float64)
+            weight = file["weight"][chosen].astype(np.float64)
+        if extra is not None and len(extra):
+            # Half of the draws, so that neither set drowns the other.
+            weight = np.concatenate((weight / weight.sum(), np.full(len(extra), 1 / len(extra))))
+            theta = np.concatenate((theta, np.asarray(extra, np.float64)))
+        self.theta = theta
+        self._cumulative = np.cumsum(weight / weight.sum())
+        with np.load(PRIOR_FILE, allow_pickle=False) as file:
+            self._low, self._high = (file[name].reshape(23, 3).astype(np.float64) for name in ("low", "high"))
+
+    def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float64], str]:
+        """A pose (24, 3) and its kind."""
+        kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+        theta = self._captured(rng)
+        if kind == "mixed":
+            theta[_UPPER] = self._captured(rng)[_UPPER]
+        elif kind != "motion":
+            theta = _MADE_UP[kind](theta[None], rng)[0]
+        theta[NECK] += _looking_around(rng) / 2
+        theta[HEAD] += _looking_around(rng) / 2
+        jitter = rng.normal(size=(24, 3)) * _JITTER[:, None]
+        jitter[0] *= 0.5 if kind in ("motion", "mixed") else 0
+        theta += jitter * rng.uniform(0.2, 1.2)
+        # Motion capture may leave the limits, which hold 99.6 % of it; made-up poses and jitter may not.
+        body = theta[1:]
+        theta[1:] = np.clip(body, np.minimum(self._low, body - jitter[1:]),
+                            np.maximum(self._high, body - jitter[1:]))  # fmt: skip
+        return (mirror(theta) if rng.random() < 0.5 else theta), kind
+
+    def _captured(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        return self.theta[min(np.searchsorted(self._cumulative, rng.random()), len(self.theta) - 1)].copy()
+
+
+def mirror(theta: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mirror image of poses (..., 24, 3)."""
+    return theta[..., _MIRRORED, :] * np.array([1, -1, -1])
+
+
+def seat(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """The same upper bodies (N, 24, 3), upright or leaning, on seated legs.
+
+    Hip flexion 55 to 115, knee 20 to 125, abduction -5 to 30 degrees.
+    """
+    degrees = _degrees(rng, len(theta))
+    theta = theta.copy()
+    theta[:, 0] = _about(0, degrees(-20, 25))
+    knees, hips = degrees(20, 125), degrees(55, 115)
+    for hip, knee, ankle, side in LEGS:
+        flexion = _about(0, -(hips + degrees(-12, 12)))
+        theta[:, hip] = _compose(_about(1, side * degrees(-5, 30)), flexion)
+        theta[:, knee] = _about(0, np.clip(knees + degrees(-15, 15), 0.05, 2.4))
+        theta[:, ankle] = _about(0, degrees(-25, 15))
+    return theta
+
+
+def stand(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """The same arms on someone who stands: straight back, nearly straight legs; (N, 24, 3)."""
+    degrees = _degrees(rng, len(theta))
+    theta = theta.copy()
+    theta[:, 0] = _about(0, degrees(-5, 8))
+    theta[:, SPINE] *= 0.3
+    for hip, knee, ankle, side in LEGS:
+        bend = degrees(0, 15)
+        theta[:, hip] = _about(0, degrees(-8, 8) - bend / 2) + _about(2, side * degrees(-2, 12))
+        theta[:, knee] = _about(0, bend)
+        theta[:, ankle] = _about(0, degrees(-8, 5) - bend / 2)
+    return theta
+
+
+def crouch(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """The same arms on someone who squats or kneels; (N, 24, 3)."""
+    degrees = _degrees(rng, len(theta))
+    theta = theta.copy()
+    kneeling = rng.random(len(theta)) < 0.4
+    lean = np.where(kneeling, degrees(-5, 20), degrees(10, 45))
+    theta[:, 0] = _about(0, lean)
+    theta[:, SPINE] *= 0.6
+    hips = np.where(kneeling, degrees(0, 50), degrees(70, 125)) + np.where(kneeling, 0, lean / 2)
+    knees = np.where(kneeling, degrees(75, 140), degrees(80, 140))
+    for hip, knee, ankle, side in LEGS:
+        # One of two who kneel has the other foot in front.
+        front = kneeling & (rng.random(len(theta)) < 0.25)
+        bend = np.where(front, degrees(80, 105), hips + degrees(-10, 10))
+        theta[:, hip] = _compose(_about(1, side * degrees(0, 30)), _about(0, -bend))
+        theta[:, knee] = _about(0, np.where(front, degrees(80, 105), knees + degrees(-8, 8)))
+        theta[:, ankle] = _about(0, np.where(kneeling & ~front, degrees(10, 45), degrees(-35, -5)))
+    return theta
+
+
+def lie(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """The same bodies, half of them with straight legs, on their back, belly or side; (N, 24, 3)."""
+    degrees = _degrees(rng, len(theta))
+    straight = stand(theta, rng)
+    theta = np.where(rng.random(len(theta))[:, None, None] < 0.5, straight, theta)
+    # Rolled about the long axis first, then laid down.
+    theta[:, 0] = _compose(_about(0, degrees(-100, -75)), _about(1, degrees(0, 360)))
+    return theta
+
+
+_MADE_UP: dict[str, Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.float64]]] = {
+    "standing": stand,
+    "sitting": seat,
+    "crouching": crouch,
+    "lying": lie,
+}
+
+
+def _looking_around(rng: np.random.Generator) -> NDArray[np.float64]:
+    return rng.normal(size=3) * np.radians([10, 25, 6])
+
+
+def _degrees(rng: np.random.Generator, count: int) -> Callable[[float, float], NDArray[np.float64]]:
+    return lambda low, high: np.radians(rng.uniform(low, high, count))
+
+
+def _about(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    return angle[:, None] * np.eye(3)[axis]
+
+
+def _compose(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rotation vector of R(first) R(second), (N, 3), by quaternions."""
+    a, b = _quaternion(first), _quaternion(second)
+    w = a[:, 0] * b[:, 0] - (a[:, 1:] * b[:, 1:]).sum(1)
+    v = a[:, :1] * b[:, 1:] + b[:, :1] * a[:, 1:] + np.cross(a[:, 1:], b[:, 1:])
+    norm = np.linalg.norm(v, axis=1)
+    angle = 2 * np.arctan2(norm, w)
+    angle = np.where(angle > np.pi, angle - 2 * np.pi, angle)
+    return v * (angle / np.maximum(norm, 1e-12))[:, None]
+
+
+def _quaternion(rotvec: NDArray[np.float64]) -> NDArray[np.float64]:
+    angle = np.linalg.norm(rotvec, axis=1, keepdims=True)
+    return np.concatenate((np.cos(angle / 2), rotvec * np.sinc(angle / 2 / np.pi) / 2), axis=1)

@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fullframe.cli import UsageError
+from fullframe.data.formats.spin_npz import SPINList
+from fullframe.synth.command import synth
+from fullframe.synth.people import SyntheticPeople
+
+
+def test_frames_and_labels_go_together_and_a_second_run_goes_on(tmp_path):
+    assert synth(out=tmp_path, frames=2, seed=4) == 0
+    frames = sorted((tmp_path / "frames").iterdir())
+    assert [frame.name for frame in frames] == ["train_4_000000.jpg", "train_4_000001.jpg"]
+    written = [frame.stat().st_mtime_ns for frame in frames]
+    assert synth(out=tmp_path, frames=3, seed=4) == 0
+    assert [frame.stat().st_mtime_ns for frame in frames] == written
+
+    listed = SPINList(tmp_path / "labels.npz", tmp_path / "frames", aspect=4 / 3)
+    drawn = SyntheticPeople(seed=4).frame(0, frames[0])
+    assert {Path(sample.image).name for sample in listed} == {f"train_4_{k:06d}.jpg" for k in range(3)}
+    for kept, sample in zip(listed, drawn, strict=False):
+        assert kept.camera.focal == pytest.approx(sample.camera.focal)
+        np.testing.assert_allclose(kept.box, sample.box, atol=1e-3)
+        np.testing.assert_allclose(kept.pose, sample.pose, atol=1e-5)
+        np.testing.assert_allclose(kept.translation, sample.translation, atol=1e-5)
+        np.testing.assert_allclose(kept.keypoints["coco17"], sample.keypoints["coco17"], atol=1e-2)
+
+
+def test_bad_requests(tmp_path):
+    with pytest.raises(UsageError, match="frames must be at least 1"):
+        synth(out=tmp_path, frames=0)
+    with pytest.raises(UsageError, match="unknown split 'test'"):
+        synth(out=tmp_path, split="test")
+    with pytest.raises(UsageError, match="no photos"):
+        synth(out=tmp_path, backgrounds=tmp_path)

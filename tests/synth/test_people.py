@@ -1,0 +1,139 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from fullframe.body import load_body
+from fullframe.geometry.box import box_from_xyxy
+from fullframe.synth.bodies import NUM_BETAS
+from fullframe.synth.people import VAL_PEOPLE, SyntheticPeople, synth_val
+from fullframe.synth.scenes import MAX_PEOPLE
+
+
+@pytest.fixture(scope="module")
+def people():
+    return SyntheticPeople("train", seed=5, height=96)
+
+
+@pytest.fixture(scope="module")
+def some(people):
+    return [people[index] for index in range(24)]
+
+
+def test_same_number_same_person_in_any_order(people, some):
+    other = SyntheticPeople("train", seed=5, height=96)
+    for index in (7, 3):
+        again = other[index]
+        np.testing.assert_array_equal(again.image, some[index].image)
+        np.testing.assert_array_equal(again.pose, some[index].pose)
+        np.testing.assert_array_equal(again.box, some[index].box)
+
+
+def test_other_seeds_and_splits_show_others(some):
+    for other in (SyntheticPeople("train", seed=6, height=96), SyntheticPeople("val", seed=5, height=96)):
+        assert not np.array_equal(other[0].pose, some[0].pose)
+
+
+def test_labels_agree_with_each_other(some):
+    body = load_body("open", num_betas=NUM_BETAS)
+    for sample in some:
+        posed = body(*(torch.from_numpy(x)[None] for x in (sample.betas, sample.pose, sample.translation)))
+        np.testing.assert_allclose(sample.joints["smpl24"][:, :3], posed.joints[0], atol=2e-5)
+        for name, joints in sample.joints.items():
+            pixels = joints[:, :2] / joints[:, 2:3] * sample.camera.focal + sample.camera.principal_point
+            np.testing.assert_allclose(sample.keypoints[name][:, :2], pixels, atol=0.05)
+        assert np.isfinite(sample.box).all()
+        assert (sample.box >= 0).all() and (sample.box[2:] <= sample.camera.size).all()
+
+
+def test_root_rotation_is_in_the_camera_frame(some):
+    for sample in some:
+        identity = np.broadcast_to(np.eye(3), (24, 3, 3))
+        np.testing.assert_allclose(sample.pose @ sample.pose.transpose(0, 2, 1), identity, atol=1e-5)
+    upright = [sample for sample in some if sample.sequence == "standing"]
+    assert upright
+    # The body's y axis (up) points up in the picture: camera y is down.
+    assert np.mean([sample.pose[0, 1, 1] for sample in upright]) < -0.5
+
+
+def test_window_shows_the_box(some):
+    for sample in some:
+        x, y, scale = sample.window
+        height, width = sample.image.shape[:2]
+        assert (height, width) == (120, 90)
+        crop = box_from_xyxy(sample.box[None], enlarge=1.2)
+        middle = np.array([x, y]) + scale * (np.array([width, height]) - 1) / 2
+        np.testing.assert_allclose(middle, crop.center[0], atol=1e-3)
+        assert height * scale == pytest.approx(1.25 * crop.size[0], rel=1e-6)
+
+
+def test_pictures_show_the_person_where_labels_say():
+    """The same scene with and without its people differs in the box and hardly beyond the shadows."""
+    people = SyntheticPeople("train", seed=8, height=96)
+    scene = people.scenes.compose(np.random.default_rng(2))
+    dressed = [people.painter.dress(person) for person in scene.people]
+    scene.blocks = []
+    person = dressed[0]
+    away = person._replace(mesh=person.mesh._replace(vertices=person.mesh.vertices + np.float32([0, 500, 0])))
+    width, height = scene.camera.size
+    scale = 4.0
+    shape = (round(height / scale), round(width / scale))
+    pictures = [people.painter.paint(scene, [each], (0.0, 0.0, scale), shape) for each in (person, away)]
+    changed = np.abs(pictures[0].astype(int) - pictures[1]).max(axis=2) > 40
+    pixels = person.mesh.vertices[:, :2] / person.mesh.vertices[:, 2:] * scene.camera.focal
+    pixels = ((pixels + scene.camera.principal_point) / scale).round().astype(int)
+    inside = ((pixels >= 0) & (pixels < shape[::-1])).all(axis=1)
+    body = np.zeros(shape, np.uint8)
+    body[pixels[inside, 1], pixels[inside, 0]] = 1
+    body = cv2.morphologyEx(body, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)).astype(bool)
+    assert changed[body].mean() > 0.5
+
+
+def test_people_look_different(some):
+    pictures = [cv2.resize(sample.image, (16, 16)).astype(int) for sample in some]
+    distances = [np.abs(a - b).mean() for i, a in enumerate(pictures) for b in pictures[:i]]
+    assert min(distances) > 5
+
+
+def test_cameras_vary_and_people_reach_borders(people):
+    views, cut, crowd = [], 0, []
+    for index in range(150):
+        scene = people.scenes.compose(people._rng(index))
+        views.append(max(scene.camera.fov))
+        crowd.append(len(scene.people))
+        joints = scene.people[0].posed.joints + scene.people[0].translation
+        pixels = joints[:, :2] / joints[:, 2:] * scene.camera.focal + scene.camera.principal_point
+        cut += bool(((pixels < 0) | (pixels >= scene.camera.size)).any())
+    assert 24.9 <= min(views) < 35 and 85 < max(views) <= 100.1
+    assert 0.1 < cut / 150 < 0.7
+    assert min(crowd) == 1 and 4 <= max(crowd) <= MAX_PEOPLE
+
+
+def test_frames_hold_everybody_once(people, tmp_path):
+    path = tmp_path / "frame.jpg"
+    samples = people.frame(3, path)
+    picture = cv2.imread(str(path))
+    assert picture.shape[1::-1] == samples[0].camera.size
+    assert len({sample.name for sample in samples}) == len(samples) >= 1
+    before = path.stat().st_mtime_ns
+    again = people.frame(3, path)
+    assert path.stat().st_mtime_ns == before
+    np.testing.assert_array_equal(again[0].pose, samples[0].pose)
+
+
+def test_synth_val_is_what_it_was():
+    """Another sum means another benchmark: then all its published numbers have to be measured anew."""
+    assert VAL_PEOPLE == 2000
+    assert synth_val().checksum(40) == CHECKSUM
+
+
+CHECKSUM = "cad88953417173b1ddacabeaf2a55a834cba2169ae365eca26ada65d132556f6"
+
+
+def test_bad_input(tmp_path):
+    with pytest.raises(ValueError, match="unknown split 'test'"):
+        SyntheticPeople("test")
+    with pytest.raises(FileNotFoundError, match="no photos"):
+        SyntheticPeople(backgrounds=tmp_path)
+    with pytest.raises(IndexError):
+        SyntheticPeople(height=96)[-1]

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from fullframe.synth.bodies import NUM_BETAS, Bodies
+from fullframe.synth.poses import KINDS, Poses, crouch, lie, mirror, seat, stand
+
+LEFT_HIP, RIGHT_HIP, LEFT_KNEE, LEFT_ANKLE, HEAD = 1, 2, 4, 7, 15
+
+
+def joints(theta):
+    bodies, betas = Bodies(), np.zeros(NUM_BETAS, np.float32)
+    return np.stack([bodies.pose(betas, pose).joints for pose in theta])
+
+
+@pytest.fixture(scope="module")
+def captured():
+    poses = Poses()
+    return poses.theta[:: len(poses.theta) // 64][:64]
+
+
+def test_same_seed_same_poses_and_every_kind_appears():
+    poses = Poses()
+    first, second = (np.random.default_rng(3) for _ in range(2))
+    kinds = set()
+    for _ in range(120):
+        (a, kind), (b, _) = poses.draw(first), poses.draw(second)
+        np.testing.assert_array_equal(a, b)
+        assert a.shape == (24, 3) and np.isfinite(a).all()
+        kinds.add(kind)
+    assert kinds == set(KINDS)
+
+
+def test_splits_share_no_pose():
+    train = {pose.tobytes() for pose in Poses("train").theta}
+    val = {pose.tobytes() for pose in Poses("val").theta}
+    assert len(train) > 8000 and len(val) > 900 and not train & val
+
+
+def test_extra_poses_are_drawn_half_of_the_time():
+    extra = np.full((5, 24, 3), 0.123)
+    poses = Poses(extra=extra)
+    rng = np.random.default_rng(0)
+    drawn = [bool((poses._captured(rng) == 0.123).all()) for _ in range(400)]
+    assert 0.4 < np.mean(drawn) < 0.6
+
+
+def test_mirror_is_its_own_inverse_and_mirrors_joints(captured):
+    np.testing.assert_allclose(mirror(mirror(captured)), captured)
+    plain, mirrored = joints(captured[:8]), joints(mirror(captured[:8]))
+    np.testing.assert_allclose(mirrored[:, LEFT_HIP, 0], -plain[:, RIGHT_HIP, 0], atol=5e-3)
+
+
+def test_who_sits_has_thighs_level_and_head_up(captured):
+    found = joints(seat(captured, np.random.default_rng(0)))
+    thigh = found[:, LEFT_KNEE] - found[:, LEFT_HIP]
+    # Forward (+z) in front of the hips, and far less down than when standing.
+    assert (thigh[:, 2] > 0.1).all() and (thigh[:, 1] > -0.35).all()
+
+
+def test_who_stands_has_legs_below_and_back_straight(captured):
+    found = joints(stand(captured, np.random.default_rng(0)))
+    leg = found[:, LEFT_ANKLE] - found[:, LEFT_HIP]
+    assert (leg[:, 1] < -0.7).all()
+    assert (found[:, HEAD, 1] - found[:, 0, 1] > 0.4).all()
+
+
+def test_who_crouches_is_low(captured):
+    standing, crouching = joints(stand(captured, np.random.default_rng(0))), joints(
+        crouch(captured, np.random.default_rng(0))
+    )  # fmt: skip
+    height = [np.median(found[:, 0, 1] - found[..., 1].min(axis=1)) for found in (standing, crouching)]
+    assert height[1] < 0.75 * height[0]
+
+
+def test_who_lies_is_level(captured):
+    found = joints(lie(captured, np.random.default_rng(0)))
+    spine = found[:, 12] - found[:, 0]
+    tilt = np.abs(spine[:, 1]) / np.linalg.norm(spine, axis=1)
+    assert np.median(tilt) < 0.4
