@@ -153,3 +153,14 @@ def test_switches_are_those_of_the_ablation():
 def test_number_of_betas():
     net = create_model("cliff", encoder="resnet18", num_betas=4).eval()
     assert net(torch.zeros(1, 3, 32, 32), torch.zeros(1, 3)).betas.shape == (1, 4)
+
+
+@pytest.mark.parametrize("name", ["cliff", "hmr"])
+def test_a_scale_of_nothing_keeps_the_projection_finite(name, request):
+    net = request.getfixturevalue(name)
+    weak_camera = torch.tensor([[0.0, 0.1, 0.2], [-4.0, 0.1, 0.2], [0.1, 0.1, 0.2]], requires_grad=True)
+    prediction = Prediction(torch.eye(3).expand(3, 24, 3, 3), torch.zeros(3, 10), weak_camera)
+    seen = net.project(torch.randn(3, 5, 3), prediction, torch.tensor([[0.3, -0.1, 0.6]]).expand(3, 3))
+    assert seen.abs().max() < 10
+    seen.sum().backward()
+    assert weak_camera.grad.isfinite().all()

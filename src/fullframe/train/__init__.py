@@ -1,0 +1,1 @@
+"""Training of the networks in `fullframe.models`; needs the extra `train`."""

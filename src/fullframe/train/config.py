@@ -1,0 +1,297 @@
+"""What a training run is: one flat TOML file, the same keys as `key=value` on the command line."""
+
+import difflib
+import json
+import math
+import sys
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from fullframe.body.model import BODY_NAMES
+from fullframe.data.augment import Augmentation
+from fullframe.geometry.camera import LOCATION_NORMS
+from fullframe.losses import ERRORS, LossWeights
+from fullframe.models import ENCODERS, MODELS
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the file, the key and what is allowed."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a training run. Lengths are in people seen ("samples"), not in steps.
+
+    Attributes:
+        out: folder for checkpoints, tables, pictures and the trained network; a run that is there goes on.
+        model: key of MODELS: cliff, hmr (both switches off) or ray.
+        encoder: key of ENCODERS.
+        crop: [height, width] px of the network's input.
+        location_input: CLIFF's first switch, the network sees where the crop sits; hmr has it off.
+        full_frame_loss: CLIFF's second switch, the 2D loss is in the full frame; hmr has it off.
+        bbox_norm: scaling of the location: plain or h36m.
+        pretrained: start the encoder from ImageNet weights.
+        init: trained network (.safetensors) to start from instead.
+        body: name of the body whose pose and betas are learned.
+        body_path: file of an SMPL body, if it is not where fullframe looks for it.
+        num_betas: shape coefficients; the open body's 11th leads from adult to kid.
+
+        synth, lspet, coco: share of each source among the people seen; 0 leaves it out.
+        lspet_root, coco_root: folders of the data sets; COCO's has annotations/, train2017/ and val2017/.
+        synth_seed: which synthetic people; `seed` is of everything else.
+        stock: so many synthetic people are drawn once, kept in `stock_folder` and used again and again, where
+            the processor has to train too; 0 draws new ones without end.
+        backgrounds: folder of photos without people, behind the synthetic ones; else made-up places.
+        augment_...: see data.augment.Augmentation.
+
+        loss: error of 2D keypoints and 3D joints: squared, l1 or smooth_l1.
+        keypoints_weight ... camera_weight: of the loss's terms, see losses.
+
+        samples: length of the run.
+        batch_size: of all processes together.
+        optimizer: adam, or adamw with `weight_decay` on matrices and kernels.
+        learning_rate: at its highest.
+        schedule: cosine to 0, or step: a tenth in the second half, as CLIFF.
+        warmup: samples over which the learning rate grows from 0.
+        grad_clip: largest norm of the gradient; 0 for no limit.
+        ema: share of the old weights in the running average that is validated and exported.
+        precision: 32, bf16-mixed or 16-mixed.
+        seed: of data, weights and dropout.
+
+        devices, nodes: processes per machine (one a GPU) and machines; torchrun's numbers must agree.
+        threads: torch's threads per process on the CPU; 0 for its own choice.
+        workers: processes that prepare data, per training process; 0 prepares it in between.
+        minutes: stop after so long with a checkpoint, to be continued; 0 for no limit.
+
+        checkpoint_minutes: between checkpoints.
+        light_checkpoint: keep only averaged weights in half precision and coarse step sizes, an eighth of
+            the size; see train.state.
+        log_every, picture_every, validate_every: samples between; 0 for never.
+        validation_people: how many of each source are held out for validation.
+        licence: of the trained weights, for their card.
+    """
+
+    out: str
+    model: str = "cliff"
+    encoder: str = "tf_efficientnet_lite0"
+    crop: tuple[int, int] = (224, 168)
+    location_input: bool = True
+    full_frame_loss: bool = True
+    bbox_norm: str = "plain"
+    pretrained: bool = True
+    init: str = ""
+    body: str = "open"
+    body_path: str = ""
+    num_betas: int = 11
+
+    synth: float = 1.0
+    lspet: float = 0.0
+    lspet_root: str = ""
+    coco: float = 0.0
+    coco_root: str = ""
+    synth_seed: int = 1
+    stock: int = 0
+    stock_folder: str = "runs/stock"
+    backgrounds: str = ""
+
+    augment_flip: float = Augmentation.flip
+    augment_rotation: float = Augmentation.rotation
+    augment_rotation_limit: float = Augmentation.rotation_limit
+    augment_rotation_probability: float = Augmentation.rotation_probability
+    augment_rotation_mode: str = Augmentation.rotation_mode
+    augment_scale: float = Augmentation.scale
+    augment_shift: float = Augmentation.shift
+    augment_half_body: float = Augmentation.half_body
+    augment_occlusion: float = Augmentation.occlusion
+    augment_channel_noise: float = Augmentation.channel_noise
+    augment_gamma: float = Augmentation.gamma
+    augment_grey: float = Augmentation.grey
+    augment_blur: float = Augmentation.blur
+    augment_downscale: float = Augmentation.downscale
+    augment_jpeg: float = Augmentation.jpeg
+
+    loss: str = "squared"
+    keypoints_weight: float = LossWeights.keypoints
+    joints_weight: float = LossWeights.joints
+    pose_weight: float = LossWeights.pose
+    betas_weight: float = LossWeights.betas
+    vertices_weight: float = LossWeights.vertices
+    camera_weight: float = LossWeights.camera
+
+    samples: int = 1_000_000
+    batch_size: int = 64
+    optimizer: str = "adam"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    schedule: str = "cosine"
+    warmup: int = 10_000
+    grad_clip: float = 3.0
+    ema: float = 0.999
+    precision: str = "32"
+    seed: int = 0
+
+    devices: int = 1
+    nodes: int = 1
+    threads: int = 0
+    workers: int = 1
+    minutes: float = 0.0
+
+    checkpoint_minutes: float = 3.0
+    light_checkpoint: bool = False
+    log_every: int = 2_000
+    picture_every: int = 50_000
+    validate_every: int = 50_000
+    validation_people: int = 500
+    licence: str = "Apache-2.0"
+
+    @property
+    def loss_weights(self) -> LossWeights:
+        return LossWeights(**{f.name: getattr(self, f"{f.name}_weight") for f in fields(LossWeights)})
+
+    @property
+    def augmentation(self) -> Augmentation:
+        return Augmentation(**{f.name: getattr(self, f"augment_{f.name}") for f in fields(Augmentation)})
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """Keyword arguments of `models.create_model`, but for `pretrained`."""
+        options = {"encoder": self.encoder, "crop": self.crop, "num_betas": self.num_betas}
+        if self.model != "hmr":
+            switches = ("location_input", "full_frame_loss", "bbox_norm")
+            options |= {name: getattr(self, name) for name in switches}
+        return options
+
+
+CHOICES: dict[str, Collection[str]] = {
+    "model": MODELS,
+    "encoder": ENCODERS,
+    "bbox_norm": LOCATION_NORMS,
+    "body": BODY_NAMES,
+    "loss": ERRORS,
+    "optimizer": ("adam", "adamw"),
+    "schedule": ("cosine", "step"),
+    "precision": ("32", "bf16-mixed", "16-mixed"),
+}
+
+_POSITIVE = ("crop", "num_betas", "samples", "batch_size", "learning_rate", "devices", "nodes")
+_FREE = ("seed", "synth_seed")
+
+
+def read_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
+    """A configuration from a TOML file and `key=value` settings that come before it.
+
+    Args:
+        path: flat TOML, keys as in TrainConfig. `out` may be left out: runs/<name of the file>.
+        overrides: such as "samples=1000"; values as in TOML, and text needs no quotes.
+
+    Raises:
+        ConfigError: if the file is missing or not TOML, or a key or value is not allowed.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; configs/ has examples") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not readable as TOML: {error}") from error
+    values.setdefault("out", f"runs/{path.stem}")
+    config = make_config(values, str(path))
+    told = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"{override!r}: settings have the form key=value")
+        told[key.strip()] = _value(text.strip())
+    return make_config({**asdict(config), **told}, f"{path} with {' '.join(overrides)}") if told else config
+
+
+def make_config(values: dict[str, Any], origin: str) -> TrainConfig:
+    """A configuration from keys and values, checked; `origin` begins the messages.
+
+    Raises:
+        ConfigError: if a key is unknown, or a value has the wrong type or is impossible.
+    """
+    types = get_type_hints(TrainConfig)
+    for key in values:
+        if key not in types:
+            near = difflib.get_close_matches(key, types, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(types)}"
+            raise ConfigError(f"{origin}: unknown key {key!r}; {hint}")
+    if "out" not in values:
+        raise ConfigError(f"{origin}: the key 'out' is missing: the folder for the results")
+    config = TrainConfig(
+        **{key: _typed(value, types[key], f"{origin}: {key}") for key, value in values.items()}
+    )
+    _check(config, origin)
+    return config
+
+
+def write_config(config: TrainConfig, path: Path) -> None:
+    """The whole configuration as TOML, so that changed defaults do not change what is on record."""
+    # JSON's numbers, strings, booleans and lists are TOML's, but for its escapes and DEL.
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in asdict(config).items()]
+    path.write_text("".join(lines).replace("\x7f", "\\u007f"), encoding="utf-8")
+
+
+def _value(text: str) -> Any:
+    """A TOML value; what is none is text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _typed(value: Any, wanted: Any, what: str) -> Any:
+    """The value as the type that the field has."""
+    if wanted == tuple[int, int]:
+        if isinstance(value, list | tuple) and [type(v) for v in value] == [int, int]:
+            return tuple(value)
+        raise ConfigError(f"{what} must be [height, width] in px, not {value!r}")
+    if wanted is float and type(value) is int:
+        return float(value)
+    if wanted is str and type(value) in (int, float):
+        return str(value)  # precision=32, a folder named 7
+    if type(value) is not wanted:
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        raise ConfigError(f"{what} must be {names[wanted]}, not {value!r}")
+    return value
+
+
+def _check(config: TrainConfig, origin: str) -> None:
+    """Raise a ConfigError for values that no run can have."""
+    rules: list[tuple[str, Callable[[Any], bool], str]] = [
+        (key, known.__contains__, f"one of {', '.join(known)}") for key, known in CHOICES.items()
+    ]
+    for key, value in asdict(config).items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if key in _FREE or not all(type(v) in (int, float) for v in numbers):
+            continue
+        if not all(math.isfinite(v) and (v > 0 if key in _POSITIVE else v >= 0) for v in numbers):
+            kind = "positive" if key in _POSITIVE else "not negative"
+            raise ConfigError(f"{origin}: {key} must be {kind}, not {value!r}")
+    rules.append(("ema", lambda v: v < 1, "below 1"))
+    for key, allowed, expected in rules:
+        value = getattr(config, key)
+        if not allowed(value):
+            near = difflib.get_close_matches(str(value), CHOICES.get(key, ()), 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{origin}: {key} must be {expected}, not {value!r}{hint}")
+    try:
+        _ = config.augmentation
+    except ValueError as error:
+        raise ConfigError(f"{origin}: augment_{error}") from error
+    processes = config.devices * config.nodes
+    if config.batch_size % processes:
+        raise ConfigError(
+            f"{origin}: batch_size {config.batch_size} cannot be shared by {processes} processes "
+            "(devices x nodes)"
+        )
+    if config.batch_size // processes < 2:
+        raise ConfigError(f"{origin}: batch_size must be at least 2 per process, for batch normalisation")

@@ -1,0 +1,409 @@
+"""The training loop: one process or many, stopped and continued at will."""
+
+import copy
+import itertools
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor, nn
+
+from fullframe.body import load_body
+from fullframe.data.batch import Batch
+from fullframe.losses import Losses
+from fullframe.models import CLIFF, Prediction, create_model, load_model
+from fullframe.models.checkpoint import save_checkpoint
+from fullframe.train.config import ConfigError, TrainConfig, write_config
+from fullframe.train.pictures import draw_batch
+from fullframe.train.record import Record, say, write_provenance
+from fullframe.train.state import State, load_state, save_state
+
+NETWORK = (
+    "model",
+    "encoder",
+    "crop",
+    "location_input",
+    "full_frame_loss",
+    "bbox_norm",
+    "body",
+    "num_betas",
+)
+"""Keys that may not change when a run is continued; others may, and the change is reported."""
+
+Batches = Callable[[int, int, int], Iterator[Batch]]
+"""(start, rank, world) to this process's batches from example `start` on, see data.mixture.loader."""
+
+Validation = Callable[[CLIFF], Mapping[str, float]]
+"""Metrics of a network in evaluation mode."""
+
+
+class TrainError(RuntimeError):
+    """Training cannot go on; the message says why and what to do."""
+
+
+def learning_rate(config: TrainConfig, samples: int) -> float:
+    """After so many samples: linear warm-up, then half a cosine to 0, or a tenth in the second half."""
+    part = min(samples / config.samples, 1)
+    fall = (1 + math.cos(math.pi * part)) / 2 if config.schedule == "cosine" else 0.1 ** (part >= 0.5)
+    rise = min(1, (samples + config.batch_size) / config.warmup) if config.warmup else 1
+    return config.learning_rate * rise * fall
+
+
+def build_model(config: TrainConfig) -> CLIFF:
+    """The network to begin with.
+
+    Raises:
+        ConfigError: if `init` is of another kind than the configuration.
+        CheckpointError: if `init` cannot be used.
+        ConnectionError: if ImageNet weights are wanted and cannot be had.
+        ValueError: for a crop that the encoder cannot take.
+    """
+    torch.manual_seed(config.seed)
+    if not config.init:
+        return create_model(config.model, **config.model_options, pretrained=config.pretrained)
+    wanted = create_model(config.model, **config.model_options)
+    model = load_model(config.init, config.body)
+    found, expected = ({"model": m.name, **m.options} for m in (model, wanted))
+    # Encoders take crops of any size: training on small ones first saves time.
+    differing = [key for key in expected | found if key != "crop" and expected.get(key) != found.get(key)]
+    if differing:
+        raise ConfigError(
+            f"init: {config.init} is of another kind: "
+            + ", ".join(f"its {key} is {found.get(key)}, not {expected.get(key)}" for key in differing)
+        )
+    wanted.load_state_dict(model.state_dict())
+    return wanted
+
+
+def build_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Adam or AdamW over all weights; biases and normalisation do not decay."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    # One pass over the weights; gradient scaling needs to come in between.
+    return kind(groups, lr=config.learning_rate, fused=config.precision != "16-mixed")
+
+
+class Average:
+    """Keeps a running average of a network: weights, and the statistics of its normalisation.
+
+    Early on the average is over fewer steps, so that the first weights do not linger.
+    """
+
+    def __init__(self, model: nn.Module, average: nn.Module, decay: float) -> None:
+        pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+        self.floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.others = [pair for pair in pairs if not pair[0].is_floating_point()]
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, steps: int) -> None:
+        """After the step of this number, counted from 0."""
+        decay = min(self.decay, (1 + steps) / (10 + steps))
+        averages, current = (list(x) for x in zip(*self.floats, strict=True))
+        torch._foreach_lerp_(averages, current, 1 - decay)
+        for kept, now in self.others:
+            kept.copy_(now)
+
+
+def fit(
+    config: TrainConfig,
+    batches: Batches,
+    sources: tuple[str, ...],
+    validate: Validation | None = None,
+) -> Path | None:
+    """Train until `config.samples` people were seen, the time is up, or Ctrl-C.
+
+    A run that `config.out` holds is continued: the same people, dropout and results as if it had not been
+    stopped. At every end there are a checkpoint and the averaged network, `<out>/<model>.safetensors`.
+
+    Args:
+        config: of the run.
+        batches: the data.
+        sources: names that Batch.source indexes.
+        validate: metrics for the record and for the network's card.
+
+    Returns:
+        the trained network's file; None in processes other than the first.
+
+    Raises:
+        ConfigError: if the run in `config.out` is of another network.
+        StateError: if all its checkpoints are damaged.
+        TrainError: if the loss is not finite.
+        OSError: if the last checkpoint cannot be written.
+        KeyboardInterrupt: after Ctrl-C, once everything is saved.
+    """
+    fabric = Fabric(
+        accelerator="auto",
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy="ddp" if config.devices * config.nodes > 1 else "auto",
+        precision="32-true" if config.precision == "32" else config.precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    with _Stop() as stop:
+        return _Run(fabric, config, batches, sources, validate, stop).go()
+
+
+class _Stop:
+    """Turns the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._process = os.getpid()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Stop":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: object) -> None:
+        if os.getpid() == self._process:
+            self.requested = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        elif number == signal.SIGTERM:
+            os._exit(0)  # a forked data worker; on Ctrl-C, which the terminal sends it too, it works on
+
+
+class _Run:
+    """One call of `fit` in one process."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        config: TrainConfig,
+        batches: Batches,
+        sources: tuple[str, ...],
+        validate: Validation | None,
+        stop: _Stop,
+    ) -> None:
+        self.fabric, self.config, self.sources = fabric, config, sources
+        self.validate, self.stop = validate, stop
+        self.folder = Path(config.out)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.body = load_body(config.body, config.body_path or None, config.num_betas)
+        model = build_model(config)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            # Batch statistics over all processes. On CPUs each has its own, and the first one's are kept.
+            model = convert_sync_batchnorm(model)
+        model.to(fabric.device)
+        optimizer = build_optimizer(config, model)
+        self.state = State(model, copy.deepcopy(model).requires_grad_(False).eval(), optimizer)
+        self._resume()
+        self.losses = Losses(self.body, config.loss_weights, config.loss).to(fabric.device)
+        self.average = Average(model, self.state.average, config.ema)
+        self.wrapped, self.optimizer = fabric.setup(model, optimizer)
+        self.wrapped.train()
+        self.drawn = torch.zeros(len(sources), dtype=torch.int64)  # here, since the last checkpoint
+        self.metrics: dict[str, float] = {}
+        # Data workers are forked here, before threads start that would not survive it.
+        self.batches = batches(self.state.samples, fabric.global_rank, fabric.world_size)
+        self.batches = itertools.chain([next(self.batches)], self.batches)
+
+    def _resume(self) -> None:
+        """Take over the state in the run's folder, if there is one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        packed, warnings = load_state(self.folder)
+        for warning in warnings:
+            self._tell(f"{warning}; using the checkpoint before it", "yellow")
+        if packed is None:
+            return
+        before, now = packed["config"], _plain(self.config)
+        changed = {key: (before.get(key), value) for key, value in now.items() if before.get(key) != value}
+        if fixed := [key for key in changed if key in NETWORK]:
+            differences = ", ".join(f"its {key} is {changed[key][0]}, not {changed[key][1]}" for key in fixed)
+            raise ConfigError(
+                f"{self.folder} holds a run of another network: {differences}; choose another folder as `out`"
+            )
+        self.state.unpack(packed)
+        self._tell(f"going on in {self.folder} after {self.state.samples:,} people")
+        for key, (old, new) in changed.items():
+            self._tell(f"changed: {key} was {old}, is {new}", "yellow")
+
+    def go(self) -> Path | None:
+        """Train, validate, save, export."""
+        record = None
+        if self.fabric.is_global_zero:
+            write_config(self.config, self.folder / "config.toml")
+            record = Record(self.folder, self.state.samples, self.config.samples)
+        try:
+            finished = self._train(record)
+            if record and finished:
+                self._validate(record)
+            self._save()
+            path = self._export() if record else None
+        finally:
+            if record:
+                record.close()
+        self.fabric.barrier()
+        if self.stop.requested:
+            raise KeyboardInterrupt
+        return path
+
+    def _train(self, record: Record | None) -> bool:
+        """Steps until the end of the run, or until it is to stop: whether the end was reached."""
+        config, state = self.config, self.state
+        started = saved = time.monotonic()
+        rows: list[dict[str, float]] = []
+        while state.samples < config.samples:
+            batch = next(self.batches).to(self.fabric.device)
+            self.drawn += batch.source.cpu().bincount(minlength=len(self.drawn))
+            before = state.samples
+            prediction, values = self._step(batch)
+            if record:
+                rows.append(values)
+                self._report(record, before, rows, batch, prediction)
+
+            now = time.monotonic()
+            stop = self.stop.requested or (config.minutes > 0 and now - started > 60 * config.minutes)
+            due = now - saved > 60 * config.checkpoint_minutes
+            stop, due = self._agree(stop, due)
+            if stop:
+                return False
+            if due:
+                try:
+                    self._save()
+                except OSError as error:
+                    self._tell(f"no checkpoint could be written ({error}); the one before it stays", "red")
+                saved = time.monotonic()
+        return True
+
+    def _step(self, batch: Batch) -> tuple[Prediction, dict[str, float]]:
+        """One step of the optimizer, and what there is to record of it, averaged over processes."""
+        config, state, fabric = self.config, self.state, self.fabric
+        # Dropout follows from where the run is, not from how it got there.
+        words = np.random.SeedSequence((config.seed, state.samples, fabric.global_rank)).generate_state(2)
+        torch.manual_seed(int(words[0]) << 32 | int(words[1]))
+        rate = learning_rate(config, state.samples)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+        prediction = self.wrapped(state.model.prepare(batch.crops), batch.location)
+        loss, terms = self.losses(state.model, prediction, batch, self._mean)
+        fabric.backward(loss)
+        limit = config.grad_clip or math.inf
+        norm = fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=limit, error_if_nonfinite=False)
+        means = self._mean(torch.stack((loss.detach(), *terms.values(), torch.as_tensor(norm))))
+        values = dict(zip(("loss", *terms, "gradient"), means.tolist(), strict=True))
+        # Gradients in half precision overflow now and then; their scaler leaves out such a step.
+        watched = ("loss",) if config.precision == "16-mixed" else ("loss", "gradient")
+        if not all(math.isfinite(values[name]) for name in watched):
+            raise TrainError(self._keep(batch, prediction, values))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if fabric.is_global_zero:
+            self.average.update(state.samples // config.batch_size)
+        state.samples += config.batch_size
+        return prediction, values | {"learning_rate": rate}
+
+    def _report(
+        self,
+        record: Record,
+        before: int,
+        rows: list[dict[str, float]],
+        batch: Batch,
+        prediction: Prediction,
+    ) -> None:
+        """What is due after this step; `rows` of the steps since the last report are emptied with it."""
+        config, now = self.config, self.state.samples
+        record.advance(now)
+        if _passed(config.log_every, before, now):
+            record.training(now, {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]})
+            rows.clear()
+        if _passed(config.picture_every, before, now):
+            record.picture(now, draw_batch(batch, prediction, self.losses.body))
+        if _passed(config.validate_every, before, now) and now < config.samples:
+            self._validate(record)
+
+    def _validate(self, record: Record) -> None:
+        if self.validate:
+            self.metrics = dict(self.validate(self.state.average))
+            record.validated(self.state.samples, self.metrics)
+
+    def _save(self) -> None:
+        """A checkpoint; all processes take part."""
+        drawn = self.drawn.to(self.fabric.device)
+        if self.fabric.world_size > 1:
+            torch.distributed.all_reduce(drawn)
+        for name, number in zip(self.sources, drawn.tolist(), strict=True):
+            self.state.seen[name] = self.state.seen.get(name, 0) + number
+        self.drawn.zero_()
+        if self.fabric.is_global_zero:
+            write_provenance(self.folder, self.state.samples, self.state.seen)
+            save_state(self.folder, self.state.pack(_plain(self.config), self.config.light_checkpoint))
+
+    def _export(self) -> Path:
+        """The averaged network for use."""
+        config, path = self.config, self.folder / f"{self.config.model}.safetensors"
+        seen = ", ".join(f"{number:,} from {name}" for name, number in self.state.seen.items())
+        save_checkpoint(
+            self.state.average,
+            path,
+            body=self.body.name,
+            data=f"{self.state.samples:,} augmented people: {seen}",
+            licence=config.licence,
+            metrics=self.metrics,
+            dtype="fp16",
+        )
+        return path
+
+    def _keep(self, batch: Batch, prediction: Prediction, values: Mapping[str, float]) -> str:
+        """Save a batch that broke the loss; the message about it."""
+        name = f"broken_{self.state.samples:09d}_{self.fabric.global_rank}.npz"
+        arrays: dict[str, Tensor] = {f"predicted_{key}": x for key, x in prediction._asdict().items()}
+        for field in fields(batch):
+            value = getattr(batch, field.name)
+            sets = value.items() if isinstance(value, dict) else ()
+            arrays |= {f"{field.name}_{key}": tensor for key, tensor in sets} or {field.name: value}
+        numpy_arrays = {key: tensor.detach().float().cpu().numpy() for key, tensor in arrays.items()}
+        np.savez(self.folder / name, allow_pickle=False, **numpy_arrays)
+        broken = ", ".join(f"{key} {value:.4g}" for key, value in values.items())
+        return (
+            f"the loss is not finite after {self.state.samples:,} people ({broken}); the batch is in "
+            f"{self.folder / name}. If its labels are sound, try a lower learning_rate, a longer warmup or "
+            f"precision 32, and go on from the last checkpoint"
+        )
+
+    def _mean(self, values: Tensor) -> Tensor:
+        """The mean over processes."""
+        if self.fabric.world_size > 1:
+            torch.distributed.all_reduce(values)
+            values /= self.fabric.world_size
+        return values
+
+    def _agree(self, *wishes: bool) -> list[bool]:
+        """What any process wants: each must take part in what follows."""
+        return (self._mean(torch.tensor(wishes, dtype=torch.float32, device=self.fabric.device)) > 0).tolist()
+
+    def _tell(self, text: str, style: str = "") -> None:
+        if self.fabric.is_global_zero:
+            say(text, style)
+
+
+def _passed(every: int, before: int, now: int) -> bool:
+    """Whether a multiple of `every` lies in (before, now]."""
+    return every > 0 and now // every > before // every
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """The configuration in types that a state file holds."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}

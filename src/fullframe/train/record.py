@@ -1,0 +1,149 @@
+"""What a run leaves behind for people to look at: tables, curves, messages."""
+
+import csv
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from fullframe.files import atomic_path
+
+console = Console(stderr=True, highlight=False)
+
+
+class Table:
+    """A CSV file with one row for a number of samples; rows after `samples` are cut off."""
+
+    def __init__(self, path: Path, samples: int) -> None:
+        self.path = path
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.reader(file) if row]
+            kept = rows[:1] + [row for row in rows[1:] if int(row[0]) <= samples]
+            with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows(kept)
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Append a row; the first key is `samples`. The header is that of the first row."""
+        new = not self.path.exists() or not self.path.stat().st_size
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(row)
+            writer.writerow(v if isinstance(v, int) else f"{v:.6g}" for v in row.values())
+
+
+class Record:
+    """Tables, tensorboard and console of a run in a folder, from `samples` on.
+
+    Args:
+        folder: of the run.
+        samples: seen so far; what an interrupted run recorded after that is dropped.
+        total: samples of the whole run.
+    """
+
+    def __init__(self, folder: Path, samples: int, total: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # seconds to import
+
+        self.folder = folder
+        self.losses = Table(folder / "losses.csv", samples)
+        self.validation = Table(folder / "validation.csv", samples)
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=samples + 1 if samples else None)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f} / {task.total:,.0f}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self.progress = Progress(
+            *columns,
+            console=console,
+            transient=True,
+            speed_estimate_period=120,
+            disable=not console.is_terminal,
+        )
+        self.task = self.progress.add_task("training", total=total, completed=samples)
+        self.progress.start()
+        self._last = (time.perf_counter(), samples)
+
+    def advance(self, samples: int) -> None:
+        self.progress.update(self.task, completed=samples)
+
+    def training(self, samples: int, values: Mapping[str, float]) -> None:
+        """Means since the last call: losses, gradient norm, learning rate."""
+        now, (then, before) = time.perf_counter(), self._last
+        self._last = (now, samples)
+        rate = (samples - before) / max(now - then, 1e-9)
+        self.losses.add({"samples": samples, "samples_per_second": rate, **values})
+        for name, value in values.items():
+            self.board.add_scalar(f"train/{name}", value, samples)
+        self.board.add_scalar("train/samples_per_second", rate, samples)
+        terms = "  ".join(f"{name} {value:.3g}" for name, value in values.items())
+        self.progress.update(self.task, description=f"loss {values['loss']:.4g}  {rate:.0f}/s")
+        say(f"{samples:,} people  {rate:.1f}/s  {terms}")
+
+    def validated(self, samples: int, values: Mapping[str, float]) -> None:
+        self.validation.add({"samples": samples, **values})
+        for name, value in values.items():
+            self.board.add_scalar(f"validation/{name}", value, samples)
+        say(f"{samples:,} people: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+    def picture(self, samples: int, pixels: NDArray[np.uint8]) -> None:
+        """Keep a picture (H, W, 3) RGB as pictures/<samples>.jpg."""
+        import cv2
+
+        path = self.folder / "pictures" / f"{samples:09d}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+        self.board.add_image("people", pixels, samples, dataformats="HWC")
+
+    def close(self) -> None:
+        self.progress.stop()
+        self.board.close()
+
+
+def say(text: str, style: str = "") -> None:
+    """A message on the console; brackets in file names are not markup."""
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def write_provenance(folder: Path, samples: int, seen: Mapping[str, int]) -> None:
+    """provenance.json: which code on which data."""
+    content = {
+        "fullframe": version("fullframe"),
+        "commit": _commit(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        "samples": samples,
+        "seen": dict(seen),
+    }
+    with atomic_path(folder / "provenance.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _commit() -> str | None:
+    """The git commit of this code, with "+" where files were changed since; None outside of a checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        # Of this very file: an installed package may lie in the checkout of something else.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + "+" * bool(changed)
+    except (OSError, subprocess.SubprocessError):
+        return None

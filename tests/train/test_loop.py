@@ -1,0 +1,255 @@
+import errno
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from fullframe.body import load_body
+from fullframe.models import load_model
+from fullframe.train import loop
+from fullframe.train.config import ConfigError, TrainConfig, read_config, write_config
+from fullframe.train.loop import TrainError, fit, learning_rate
+from fullframe.train.state import PREVIOUS, STATE, StateError
+from fullframe.train.validation import Validation
+
+CONFIG = TrainConfig(
+    out="",
+    encoder="tiny",
+    crop=(48, 36),
+    pretrained=False,
+    samples=64,
+    batch_size=8,
+    learning_rate=1e-3,
+    warmup=0,
+    ema=0.9,
+    workers=0,
+    log_every=8,
+    picture_every=0,
+    validate_every=0,
+)
+
+
+@pytest.fixture
+def config(tmp_path):
+    return replace(CONFIG, out=str(tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def people():
+    return tiny.StickPeople()
+
+
+def train(config, people, **options):
+    return fit(config, tiny.batches(config, people), ("sticks",), **options)
+
+
+def rows(config, name="losses.csv"):
+    return tiny.table(Path(config.out) / name)
+
+
+def losses(config):
+    return [(row["samples"], row["loss"], row["gradient"], row["learning_rate"]) for row in rows(config)]
+
+
+def weights(config):
+    return load_model(Path(config.out) / "cliff.safetensors").state_dict()
+
+
+def same(a, b):
+    """Up to what another process may round differently: memory can be aligned differently there."""
+    return a.keys() == b.keys() and all(torch.allclose(a[key], b[key], atol=1e-5, rtol=1e-3) for key in a)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, people):
+    config = replace(CONFIG, out=str(tmp_path_factory.mktemp("whole")))
+    train(config, people)
+    return losses(config), weights(config)
+
+
+def test_learning_rate():
+    config = TrainConfig("x", samples=1000, batch_size=10, warmup=100, learning_rate=2.0)
+    assert learning_rate(config, 0) == pytest.approx(0.2)
+    assert learning_rate(config, 500) == pytest.approx(1.0)
+    assert learning_rate(config, 1000) == 0
+    steps = replace(config, schedule="step", warmup=0)
+    assert [learning_rate(steps, n) for n in (0, 499, 500, 999)] == pytest.approx([2, 2, 0.2, 0.2])
+
+
+def test_a_run_learns_and_leaves_everything_behind(config, people):
+    config = replace(
+        config, samples=1200, batch_size=16, log_every=160, picture_every=600, validate_every=600
+    )
+    config = replace(config, loss="l1", augment_half_body=0.0, light_checkpoint=True)
+    body = load_body(num_betas=11)
+    path = train(config, people, validate=Validation(body, {"sticks": people}, 8, config.crop))
+    found, folder = rows(config), Path(config.out)
+    assert found[-1]["loss"] < 0.6 * found[0]["loss"]
+    assert [row["samples"] for row in found][-1] == 1120 and len(found) == 7
+    assert found[0].keys() >= {"keypoints", "joints", "pose", "betas", "camera", "samples_per_second"}
+    checked = rows(config, "validation.csv")
+    assert [row["samples"] for row in checked] == [608, 1200]
+    assert checked[1]["sticks_mpjpe_mm"] > 0
+    model = load_model(path, body="open")
+    assert model.card.metrics == pytest.approx(
+        {k: v for k, v in checked[1].items() if k != "samples"}, rel=1e-4
+    )
+    assert "1,200 from sticks" in model.card.data
+    assert read_config(folder / "config.toml") == config
+    known = json.loads((folder / "provenance.json").read_text())
+    assert known["seen"] == {"sticks": 1200} and known["fullframe"]
+    assert len(list((folder / "tensorboard").iterdir())) == 1
+    picture = cv2.imread(str(folder / "pictures/000000608.jpg"))
+    assert picture.shape == (2 * 48, 8 * 36, 3)
+
+
+def test_ctrl_c_saves_and_the_run_goes_on_the_same(config, people, uninterrupted, capsys):
+    def interrupting(start, rank, world):
+        for n, batch in enumerate(tiny.batches(config, people)(start, rank, world)):
+            if start + 8 * n == 32:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield batch
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, interrupting, ("sticks",))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert [row[0] for row in losses(config)] == [8, 16, 24, 32, 40]
+    train(config, people)
+    assert "after 40 people" in capsys.readouterr().err.replace("\n", " ")
+    assert losses(config) == uninterrupted[0]
+    assert same(weights(config), uninterrupted[1])
+    train(config, people)  # there is nothing left to do
+    assert losses(config) == uninterrupted[0]
+
+
+def test_killed_at_any_moment(config, people, uninterrupted):
+    config = replace(config, checkpoint_minutes=0.0, workers=1)
+    fork = multiprocessing.get_context("fork")  # a new interpreter would take seconds to import torch
+    rng, table = random.Random(0), Path(config.out) / "losses.csv"
+    for least in range(1, 8, 2):
+        process = fork.Process(target=train, args=(config, people))
+        process.start()
+        deadline = time.monotonic() + 60
+        while not (table.exists() and len(table.read_text().splitlines()) > least):
+            assert process.is_alive() and time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        process.join()
+    assert not (Path(config.out) / "cliff.safetensors").exists()
+    train(config, people)
+    assert losses(config) == uninterrupted[0]
+    assert same(weights(config), uninterrupted[1])
+
+
+def test_a_damaged_checkpoint_costs_only_time(config, people, uninterrupted, capsys):
+    train(replace(config, checkpoint_minutes=0.0), people)
+    folder = Path(config.out)
+    (folder / STATE).write_bytes((folder / STATE).read_bytes()[:-1000])
+    (folder / "cliff.safetensors").unlink()
+    train(config, people)
+    assert "state.pt is damaged; using the checkpoint before it" in capsys.readouterr().err.replace("\n", " ")
+    assert losses(config) == uninterrupted[0]
+    assert same(weights(config), uninterrupted[1])
+    for name in (STATE, PREVIOUS):
+        (folder / name).write_bytes(b"")
+    with pytest.raises(StateError, match="is damaged"):
+        train(config, people)
+
+
+def test_a_full_disk_is_said_and_survived(config, people, uninterrupted, monkeypatch, capsys):
+    save, calls = loop.save_state, []
+
+    def full_at_first(folder, packed):
+        calls.append(packed["samples"])
+        if len(calls) < 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return save(folder, packed)
+
+    monkeypatch.setattr(loop, "save_state", full_at_first)
+    train(replace(config, checkpoint_minutes=0.0), people)
+    assert calls[:4] == [8, 16, 24, 32]
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert said.count("no checkpoint could be written") == 3 and "No space left on device" in said
+    assert losses(config) == uninterrupted[0]
+    assert json.loads((Path(config.out) / "provenance.json").read_text())["seen"] == {"sticks": 64}
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
+def test_a_broken_batch_is_kept(config, people, precision):
+    def broken(start, rank, world):
+        for n, batch in enumerate(tiny.batches(config, people)(start, rank, world)):
+            if n == 3:
+                batch.keypoints["coco17"][2, 5, 0] = np.nan
+            yield batch
+
+    with pytest.raises(
+        TrainError, match=r"not finite after 24 people.*broken_000000024_0\.npz.*learning_rate"
+    ):
+        fit(replace(config, precision=precision), broken, ("sticks",))
+    with np.load(Path(config.out) / "broken_000000024_0.npz", allow_pickle=False) as kept:
+        assert np.isnan(kept["keypoints_coco17"][2, 5, 0])
+        assert kept["crops"].shape == (8, 48, 36, 3) and kept["predicted_pose"].shape == (8, 24, 3, 3)
+
+
+def test_another_network_is_refused(config, people):
+    train(replace(config, samples=8), people)
+    with pytest.raises(ConfigError, match=r"another network: its model is cliff, not ray; choose"):
+        train(replace(config, model="ray"), people)
+
+
+def test_a_changed_setting_is_said(config, people, capsys):
+    train(replace(config, samples=8), people)
+    train(replace(config, samples=16, learning_rate=1e-4), people)
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "learning_rate was 0.001, is 0.0001" in said and "samples was 8, is 16" in said
+    assert [row["samples"] for row in rows(config)] == [8, 16]
+
+
+def test_time_is_up(config, people):
+    path = train(replace(config, minutes=1e-9), people)
+    assert path.exists() and [row["samples"] for row in rows(config)] == [8]
+
+
+def test_start_from_a_trained_network(config, people, tmp_path):
+    first = train(replace(config, samples=8), people)
+    begun = replace(config, samples=8, init=str(first), out=str(tmp_path / "second"), learning_rate=1e-12)
+    second = train(begun, people)
+    a, b = load_model(first).state_dict(), load_model(second).state_dict()
+    learned = [key for key in a if "running" not in key and "tracked" not in key]
+    assert all(torch.allclose(a[key], b[key], atol=1e-3) for key in learned)
+    # Small crops first, larger ones later.
+    larger = load_model(train(replace(begun, crop=(64, 48), out=str(tmp_path / "larger")), people))
+    assert larger.crop == (64, 48)
+    assert all(torch.allclose(a[key], larger.state_dict()[key], atol=1e-3) for key in learned)
+    with pytest.raises(ConfigError, match=r"init: .*cliff\.safetensors .* its bbox_norm is plain, not h36m"):
+        train(replace(begun, bbox_norm="h36m", out=str(tmp_path / "other")), people)
+
+
+def test_two_processes_are_one(config, people, tmp_path, monkeypatch):
+    """Every loss, gradient norm and weight; people without 3D labels are spread unevenly."""
+    config = replace(config, samples=40)
+    monkeypatch.setattr(loop, "build_model", tiny.build_still)
+    train(config, people)
+    both = replace(config, devices=2, out=str(tmp_path / "both"))
+    write_config(both, tmp_path / "run.toml")
+    # Fabric starts the second process itself, with the same command.
+    command = [sys.executable, tiny.__file__, str(tmp_path / "run.toml"), "--still"]
+    subprocess.run(command, check=True, timeout=180)
+    assert len(losses(config)) == 5
+    np.testing.assert_allclose(losses(both), losses(config), rtol=2e-4)
+    alone, together = weights(config), weights(both)
+    assert all(torch.allclose(alone[key].float(), together[key].float(), atol=2e-3) for key in alone)
+    assert json.loads((Path(both.out) / "provenance.json").read_text())["seen"] == {"sticks": 40}

@@ -1,0 +1,78 @@
+import pytest
+
+from fullframe.train import sources
+from fullframe.train.config import ConfigError, TrainConfig
+from fullframe.train.sources import open_mixture, open_validation
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What was opened, in place of real data."""
+    opened = []
+
+    def source(name):
+        def open_one(config, split):
+            opened.append((name, split))
+            return [None] * 5
+
+        return open_one
+
+    monkeypatch.setattr(sources, "SOURCES", {name: source(name) for name in sources.SOURCES})
+    return opened
+
+
+def test_only_sources_with_a_share_are_opened(told):
+    config = TrainConfig("x", synth=0.75, coco=0.25, seed=5)
+    mixture = open_mixture(config)
+    assert told == [("synth", "train"), ("coco", "train")]
+    assert mixture.names == ("synth", "coco") and mixture.shares.tolist() == [0.75, 0.25]
+    assert (mixture.crop, mixture.seed, mixture.num_betas) == (config.crop, 5, 11)
+    assert mixture.augmentation == config.augmentation
+    validation = open_validation(config)
+    assert told[2:] == [("synth", "val"), ("coco", "val")] and validation.people == 500
+    assert open_validation(TrainConfig("x", validation_people=0)) is None
+
+
+def test_no_source_and_no_folder():
+    with pytest.raises(ConfigError, match="set one of synth, lspet, coco above 0"):
+        open_mixture(TrainConfig("x", synth=0.0))
+    with pytest.raises(ConfigError, match=r"lspet = 0.5 needs lspet_root"):
+        open_mixture(TrainConfig("x", synth=0.0, lspet=0.5))
+    with pytest.raises(FileNotFoundError, match="/nowhere"):
+        open_mixture(TrainConfig("x", synth=0.0, coco=0.5, coco_root="/nowhere"))
+
+
+def test_every_source_has_a_share_in_the_configuration():
+    assert all(isinstance(getattr(TrainConfig("x"), name), float) for name in sources.SOURCES)
+
+
+def test_a_stock_is_drawn_once_and_used_again(tmp_path, monkeypatch):
+    from fullframe.synth import stock
+
+    drawn = []
+
+    class Here:
+        """Draws in this process."""
+
+        def __init__(self, processes, context, initializer, arguments):
+            initializer(*arguments)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def map(self, function, folders, numbers):
+            for folder, number in zip(folders, numbers, strict=False):
+                drawn.append(number)
+                yield function(folder, number)
+
+    monkeypatch.setattr(stock, "SHARD", 3)
+    monkeypatch.setattr(stock, "ProcessPoolExecutor", Here)
+    config = TrainConfig("x", crop=(64, 48), stock=5, stock_folder=str(tmp_path))
+    first, again = (open_mixture(config).sources[0] for _ in range(2))
+    assert drawn == [0, 1] and len(first) == len(again) == 5
+    assert (first[4].image == again[4].image).all()
+    with pytest.raises(ValueError, match="other settings"):
+        open_mixture(TrainConfig("x", crop=(64, 48), stock=9, stock_folder=str(tmp_path), synth_seed=2))

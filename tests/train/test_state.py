@@ -1,0 +1,139 @@
+import copy
+import errno
+import pickle
+
+import pytest
+import torch
+
+from fullframe.models import create_model
+from fullframe.train import state as module
+from fullframe.train.config import TrainConfig
+from fullframe.train.loop import build_optimizer
+from fullframe.train.state import (
+    PREVIOUS,
+    STATE,
+    State,
+    StateError,
+    factor,
+    load_state,
+    product,
+    read_state,
+    save_state,
+)
+
+CONFIG = TrainConfig("x", encoder="tiny", crop=(64, 48), pretrained=False)
+
+
+def make_state(steps=2, seed=0):
+    torch.manual_seed(seed)
+    model = create_model("cliff", **CONFIG.model_options)
+    state = State(
+        model, copy.deepcopy(model), build_optimizer(CONFIG, model), 64 * steps, {"synth": 64 * steps}
+    )
+    for _ in range(steps):
+        pose, betas, _ = model(torch.randn(2, 3, 64, 48), torch.rand(2, 3))
+        (pose.square().sum() + betas.sum()).backward()
+        state.optimizer.step()
+        state.optimizer.zero_grad()
+    return state
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def moments(state, name):
+    return [state.optimizer.state[p][name] for g in state.optimizer.param_groups for p in g["params"]]
+
+
+def test_the_whole_state_returns(tmp_path):
+    state, other = make_state(), make_state(steps=0, seed=1)
+    save_state(tmp_path, state.pack({"model": "cliff"}))
+    packed, warnings = load_state(tmp_path)
+    assert packed["config"] == {"model": "cliff"} and warnings == []
+    other.unpack(packed)
+    assert same(state.model.state_dict(), other.model.state_dict())
+    assert same(state.average.state_dict(), other.average.state_dict())
+    for name in ("step", "exp_avg", "exp_avg_sq"):
+        for a, b in zip(moments(state, name), moments(other, name), strict=True):
+            assert torch.equal(a, b)
+    assert (other.samples, other.seen) == (128, {"synth": 128})
+
+
+def test_the_light_state_is_small_and_near(tmp_path):
+    state, other = make_state(), make_state(steps=0, seed=1)
+    heavy = save_state(tmp_path, state.pack({})).stat().st_size
+    light = save_state(tmp_path, state.pack({}, light=True)).stat().st_size
+    assert light < 0.13 * heavy
+    other.unpack(read_state(tmp_path / STATE))
+    kept, averaged = other.model.state_dict(), state.average.state_dict()
+    assert all(torch.allclose(kept[k], averaged[k], rtol=1e-3, atol=1e-7) for k in kept)
+    assert same(kept, other.average.state_dict())
+    for a, b in zip(moments(state, "exp_avg_sq"), moments(other, "exp_avg_sq"), strict=True):
+        assert b.sum().item() == pytest.approx(a.sum().item(), rel=1e-3)
+        assert b.shape == a.shape and (b >= 0).all()
+    assert not any(m.any() for m in moments(other, "exp_avg"))
+    assert moments(state, "step") == moments(other, "step")
+    model = other.model  # and training goes on from it
+    model(torch.randn(2, 3, 64, 48), torch.rand(2, 3)).betas.sum().backward()
+    other.optimizer.step()
+
+
+def test_matrices_of_rank_one_are_kept_by_their_means():
+    rows, columns = torch.rand(5, 1) + 0.1, torch.rand(1, 12) + 0.1
+    torch.testing.assert_close(product(*factor((rows * columns).view(5, 3, 2, 2))), rows * columns)
+    vector = torch.rand(7)
+    torch.testing.assert_close(product(*factor(vector)).flatten(), vector)
+    assert not product(*factor(torch.zeros(3, 4))).any()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda c: c[: len(c) // 2], lambda c: b"", lambda c: c[:99] + b"!" + c[100:]]
+)
+def test_a_damaged_file_falls_back_to_the_one_before(tmp_path, damage):
+    save_state(tmp_path, {"format": 1, "samples": 1})
+    path = save_state(tmp_path, {"format": 1, "samples": 2})
+    path.write_bytes(damage(path.read_bytes()))
+    packed, warnings = load_state(tmp_path)
+    assert packed["samples"] == 1
+    assert warnings == [f"{path} is damaged"]
+    (tmp_path / PREVIOUS).write_bytes(b"nothing")
+    with pytest.raises(StateError, match=r"state\.pt is damaged; .*previous\.pt is damaged; empty"):
+        load_state(tmp_path)
+
+
+def test_killed_between_the_two_names(tmp_path):
+    save_state(tmp_path, {"format": 1, "samples": 1}).rename(tmp_path / PREVIOUS)
+    packed, warnings = load_state(tmp_path)
+    assert packed["samples"] == 1 and warnings == []
+    assert load_state(tmp_path / "empty") == (None, [])
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    save_state(tmp_path, {"format": 1, "samples": 1})
+    before = (tmp_path / STATE).read_bytes()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_state(tmp_path, {"format": 1, "samples": 2})
+    assert (tmp_path / STATE).read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [STATE]
+
+
+def test_nothing_is_executed(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return print, ("executed",)
+
+    path = save_state(tmp_path, {"format": 1, "evil": Evil()})
+    with pytest.raises((pickle.UnpicklingError, StateError)):
+        read_state(path)
+
+
+def test_another_version_is_refused(tmp_path):
+    path = save_state(tmp_path, {"format": 0})
+    with pytest.raises(StateError, match="another version"):
+        read_state(path)

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from fullframe.body import load_body
+from fullframe.geometry.box import box_from_xyxy
+from fullframe.models.cliff import Prediction, locate
+from fullframe.train.validation import Validation, hold_out
+
+
+class Oracle(nn.Module):
+    """Says what it is told to, for people in order."""
+
+    def __init__(self, pose, betas, weak_camera):
+        super().__init__()
+        self.here = nn.Parameter(torch.zeros(1))
+        self.answers = Prediction(pose, betas, weak_camera)
+
+    def prepare(self, crops):
+        return crops
+
+    def forward(self, crops, location):
+        rows = [(self.location - place).norm(dim=1).argmin().item() for place in location]
+        return Prediction(*(x[rows] for x in self.answers))
+
+
+@pytest.fixture(scope="module")
+def body():
+    return load_body(num_betas=11)
+
+
+@pytest.fixture(scope="module")
+def people():
+    return tiny.StickPeople(80)  # more than are predicted at a time
+
+
+def oracle(people, labelled):
+    """Right in everything for the people with these numbers."""
+    boxes = np.stack([people[i].box for i in labelled])
+    location = locate(box_from_xyxy(boxes, 4 / 3, 1.2), tiny.CAMERA)
+    x, y, z = people.translation[labelled].T
+    scale = 2 / (location[:, 2] * z)
+    aside = 2 * location[:, :2] / (location[:, 2] * scale)[:, None]
+    camera = torch.stack((scale, x - aside[:, 0], y - aside[:, 1]), dim=1)
+    model = Oracle(people.pose[labelled].clone(), people.betas[labelled].clone(), camera)
+    model.location = location
+    return model
+
+
+def test_the_truth_has_no_error_and_known_errors_are_found(body, people):
+    numbers = list(range(0, 80, 2))  # those with 3D labels
+    samples = [people[i] for i in numbers]
+    validate = Validation(body, {"sticks": samples}, 100, (64, 48))
+    model = oracle(people, numbers)
+    right = validate(model)
+    assert list(right) == ["sticks_mpjpe_mm", "sticks_pa_mpjpe_mm", "sticks_root_degrees"]
+    assert all(value < 0.01 for value in right.values())
+    # Turning everyone by 10 degrees about the camera's axis is what PA-MPJPE cannot see.
+    angle = np.radians(10)
+    turn = torch.tensor([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    model.answers.pose[:, 0] = turn.float() @ model.answers.pose[:, 0]
+    wrong = validate(model)
+    assert wrong["sticks_root_degrees"] == pytest.approx(10, abs=1e-3)
+    assert wrong["sticks_pa_mpjpe_mm"] < 0.01 and wrong["sticks_mpjpe_mm"] > 10
+
+
+def test_pck_is_in_the_full_frame(body, people):
+    numbers = list(range(1, 80, 2))  # 2D labels only
+    samples = [people[i] for i in numbers]
+    validate = Validation(body, {"sticks": samples}, 100, (64, 48))
+    model = oracle(people, numbers)
+    assert validate(model) == {"sticks_pck10": 1.0}
+    # A tenth of the box's longer side; the box is the crop over 1.2 in height or, if wider, in width.
+    held_out = hold_out(samples, 100, (64, 48), 11)
+    depth = people.translation[numbers, 2]
+    for part, expected in ((0.09, 1.0), (0.11, 0.0)):
+        moved = oracle(people, numbers)
+        shift = part * torch.from_numpy(held_out.sides).float() * moved.location[:, 2] / 2 * depth
+        moved.answers.weak_camera[:, 1] += shift
+        # Joints nearer or farther than the body's middle move a little more or less than it.
+        assert validate(moved)["sticks_pck10"] == pytest.approx(expected, abs=0.1)

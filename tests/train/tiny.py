@@ -1,0 +1,116 @@
+"""A network and people small enough to train in a test; as a script, a training run of them.
+
+    python tiny.py config.toml [key=value ...] [--still]
+
+--still takes out what differs between one process and several: dropout, and statistics over the batch.
+"""
+
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import roma
+import torch
+from torch import nn
+
+from fullframe.body import JOINT_SETS, load_body
+from fullframe.data.augment import Augmentation
+from fullframe.data.mixture import Mixture, loader
+from fullframe.data.sample import Sample
+from fullframe.geometry.camera import Camera
+from fullframe.losses import Losses
+from fullframe.models.encoder import ENCODERS, IMAGENET, EncoderInfo
+from fullframe.train import loop
+from fullframe.train.config import TrainConfig, read_config
+
+ENCODER = EncoderInfo("test_resnet.r160_in1k", 96, IMAGENET)
+
+CAMERA = Camera.from_focal(150, (160, 120))
+
+
+class StickPeople(Sequence[Sample]):
+    """People with raised or lowered arms as coloured lines; every second one without 3D labels."""
+
+    def __init__(self, number: int = 32) -> None:
+        torch.manual_seed(7)
+        body = load_body(num_betas=11)
+        rotvec = 0.2 * torch.randn(number, 24, 3)
+        rotvec[:, 0] = torch.tensor([np.pi, 0.0, 0.0]) + 0.2 * torch.randn(number, 3)
+        rotvec[:, 16:18, 2] += 2 * torch.rand(number, 2) - 1
+        self.pose, self.betas = roma.rotvec_to_rotmat(rotvec), torch.randn(number, 11)
+        self.translation = torch.tensor([0.0, 0.2, 3.5]) + 0.2 * torch.randn(number, 3)
+        joints = Losses(body).predict_joints(self.betas, self.pose, ("smpl24", "coco17"))
+        self.joints = {name: (x + self.translation[:, None]).numpy() for name, x in joints.items()}
+
+    def __len__(self) -> int:
+        return len(self.pose)
+
+    def __getitem__(self, index: int) -> Sample:
+        pixels = np.full((CAMERA.size[1], CAMERA.size[0], 3), 40, np.uint8)
+        ones = np.ones((24, 1), np.float32)
+        xyz = self.joints["coco17"][index]
+        xy = xyz[:, :2] / xyz[:, 2:] * CAMERA.focal + CAMERA.principal_point
+        for k, (a, b) in enumerate(JOINT_SETS["coco17"].bones):
+            color = (255 * (k % 2), 255 * (k // 2 % 2), 40 * (k // 4))
+            cv2.line(pixels, xy[a].round().astype(int).tolist(), xy[b].round().astype(int).tolist(), color, 3)
+        known = index % 2 == 0
+        return Sample(
+            pixels,
+            CAMERA,
+            np.concatenate((xy.min(0) - 4, xy.max(0) + 4)).astype(np.float32),
+            keypoints={"coco17": np.concatenate((xy, ones[:17]), 1).astype(np.float32)},
+            joints={"smpl24": np.concatenate((self.joints["smpl24"][index], ones), 1)} if known else {},
+            pose=self.pose[index].numpy() if known else None,
+            betas=self.betas[index].numpy() if known else None,
+            translation=self.translation[index].numpy() if known else None,
+        )
+
+
+def batches(config: TrainConfig, people: Sequence[Sample] | None = None) -> loop.Batches:
+    """What `fit` takes, for these people."""
+    mixture = Mixture(
+        {"sticks": people or StickPeople()},
+        {"sticks": 1.0},
+        config.crop,
+        Augmentation(jpeg=0, blur=0),
+        config.seed,
+        config.num_betas,
+    )
+    return lambda start, rank, world: loader(
+        mixture, config.batch_size // world, start, rank, world, config.workers
+    )
+
+
+def build_still(config: TrainConfig, build=loop.build_model) -> nn.Module:
+    """The network without dropout, its batch normalisation for good in evaluation mode."""
+    model = build(config)
+    model.regressor.dropout.p = 0.0
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.forward = _fixed_norm.__get__(module)
+    return model
+
+
+def _fixed_norm(self: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
+    mean, var, weight, bias = self.running_mean, self.running_var, self.weight, self.bias
+    x = nn.functional.batch_norm(x, mean, var, weight, bias, False, 0.0, self.eps)
+    return self.act(self.drop(x)) if hasattr(self, "act") else x
+
+
+def table(path: Path) -> list[dict[str, float]]:
+    """The rows of a CSV file of numbers."""
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    ENCODERS["tiny"] = ENCODER
+    if "--still" in sys.argv:
+        loop.build_model = build_still
+    path, *settings = (argument for argument in sys.argv[1:] if argument != "--still")
+    options = read_config(path, settings)
+    loop.fit(options, batches(options), ("sticks",))
