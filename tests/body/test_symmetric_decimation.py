@@ -1,12 +1,7 @@
 """tools/symmetric_decimation.py, which makes the open body's mesh."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from symmetric_decimation import decimate, mirror_indices, triangulate_symmetrically
 
 

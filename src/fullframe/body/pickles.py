@@ -1,13 +1,14 @@
 """Reads SMPL's official pickles without running anything in them.
 
 Python's own unpickler calls whatever a file names. Here the file's instructions (pickletools lists them) are
-carried out on inert values only: a global becomes a `_Global`, calling one becomes a `_Call` that remembers
+carried out on inert values only: a global becomes a `Global`, calling one becomes a `Call` that remembers
 its arguments. No callable is ever looked up, so nothing can run. Afterwards the handful of calls that SMPL's
 files are made of (numpy arrays, a scipy sparse matrix, chumpy's Ch and Select) are turned into arrays.
 """
 
 import pickletools
 import re
+from collections.abc import Set
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -15,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-_ARRAY = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
+ARRAY = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
 _SCALAR = {"numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}
-_FROM_BUFFER = {"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"}
+FROM_BUFFER = {"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"}
 _CSC = {"scipy.sparse.csc.csc_matrix", "scipy.sparse._csc.csc_matrix", "scipy.sparse._csc.csc_array"}
 _CHUMPY = {"chumpy.ch.Ch", "chumpy.reordering.Select"}
-_DICT = {"collections.OrderedDict", "__builtin__.dict", "builtins.dict"}
+DICT = {"collections.OrderedDict", "__builtin__.dict", "builtins.dict"}
 _SET = {"__builtin__.set", "builtins.set"}
 _NO_BYTES = {"__builtin__.bytes", "builtins.bytes"}  # called without arguments: an empty array's content
 _RECONSTRUCTOR = {"copy_reg._reconstructor", "copyreg._reconstructor"}
-_KNOWN = {
-    *_ARRAY, *_SCALAR, *_FROM_BUFFER, *_CSC, *_CHUMPY, *_DICT, *_SET, *_NO_BYTES, *_RECONSTRUCTOR,
+KNOWN = {
+    *ARRAY, *_SCALAR, *FROM_BUFFER, *_CSC, *_CHUMPY, *DICT, *_SET, *_NO_BYTES, *_RECONSTRUCTOR,
     "numpy.ndarray", "numpy.dtype", "_codecs.encode", "__builtin__.object", "builtins.object",
 }  # fmt: skip
 
@@ -33,12 +34,12 @@ _LARGEST = 100_000_000  # entries of a dense matrix that a sparse one may ask fo
 
 
 @dataclass(frozen=True)
-class _Global:
+class Global:
     name: str
 
 
 @dataclass(eq=False)
-class _Call:
+class Call:
     """The result of calling a global, were it called."""
 
     name: str
@@ -62,20 +63,28 @@ def load_smpl_pickle(path: Path) -> dict[str, Any]:
             are made of, e.g. os.system, is refused by that name.
     """
     try:
-        content = _run(path.read_bytes())
-        if isinstance(content, _Call) and content.name in _DICT:
+        content = interpret(path.read_bytes())
+        if isinstance(content, Call) and content.name in DICT:
             content = content.items
         if not isinstance(content, dict):
             raise ValueError("the pickle does not hold a dictionary")
-        return {str(key): _value(value) for key, value in content.items()}
+        return {str(key): array_value(value) for key, value in content.items()}
     except ValueError:
         raise
     except Exception as error:  # instructions out of order fail in many ways
         raise ValueError(f"damaged or not a pickle ({type(error).__name__}: {error})") from error
 
 
-def _run(data: bytes) -> Any:
-    """Carries out the pickle's instructions on inert values and returns what they leave."""
+def interpret(data: bytes, known: Set[str] = frozenset(KNOWN)) -> Any:
+    """Carries out a pickle's instructions on inert values and returns what they leave.
+
+    Args:
+        data: the pickle.
+        known: names of globals that may occur in it; they become `Global`, and calls of them `Call`.
+
+    Raises:
+        ValueError: it names another global, or does something that plain data does not.
+    """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
 
@@ -90,13 +99,13 @@ def _run(data: bytes) -> Any:
         return values
 
     def call(target: Any, args: Any) -> Any:
-        if not isinstance(target, _Global) or not isinstance(args, tuple):
+        if not isinstance(target, Global) or not isinstance(args, tuple):
             raise ValueError("the pickle calls something that SMPL's files do not")
         if target.name in _RECONSTRUCTOR:  # how old protocols make an object: (its class, base, state)
             return call(args[0], ())
         if not args and target.name in _NO_BYTES:
             return b""
-        return {} if not args and target.name in _DICT else _Call(target.name, args)
+        return {} if not args and target.name in DICT else Call(target.name, args)
 
     arg: Any
     for opcode, arg, _ in pickletools.genops(BytesIO(data)):
@@ -164,53 +173,51 @@ def _run(data: bytes) -> Any:
             case "GET" | "BINGET" | "LONG_BINGET":
                 stack.append(memo[arg])
             case "GLOBAL":
-                stack.append(_global(*arg.split(" ", 1)))
+                stack.append(_global(arg.replace(" ", ".", 1), known))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
-                stack.append(_global(module, name))
+                stack.append(_global(f"{module}.{name}", known))
             case "REDUCE" | "NEWOBJ":
                 args, target = stack.pop(), stack.pop()
                 stack.append(call(target, args))
             case "BUILD":
                 state = stack.pop()
-                if not isinstance(stack[-1], _Call):
+                if not isinstance(stack[-1], Call):
                     raise ValueError("the pickle sets the state of something that SMPL's files do not")
                 stack[-1].state = state
             case "INST" | "OBJ":
                 values = since_mark()
-                target = _global(*arg.split(" ", 1)) if opcode.name == "INST" else values.pop(0)
+                named = opcode.name == "INST"
+                target = _global(arg.replace(" ", ".", 1), known) if named else values.pop(0)
                 stack.append(call(target, tuple(values)))
             case _:
                 raise ValueError(f"the pickle uses {opcode.name}, which SMPL's files do not")
     raise ValueError("damaged pickle: it has no end")
 
 
-def _global(module: Any, name: Any) -> _Global:
-    full = f"{module}.{name}"
-    if full not in _KNOWN:
-        raise ValueError(
-            f"refused: the pickle asks for {full}, which is not part of a body file; nothing was run"
-        )
-    return _Global(full)
+def _global(name: str, known: Set[str]) -> Global:
+    if name not in known:
+        raise ValueError(f"refused: the pickle asks for {name}, which is not plain data; nothing was run")
+    return Global(name)
 
 
 def _items(target: Any) -> dict:
     if isinstance(target, dict):
         return target
-    if isinstance(target, _Call) and target.name in _DICT:
+    if isinstance(target, Call) and target.name in DICT:
         return target.items
     raise ValueError("the pickle sets items of something that is not a dictionary")
 
 
-def _value(node: Any, depth: int = 0) -> Any:
+def array_value(node: Any, depth: int = 0) -> Any:
     """What an inert value stands for."""
-    if not isinstance(node, _Call):
+    if not isinstance(node, Call):
         return node
     if depth > 8:
         raise ValueError("the pickle nests its arrays too deeply")
-    if node.name in _ARRAY:
+    if node.name in ARRAY:
         return _array(node)
-    if node.name in _FROM_BUFFER:  # numpy's protocol 5: (bytes, dtype, shape, order, order of the axes)
+    if node.name in FROM_BUFFER:  # numpy's protocol 5: (bytes, dtype, shape, order, order of the axes)
         data, dtype, shape, order, *axes = node.args
         array = _from_bytes(_bytes(data), _dtype(dtype), shape, order == "F")
         return array.transpose(axes[0]) if axes and axes[0] else array
@@ -223,21 +230,22 @@ def _value(node: Any, depth: int = 0) -> Any:
     if node.name in _CSC:
         return _dense(node.state)
     if node.name == "chumpy.ch.Ch":
-        return np.asarray(_value(_state(node, "x"), depth + 1))
+        return np.asarray(array_value(_state(node, "x"), depth + 1))
     if node.name == "chumpy.reordering.Select":
-        chosen = np.ravel(_value(_state(node, "a"), depth + 1))[_value(_state(node, "idxs"), depth + 1)]
+        base, places = (array_value(_state(node, key), depth + 1) for key in ("a", "idxs"))
+        chosen = np.ravel(base)[places]
         shape = node.state.get("preferred_shape")
         return chosen if shape is None else chosen.reshape(_shape(shape))
     raise ValueError(f"the pickle holds a {node.name} where an array is expected")
 
 
-def _state(node: _Call, key: str) -> Any:
+def _state(node: Call, key: str) -> Any:
     if key not in node.state:
         raise ValueError(f"the pickle's {node.name} lacks {key}")
     return node.state[key]
 
 
-def _array(node: _Call) -> np.ndarray:
+def _array(node: Call) -> np.ndarray:
     """numpy's (version, shape, dtype, Fortran order, bytes); the version is missing in very old files."""
     if not isinstance(node.state, tuple) or len(node.state) not in (4, 5):
         raise ValueError("the pickle holds an array without content")
@@ -264,7 +272,7 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 def _dtype(node: Any) -> np.dtype:
     """numpy.dtype("f8", ...) with the state (3, "<", ...); numbers only."""
-    if not isinstance(node, _Call) or node.name != "numpy.dtype" or not node.args:
+    if not isinstance(node, Call) or node.name != "numpy.dtype" or not node.args:
         raise ValueError("the pickle holds an array without a type")
     code = str(node.args[0])
     if not re.fullmatch(r"f[248]|[iu][1248]|b1", code):
@@ -276,7 +284,7 @@ def _dtype(node: Any) -> np.dtype:
 def _bytes(node: Any) -> bytes:
     if isinstance(node, bytes):
         return node
-    if isinstance(node, _Call) and node.name == "_codecs.encode" and node.args:
+    if isinstance(node, Call) and node.name == "_codecs.encode" and node.args:
         node = node.args[0]  # how Python 3 writes bytes for Python 2
     if isinstance(node, str):
         return node.encode("latin1")
@@ -288,7 +296,7 @@ def _dense(state: dict) -> np.ndarray:
     rows, columns = _shape(state.get("_shape", state.get("shape")))
     if rows * columns > _LARGEST:
         raise ValueError(f"the pickle holds a sparse matrix of {rows} x {columns}")
-    data, indices, indptr = (np.asarray(_value(state.get(key))) for key in ("data", "indices", "indptr"))
+    data, indices, indptr = (np.asarray(array_value(state.get(key))) for key in ("data", "indices", "indptr"))
     if indptr.shape != (columns + 1,) or data.shape != indices.shape or indices.ndim != 1:
         raise ValueError("the pickle holds a damaged sparse matrix")
     dense = np.zeros((rows, columns), data.dtype)

@@ -58,7 +58,7 @@ def predict_people(
                 some = PersonBox(
                     people.center[start : start + batch_size], people.size[start : start + batch_size]
                 )
-                crops = model.prepare(crop_image(image, some, model.crop))
+                crops = model.prepare(crop_image(image, some, model.crop, model.crop_routine))
                 prediction = model(crops, locate(some, camera).to(crops))
                 translation = model.to_full_frame(prediction, some, camera)
                 parts.append(

@@ -1,0 +1,57 @@
+"""Poses and bodies of data sets in the frame of the camera."""
+
+from typing import Any
+
+import numpy as np
+import roma
+import torch
+from numpy.typing import NDArray
+
+from fullframe.geometry.camera import Camera
+
+
+def rotation_matrices(rotvec: NDArray[Any]) -> NDArray[np.float32]:
+    """Axis-angle (..., 3 J) in radians to rotation matrices (..., J, 3, 3)."""
+    vectors = torch.from_numpy(np.ascontiguousarray(rotvec, np.float64)).unflatten(-1, (-1, 3))
+    matrices: NDArray[np.float64] = roma.rotvec_to_rotmat(vectors).numpy()
+    return matrices.astype(np.float32)
+
+
+def rotation_vectors(matrices: NDArray[Any]) -> NDArray[np.float32]:
+    """Rotation matrices (..., J, 3, 3) to axis-angle (..., 3 J) in radians."""
+    rotations = torch.from_numpy(np.ascontiguousarray(matrices, np.float64))
+    vectors: NDArray[np.float64] = roma.rotmat_to_rotvec(rotations).flatten(-2).numpy()
+    return vectors.astype(np.float32)
+
+
+def into_camera(
+    pose: NDArray[np.float32],
+    pelvis: NDArray[Any],
+    rest_pelvis: NDArray[Any],
+    rotation: NDArray[Any],
+    shift: NDArray[Any],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A body of the world seen from the camera, x_camera = rotation x_world + shift.
+
+    The root turns the body about its rest pelvis J0, which stays where it is, so pelvis = J0 + translation
+    in any frame (Loper et al., SIGGRAPH Asia 2015).
+
+    Args:
+        pose: (24, 3, 3), root in the world.
+        pelvis: (3,) in the world, metres.
+        rest_pelvis: (3,) J0 of the shaped body in rest.
+        rotation: (3, 3).
+        shift: (3,) metres.
+
+    Returns:
+        pose with the root in the camera frame, and the translation (3,).
+    """
+    turned = pose.copy()
+    turned[0] = rotation @ pose[0]
+    return turned, (rotation @ pelvis + shift - rest_pelvis).astype(np.float32)
+
+
+def project_points(points: NDArray[Any], camera: Camera) -> NDArray[np.float64]:
+    """Points (K, 3) of the camera frame to pixels (K, 2)."""
+    depth: NDArray[np.float64] = np.maximum(points[:, 2:], 0.1)
+    return points[:, :2] * np.array(camera.focal) / depth + np.array(camera.principal_point)
