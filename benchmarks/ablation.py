@@ -1,0 +1,130 @@
+"""What each part of CLIFF brings: trains HMR, its two halves, CLIFF and the ray-relative variant alike.
+
+    python benchmarks/ablation.py configs/ablation.toml --out runs/ablation
+
+All five see the same people in the same order, for each seed; then synth-val measures them. Stopped and
+started again, it goes on where it was. Writes ablation.md and ablation.png into the folder: errors over
+everyone and by the angle between a person and the camera's axis, the mean over seeds of each person's error
+with 95 % intervals by bootstrap over people.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib
+import numpy as np
+import tyro
+
+from fullframe.data.mixture import loader
+from fullframe.evaluate.bodies import Bodies
+from fullframe.evaluate.predictions import predict
+from fullframe.evaluate.protocol import Scores
+from fullframe.evaluate.protocols import PROTOCOLS
+from fullframe.evaluate.report import Bin, markdown_table, off_axis_bins
+from fullframe.files import atomic_path
+from fullframe.models import load_model
+from fullframe.train.config import read_config
+from fullframe.train.loop import fit
+from fullframe.train.sources import open_mixture
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "HMR": {"model": "hmr", "location_input": False, "full_frame_loss": False},
+    "location input only": {"model": "cliff", "full_frame_loss": False},
+    "full-frame loss only": {"model": "cliff", "location_input": False},
+    "CLIFF": {"model": "cliff"},
+    "ray-relative CLIFF": {"model": "ray"},
+}
+
+
+def main(
+    config: Annotated[Path, tyro.conf.Positional],
+    settings: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="KEY=VALUE")] = (),
+    /,
+    out: Path = Path("runs/ablation"),
+    seeds: int = 2,
+) -> None:
+    measured = {}
+    for seed in range(seeds):
+        for name in VARIANTS:
+            measured[name, seed] = measure(train(config, settings, out, name, seed))
+    bins = {name: pooled([measured[name, seed] for seed in range(seeds)]) for name in VARIANTS}
+    table = markdown_table(rows(bins, seeds))
+    with atomic_path(out / "ablation.md") as temporary:
+        temporary.write_text(table, encoding="utf-8")
+    print(table)
+    plot(bins, out / "ablation.png")
+
+
+def train(config: Path, settings: tuple[str, ...], out: Path, name: str, seed: int) -> Path:
+    """The trained network of a variant; trained only as far as it is not yet."""
+    folder = out / f"{name.replace(' ', '_')}_{seed}"
+    options = replace(read_config(config, settings), out=str(folder), seed=seed, **VARIANTS[name])
+    path = folder / f"{options.model}.safetensors"
+    done = folder / "finished"
+    if not done.exists():
+        mixture = open_mixture(options)
+
+        def batches(start: int, rank: int, world: int):
+            return loader(mixture, options.batch_size // world, start, rank, world, options.workers)
+
+        print(f"training {name}, seed {seed}: {folder}")
+        fit(options, batches, mixture.names)
+        done.touch()
+    return path
+
+
+def measure(path: Path) -> tuple[Scores, np.ndarray]:
+    """Scores of a network on synth-val, and everyone's angle off the camera's axis in degrees."""
+    network, protocol = load_model(path), PROTOCOLS["synth"]
+    assert network.card is not None
+    samples = protocol.open(Path())
+    made_by = {"model": network.card.sha256, "benchmark": "synth", "root": ""}
+    predictions = predict(network, samples, path.parent / "synth-val", made_by)
+    return protocol.measure(predictions, Bodies(network.card.body)), predictions.off_axis
+
+
+def pooled(of_seeds: list[tuple[Scores, np.ndarray]]) -> list[Bin]:
+    """Bins of the mean over seeds of each person's errors."""
+    first, off_axis = of_seeds[0]
+    people = {name: np.mean([scores.people[name] for scores, _ in of_seeds], axis=0) for name in first.people}
+    return off_axis_bins(replace(first, people=people), off_axis)
+
+
+def rows(bins: dict[str, list[Bin]], seeds: int) -> list[list[str]]:
+    """A heading, then a row for each variant and bin."""
+    columns = list(next(iter(bins.values()))[0].values)
+    found = [["degrees off the axis", "people", f"network ({seeds} seeds)", *columns]]
+    for position, bin_ in enumerate(next(iter(bins.values()))):
+        for name, of_variant in bins.items():
+            values = of_variant[position].values
+            found.append([bin_.name, str(bin_.people), name, *(str(values[column]) for column in columns)])
+    return found
+
+
+def plot(bins: dict[str, list[Bin]], path: Path) -> None:
+    """Root rotation error and MPJPE by angle."""
+    columns = list(next(iter(bins.values()))[0].values)
+    shown = [c for c in columns if "rotation" in c] + [c for c in columns if c.startswith("MPJPE")]
+    figure, axes = plt.subplots(1, len(shown), figsize=(5.5 * len(shown), 4), constrained_layout=True)
+    for axis, column in zip(np.atleast_1d(axes), shown, strict=True):
+        for number, (name, of_variant) in enumerate(bins.items()):
+            angles = [b for b in of_variant if b.name != "all"]
+            values = np.array([b.values[column] for b in angles])
+            x = np.arange(len(angles)) + 0.08 * (number - 2)
+            spread = np.abs(values[:, 1:] - values[:, :1]).T
+            axis.errorbar(x, values[:, 0], spread, marker="o", capsize=3, label=name)
+        axis.set_xticks(range(len(angles)), [b.name for b in angles])
+        axis.set_xlabel("degrees off the camera's axis")
+        axis.set_ylabel(column)
+        axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

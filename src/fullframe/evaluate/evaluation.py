@@ -1,0 +1,109 @@
+"""A network on a benchmark: predictions to files, then scores, tables and pictures from the files."""
+
+import hashlib
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fullframe.data.sample import Sample
+from fullframe.evaluate import plots
+from fullframe.evaluate.bodies import Bodies
+from fullframe.evaluate.predictions import predict
+from fullframe.evaluate.protocols import PROTOCOLS
+from fullframe.evaluate.report import Report, off_axis_bins, write_sequences
+from fullframe.files import atomic_path
+from fullframe.models import load_model
+
+
+def evaluate_model(
+    benchmark: str,
+    model: str | Path,
+    root: str | Path | None,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    advance: Callable[[int, int], object] = lambda done, total: None,
+) -> Report:
+    """Measure a checkpoint on a benchmark and write everything into a folder.
+
+    The folder then holds predictions/, report.md, scores.json, sequences.csv, worst.jpg, and with matplotlib
+    joints.png and angles.png; for AGORA and SMPL submission.zip too.
+
+    Args:
+        benchmark: key of PROTOCOLS.
+        model: a checkpoint (.safetensors) with its card.
+        root: folder of the data set; not used by synth.
+        out: folder of the results.
+        workers: see predictions.predict.
+        advance: called with the number of people who are done, and of all people.
+
+    Raises:
+        FileNotFoundError: a file of the data set is missing.
+        CheckpointError: the checkpoint cannot be used.
+        BodyFileError: SMPL is needed and missing.
+        ValueError: for an unknown benchmark, predictions of something else in the folder, or damaged data.
+    """
+    if benchmark not in PROTOCOLS:
+        raise ValueError(f"unknown benchmark {benchmark!r}; known: {', '.join(PROTOCOLS)}")
+    protocol, out = PROTOCOLS[benchmark], Path(out)
+    if root is None and benchmark != "synth":
+        raise ValueError(f"{benchmark} needs its data: give their folder with --root")
+    network = load_model(model).to("cuda" if torch.cuda.is_available() else "cpu")
+    card = network.card
+    assert card is not None
+    samples = protocol.open(Path(root or ""))
+    if not len(samples):
+        raise ValueError(f"{root}: no people of {benchmark} in this folder")
+    # Bodies that are missing are told before hours of work.
+    bodies = Bodies(card.body)
+    bodies.load(card.body, network.num_betas)
+    first = samples[0]
+    if first.betas is not None:
+        bodies.shaped(first.body, first.betas[None], np.array([first.kid], np.float32))
+
+    made_by = {
+        "model": card.sha256,
+        "benchmark": benchmark,
+        "root": "" if root is None else str(Path(root).resolve()),
+        "first person": _fingerprint(first),
+        "fullframe": version("fullframe"),
+    }
+    done = 0
+
+    def add(number: int) -> None:
+        nonlocal done
+        done += number
+        advance(done, len(samples))
+
+    predictions = predict(network, samples, out / "predictions", made_by, workers=workers, advance=add)
+    scores = protocol.measure(predictions, bodies)
+    notes = [*scores.notes]
+    if protocol.extras is not None:
+        notes += protocol.extras(predictions, bodies, out)
+    bins = off_axis_bins(scores, predictions.off_axis)
+    column = next((name for name, values in scores.people.items() if not np.isnan(values).all()), None)
+    if column is None:
+        raise ValueError(f"nobody of {benchmark} could be measured: {' '.join(notes)}")
+    plots.draw_worst(out / "worst.jpg", samples, predictions, bodies, column, scores.people[column])
+    if plots.have_matplotlib():
+        plots.draw_joints(out / "joints.png", scores)
+        plots.draw_angles(out / "angles.png", bins, column)
+    else:
+        notes.append("No charts, since matplotlib is not installed: pip install matplotlib")
+    about = {"file": Path(model).name, "sha256": card.sha256, "body": card.body, "data": card.data}
+    report = Report(benchmark, about, len(predictions), protocol, scores, bins, notes)
+    for name, text in (("report.md", report.markdown()), ("scores.json", report.json())):
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    write_sequences(out / "sequences.csv", scores, predictions.sequences)
+    return report
+
+
+def _fingerprint(sample: Sample) -> str:
+    """Tells apart data sets, and versions of a generator, by one person of theirs."""
+    arrays = (sample.image, sample.box, sample.pose, sample.betas)
+    known = [array.tobytes() for array in arrays if isinstance(array, np.ndarray)]
+    return hashlib.sha256(b"".join((sample.name.encode(), *known))).hexdigest()[:16]

@@ -1,0 +1,313 @@
+"""What a network says about everyone in a benchmark, in files: written once, measured as often as needed."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from fullframe.body.joints import JOINT_SETS
+from fullframe.data.augment import Augmentation, augment
+from fullframe.data.sample import Sample
+from fullframe.files import atomic_path
+from fullframe.geometry.camera import crop_to_full_translation
+from fullframe.models.cliff import CLIFF
+from fullframe.models.predict import Bodies
+
+SHARD = 512
+"""People in a file of predictions: what a killed run loses at most."""
+
+BATCH = 32
+"""Crops per pass; a part of SHARD."""
+
+_CAPTION = "made_by.json"
+
+
+class PredictionError(ValueError):
+    """Predictions that cannot be made or used; the message says what to do."""
+
+
+@dataclass
+class Predictions:
+    """N people of a benchmark: predicted bodies, and the truth as far as it is known (else NaN or zeros).
+
+    Attributes:
+        names, sequences, frames: (N,) as in Sample.
+        boxes: (N, 4) x1, y1, x2, y2 px.
+        focal, principal_point: (N, 2) px.
+        pose: (N, 24, 3, 3) predicted rotations, the root's in the camera frame.
+        betas: (N, B) predicted.
+        translation: (N, 3) predicted, metres.
+        true_bodies: (N,) names of the bodies that the true parameters belong to.
+        true_pose: (N, 24, 3, 3).
+        true_betas: (N, B').
+        true_translation: (N, 3) metres.
+        kid: (N,) weight of the kid template in the true shape.
+        keypoints: joint set to (N, K, 3), true x, y px and confidence.
+        joints: joint set to (N, K, 4), true x, y, z in metres and validity.
+    """
+
+    names: NDArray[np.str_]
+    sequences: NDArray[np.str_]
+    frames: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    focal: NDArray[np.float32]
+    principal_point: NDArray[np.float32]
+    pose: NDArray[np.float32]
+    betas: NDArray[np.float32]
+    translation: NDArray[np.float32]
+    true_bodies: NDArray[np.str_]
+    true_pose: NDArray[np.float32]
+    true_betas: NDArray[np.float32]
+    true_translation: NDArray[np.float32]
+    kid: NDArray[np.float32]
+    keypoints: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    joints: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def has_body(self) -> NDArray[np.bool_]:
+        """(N,) whose true pose and shape are known."""
+        known = np.isfinite(self.true_pose).all(axis=(1, 2, 3)) & np.isfinite(self.true_betas).all(axis=1)
+        return known & (self.true_betas.shape[1] > 0)
+
+    @property
+    def off_axis(self) -> NDArray[np.float64]:
+        """(N,) degrees between the optical axis and the ray through the box's centre."""
+        center = (self.boxes[:, :2] + self.boxes[:, 2:]).astype(np.float64) / 2
+        return np.degrees(np.arctan(np.linalg.norm((center - self.principal_point) / self.focal, axis=1)))
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], bodies: Bodies) -> "Predictions":
+        """From samples and the bodies predicted for them, in the same order."""
+
+        def known(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+            values = (getattr(sample, name) for sample in samples)
+            return _stack([np.full(shape, np.nan) if value is None else value for value in values])
+
+        widths = [len(sample.betas) for sample in samples if sample.betas is not None]
+        return cls(
+            names=np.array([sample.name for sample in samples], np.str_),
+            sequences=np.array([sample.sequence for sample in samples], np.str_),
+            frames=np.array([sample.frame for sample in samples], np.int64),
+            boxes=_stack([sample.box for sample in samples]),
+            focal=_stack([sample.camera.focal for sample in samples]),
+            principal_point=_stack([sample.camera.principal_point for sample in samples]),
+            pose=bodies.pose,
+            betas=bodies.betas,
+            translation=bodies.translation,
+            true_bodies=np.array([sample.body for sample in samples], np.str_),
+            true_pose=known("pose", (24, 3, 3)),
+            true_betas=known("betas", (max(widths, default=0),)),
+            true_translation=known("translation", (3,)),
+            kid=np.array([sample.kid for sample in samples], np.float32),
+            keypoints=_stack_sets([sample.keypoints for sample in samples], 3),
+            joints=_stack_sets([sample.joints for sample in samples], 4),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Predictions"]) -> "Predictions":
+        """All people of the parts, in order.
+
+        Raises:
+            ValueError: if there are no parts.
+        """
+        values: dict[str, Any] = {}
+        for name in (f.name for f in fields(cls)):
+            arrays = [getattr(part, name) for part in parts]
+            if name in ("keypoints", "joints"):
+                values[name] = {
+                    key: np.concatenate(
+                        [sets.get(key, np.zeros((len(part), *shape), np.float32)) for sets, part in
+                         zip(arrays, parts, strict=True)]
+                    )
+                    for key, shape in {k: v.shape[1:] for sets in arrays for k, v in sets.items()}.items()
+                }  # fmt: skip
+            else:
+                width = max(array.shape[-1] for array in arrays) if name == "true_betas" else None
+                values[name] = np.concatenate([_widened(array, width) for array in arrays])
+        return cls(**values)
+
+    def save(self, path: Path) -> None:
+        """Write one .npz, whole or not at all."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name in ("keypoints", "joints"):
+            arrays |= {f"{name}/{key}": value for key, value in arrays.pop(name).items()}
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> "Predictions":
+        """Read what `save` wrote.
+
+        Raises:
+            PredictionError: the file is damaged or of another version.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays: dict[str, Any] = {name: file[name] for name in file.files}
+            for name in ("keypoints", "joints"):
+                keys = [key for key in arrays if key.startswith(f"{name}/")]
+                arrays[name] = {key.partition("/")[2]: arrays.pop(key) for key in keys}
+            return cls(**arrays)
+        except Exception as error:  # zipfile, zlib and numpy each have their own way to fail
+            raise PredictionError(f"{path}: damaged predictions ({error}); delete this file") from error
+
+
+def predict(
+    model: CLIFF,
+    samples: Sequence[Sample],
+    folder: Path,
+    made_by: Mapping[str, Any],
+    *,
+    workers: int | None = None,
+    advance: Callable[[int], object] = lambda number: None,
+) -> Predictions:
+    """Run a network on every sample, in the crop around its box that training uses too.
+
+    Files of SHARD people are written as they are done, and what is there already is not done again, so that
+    a killed run goes on where it stopped.
+
+    Args:
+        model: on the device to run on; a loaded checkpoint.
+        samples: the benchmark; images are read one at a time.
+        folder: of the predictions; made if it does not exist.
+        made_by: what they are made with (model, benchmark, options), as JSON; kept in the folder.
+        workers: processes that read images; None for none on a CPU, and one for each core beside a GPU.
+        advance: called with the number of people that were added.
+
+    Raises:
+        PredictionError: the folder holds predictions made by something else, or a sample cannot be read.
+    """
+    _claim(folder, {**made_by, "people": len(samples)})
+    starts = range(0, len(samples), SHARD)
+    files = {start: folder / f"{start:07d}.npz" for start in starts}
+    missing = [start for start in starts if not files[start].is_file()]
+    advance(sum(min(SHARD, len(samples) - start) for start in starts if start not in missing))
+    indices = [i for start in missing for i in range(start, min(start + SHARD, len(samples)))]
+    device = next(model.parameters()).device
+    if workers is None:
+        workers = torch.get_num_threads() if device.type == "cuda" else 0
+    batches: DataLoader = DataLoader(
+        _Crops(samples, model.crop),
+        BATCH,
+        sampler=indices,
+        num_workers=workers,
+        collate_fn=_collate,
+        worker_init_fn=_single_thread,
+        # A process forked from one with threads can hang.
+        multiprocessing_context="spawn" if workers else None,
+    )
+    people: list[Sample] = []
+    found: list[Bodies] = []
+    model.eval()
+    for batch in batches:
+        if isinstance(batch, Exception):
+            raise PredictionError(
+                f"{batch}; mend the data set (docs/evaluation.md lists its files), then run this again: what "
+                "is done is kept"
+            )
+        crops, location, some = batch
+        found.append(_run(model, crops, location))
+        people += some
+        advance(len(some))
+        # Shards are made of whole batches.
+        if len(people) == SHARD or len(people) == len(samples) - missing[0]:
+            bodies = Bodies(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
+            Predictions.of(people, bodies).save(files[missing.pop(0)])
+            people, found = [], []
+    return Predictions.joined([Predictions.load(file) for file in files.values()])
+
+
+class _Crops(Dataset):
+    """Crop, location, and the sample without its pixels; an exception where it cannot be read."""
+
+    def __init__(self, samples: Sequence[Sample], crop: tuple[int, int]) -> None:
+        self.samples, self.crop = samples, crop
+
+    def __getitem__(self, index: int) -> tuple[NDArray, NDArray, Sample] | Exception:
+        try:
+            sample = self.samples[index]
+            view = augment(sample, self.crop, np.random.default_rng(0), Augmentation.none())
+        except (OSError, ValueError) as error:
+            return error
+        return view.crop, view.location, replace(sample, image="")
+
+
+def _collate(items: list[Any]) -> Any:
+    for item in items:
+        if isinstance(item, Exception):
+            return item
+    crops, locations, samples = zip(*items, strict=True)
+    return torch.from_numpy(np.stack(crops)), torch.from_numpy(np.stack(locations)), list(samples)
+
+
+def _single_thread(_: int) -> None:
+    """Workers share the cores among themselves."""
+    cv2.setNumThreads(1)
+
+
+@torch.inference_mode()
+def _run(model: CLIFF, crops: torch.Tensor, location: torch.Tensor) -> Bodies:
+    prepared = model.prepare(crops)
+    location = location.to(prepared)
+    prediction = model(prepared, location)
+    translation = crop_to_full_translation(prediction.weak_camera, location[:, :2], location[:, 2], 1.0)
+    return Bodies(*(x.float().cpu().numpy() for x in (prediction.pose, prediction.betas, translation)))
+
+
+def _claim(folder: Path, made_by: dict[str, Any]) -> None:
+    """Make the folder, or see that its predictions are the same.
+
+    Raises:
+        PredictionError: they are not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    caption = folder / _CAPTION
+    wanted = json.loads(json.dumps(made_by))
+    if caption.is_file():
+        try:
+            found = json.loads(caption.read_text(encoding="utf-8"))
+        except ValueError:
+            found = {}
+        different = sorted(k for k in {*wanted, *found} if wanted.get(k) != found.get(k))
+        if different:
+            changes = ", ".join(f"{key} {found.get(key)} for {wanted.get(key)}" for key in different)
+            raise PredictionError(
+                f"{folder} holds predictions made with other settings ({changes}): choose another output "
+                "folder with -o, or delete this one"
+            )
+    elif any(folder.glob("*.npz")):
+        raise PredictionError(f"{folder} holds .npz files but no {_CAPTION}: choose another output folder")
+    else:
+        with atomic_path(caption) as temporary:
+            temporary.write_text(json.dumps(made_by, indent=2) + "\n", encoding="utf-8")
+
+
+def _stack(values: Sequence[Any]) -> NDArray[np.float32]:
+    """Arrays of the same shape, or vectors of which shorter ones are filled up with zeros, as one array."""
+    arrays = [np.asarray(value, np.float32) for value in values]
+    width = max(a.shape[-1] for a in arrays)
+    return np.stack([_widened(array, width) for array in arrays])
+
+
+def _widened(array: NDArray, width: int | None) -> NDArray:
+    missing = 0 if width is None else width - array.shape[-1]
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)]) if missing else array
+
+
+def _stack_sets(
+    sets: Sequence[dict[str, NDArray[np.float32]]], columns: int
+) -> dict[str, NDArray[np.float32]]:
+    """One array for each joint set that anyone has; zeros for who has not."""
+    names = sorted({name for each in sets for name in each})
+    empty = {name: np.zeros((len(JOINT_SETS[name]), columns), np.float32) for name in names}
+    return {name: _stack([each.get(name, empty[name]) for each in sets]) for name in names}

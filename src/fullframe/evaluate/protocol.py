@@ -1,0 +1,79 @@
+"""What a protocol is: the people, how they are measured, and what others reached."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullframe.data.sample import Sample
+from fullframe.evaluate.bodies import Bodies
+from fullframe.evaluate.predictions import Predictions
+
+
+class Published(NamedTuple):
+    """A line of a published table.
+
+    Attributes:
+        model: which one, and what it was trained on where that matters.
+        values: numbers by the names that Scores.values has.
+    """
+
+    model: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a protocol measured.
+
+    Names tell the unit: "MPJPE mm".
+
+    Attributes:
+        values: the numbers of the table; NaN for what cannot be measured, of which the notes tell why.
+        people: (N,) per person, NaN for who was not measured.
+        joints: mean error of each joint, in the unit of the first value.
+        medians: names in `people` of which medians are told too.
+        notes: what a reader must know about the numbers.
+    """
+
+    values: dict[str, float]
+    people: dict[str, NDArray[np.float64]]
+    joints: dict[str, float] = field(default_factory=dict)
+    medians: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A benchmark.
+
+    Attributes:
+        title: of the report.
+        open: reads the samples below the data set's folder; FileNotFoundError or ValueError tell what is
+            missing.
+        measure: computes the scores; also gets the folder of the data set.
+        options: what else decides about the numbers (boxes, joints, ground truth), for the report.
+        published: lines to compare with.
+        extras: writes further files into the output folder and returns notes about them.
+    """
+
+    title: str
+    open: Callable[[Path], Sequence[Sample]]
+    measure: Callable[[Predictions, Bodies], Scores]
+    options: Mapping[str, str]
+    published: tuple[Published, ...] = ()
+    extras: Callable[[Predictions, Bodies, Path], list[str]] | None = None
+
+
+def means(people: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    """The mean of each column over who was measured; NaN where nobody was."""
+    return {name: mean(values) for name, values in people.items()}
+
+
+def mean(values: NDArray[np.float64]) -> float:
+    """The mean of what is not NaN; NaN if nothing is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

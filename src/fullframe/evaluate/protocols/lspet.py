@@ -1,0 +1,49 @@
+"""Leeds Sports Pose Extended: sports poses, on photos that are never trained on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fullframe.body.joints import JOINT_SETS
+from fullframe.data.formats.lspet import LSPET, VAL_EVERY
+from fullframe.data.sample import Sample
+from fullframe.evaluate import metrics
+from fullframe.evaluate.bodies import Bodies, pick
+from fullframe.evaluate.predictions import Predictions
+from fullframe.evaluate.protocol import Protocol, Scores
+from fullframe.evaluate.protocols.shared import joint_means, keypoint_errors, longer_side, pck_of_people
+
+
+def people(root: Path) -> Sequence[Sample]:
+    """Everyone of the validation split whose labels can be those of a person."""
+    return LSPET(root, "val")
+
+
+def measure(predictions: Predictions, bodies: Bodies) -> Scores:
+    """PCK@0.1 of the box's longer side, and PCK@0.2 of the torso (left shoulder to right hip)."""
+    errors = keypoint_errors(predictions, bodies, "lsp14")
+    by_box = errors / longer_side(predictions)[:, None]
+    ends = pick(predictions.keypoints["lsp14"].astype(np.float64), "lsp14", ["left_shoulder", "right_hip"])
+    torso = np.linalg.norm(ends[:, 0, :2] - ends[:, 1, :2], axis=-1)
+    measurable = (ends[..., 2] > 0).all(axis=1) & (torso > 0)
+    by_torso = errors / np.where(measurable, torso, np.nan)[:, None]
+    return Scores(
+        {"PCK@0.1 %": 100 * metrics.pck(by_box, 0.1), "PCK@0.2 torso %": 100 * metrics.pck(by_torso, 0.2)},
+        {"PCK@0.1 %": pck_of_people(by_box, 0.1), "PCK@0.2 torso %": pck_of_people(by_torso, 0.2)},
+        {k: 100 * v for k, v in joint_means(JOINT_SETS["lsp14"].names, by_box).items()},
+        notes=("The error of a joint is told in percent of the longer side of the box.",),
+    )
+
+
+PROTOCOL = Protocol(
+    title="LSPET, validation split",
+    open=people,
+    measure=measure,
+    options={
+        "people": f"photos whose number is a multiple of {VAL_EVERY}, without impossible labels",
+        "boxes": "around the labelled joints times 1.15, enlarged 1.2 times",
+        "joints": "14 of LSP, pooled over people",
+        "camera": "guessed: focal length = diagonal of the image",
+    },
+)

@@ -1,0 +1,108 @@
+"""Measurements that several protocols share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullframe.body.joints import JOINT_SETS
+from fullframe.evaluate import metrics
+from fullframe.evaluate.bodies import Bodies, pick, posed_pairs, posed_predictions
+from fullframe.evaluate.predictions import Predictions
+from fullframe.evaluate.protocol import Scores, mean, means
+
+J14 = (
+    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist",
+    "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head",
+)  # fmt: skip
+"""The 14 joints of most tables, LSP's with the head of Human3.6M (SPIN's H36M_TO_J14)."""
+
+J17 = (*J14, "pelvis", "spine", "jaw")
+"""The 17 joints of MPI-INF-3DHP as SPIN measures them."""
+
+PVE = "PVE mm"
+PVE_UNALIGNED = "PVE unaligned mm"
+
+
+def unmeasured(number: int, *names: str) -> dict[str, NDArray[np.float64]]:
+    """A column of NaN for each name."""
+    return {name: np.full(number, np.nan) for name in names}
+
+
+def mesh_errors(predictions: Predictions, bodies: Bodies, joints: Sequence[str] = J14) -> Scores:
+    """MPJPE, PA-MPJPE and PVE in both alignments against true bodies, as SPIN measures 3DPW.
+
+    Joints are regressed from the vertices with the Human3.6M regressor of each body; both bodies are moved
+    to its pelvis, for the joints and for PVE. "PVE unaligned" compares vertices of bodies without
+    translation, whose roots nearly coincide (VIBE, PARE).
+    """
+    people = unmeasured(len(predictions), "MPJPE mm", "PA-MPJPE mm", PVE, PVE_UNALIGNED)
+    by_joint = np.full((len(predictions), len(joints)), np.nan)
+    notes: list[str] = []
+    for some, predicted, true in posed_pairs(predictions, bodies):
+        p, g = (pick(each.joints("h36m17"), "h36m17", ["pelvis", *joints]) for each in (predicted, true))
+        by_joint[some] = metrics.joint_errors(p, g)[:, 1:]
+        people["MPJPE mm"][some] = by_joint[some].mean(axis=1)
+        people["PA-MPJPE mm"][some] = metrics.pa_mpjpe(p[:, 1:], g[:, 1:])
+        if predicted.vertices.shape == true.vertices.shape:
+            people[PVE][some] = metrics.pve(predicted.vertices, true.vertices, p[:, 0], g[:, 0])
+            people[PVE_UNALIGNED][some] = metrics.pve(predicted.vertices, true.vertices)
+        else:
+            notes.append(other_topology(predicted.body.name, true.body.name))
+    if not predictions.has_body.all():
+        left_out = int((~predictions.has_body).sum())
+        notes.append(f"{left_out} of {len(predictions)} people have no true body and are not measured.")
+    return Scores(means(people), people, joint_means(joints, by_joint), notes=tuple(dict.fromkeys(notes)))
+
+
+def named_joints(
+    predictions: Predictions, names: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """True joints by name, from whichever joint set has them all: (N, K, 3) metres, and who has them (N,)."""
+    found = np.zeros((len(predictions), len(names), 3))
+    known = np.zeros(len(predictions), bool)
+    for joint_set, joints in predictions.joints.items():
+        if set(names) <= set(JOINT_SETS[joint_set].names):
+            chosen = pick(joints, joint_set, names)
+            valid = (chosen[..., 3] > 0).all(axis=1) & ~known
+            found[valid] = chosen[valid, :, :3]
+            known |= valid
+    return found, known
+
+
+def other_topology(predicted: str, true: str) -> str:
+    """Why vertices are not compared."""
+    return f"PVE: n/a, since the vertices of {predicted} and {true} are not the same points of the skin."
+
+
+def joint_means(names: Sequence[str], errors: NDArray[np.float64]) -> dict[str, float]:
+    """Mean error of each named joint, of (N, K) errors."""
+    return {name: mean(column) for name, column in zip(names, errors.T, strict=True)}
+
+
+def pixels(predictions: Predictions, bodies: Bodies, joint_set: str) -> NDArray[np.float64]:
+    """Where the predicted joints appear in the full image, (N, K, 2) px."""
+    parts = []
+    for some, predicted in posed_predictions(predictions, bodies, np.arange(len(predictions))):
+        points = predicted.joints(joint_set) + predictions.translation[some, None].astype(np.float64)
+        seen = points[..., :2] / np.maximum(points[..., 2:], 0.1)
+        parts.append(seen * predictions.focal[some, None] + predictions.principal_point[some, None])
+    return np.concatenate(parts)
+
+
+def keypoint_errors(predictions: Predictions, bodies: Bodies, joint_set: str) -> NDArray[np.float64]:
+    """Distances in px (N, K) between predicted and labelled joints; NaN where there is no label."""
+    labels = predictions.keypoints[joint_set].astype(np.float64)
+    distance = np.linalg.norm(pixels(predictions, bodies, joint_set) - labels[..., :2], axis=-1)
+    return np.where(labels[..., 2] > 0, distance, np.nan)
+
+
+def longer_side(predictions: Predictions) -> NDArray[np.float64]:
+    """The longer side (N,) of each box, px."""
+    boxes = predictions.boxes.astype(np.float64)
+    return (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+
+
+def pck_of_people(errors: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
+    """PCK in percent of each person (N,); NaN without labels."""
+    return 100 * np.array([metrics.pck(row, threshold) for row in errors])
