@@ -12,6 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from fullframe.evaluate.command import evaluate
+from fullframe.synth.command import synth
+from fullframe.train.command import train
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -56,7 +60,7 @@ def run(
         intrinsics: fx fy cx cy in px.
         boxes: person boxes instead of detected ones: COCO annotations or results (.json).
         keypoints: COCO-17 keypoints instead of detected ones: COCO annotations or results (.json).
-        model: keypoint-fit, or a trained network (.safetensors).
+        model: a trained network (.safetensors), or keypoint-fit (the default): bodies fitted to 2D keypoints.
         refine: fit the network's bodies to the 2D keypoints afterwards.
         body: open (built in) or smpl; smpl-neutral, -male, -female where the file's name does not say which.
         body_path: your SMPL file, .npz or .pkl; without it, the one that fullframe doctor finds.
@@ -242,11 +246,37 @@ def doctor() -> int:
     return int(broken > 0)
 
 
+def convert_checkpoint(
+    checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.pt")],
+    /,
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+) -> int:
+    """Turn a checkpoint released by CLIFF's authors into a network that --model takes.
+
+    Args:
+        checkpoint: res50-... or hr48-... as downloaded. Nothing in it is executed.
+        out: the network's file, ending in .safetensors; its card is written beside it.
+    """
+    from fullframe.models import official
+
+    try:
+        return official.convert_checkpoint(checkpoint, out)
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+
+
 def main() -> None:
     """Entry point of the command."""
     try:
         status = tyro.extras.subcommand_cli_from_dict(
-            {"run": run, "doctor": doctor},
+            {
+                "run": run,
+                "synth": synth,
+                "train": train,
+                "evaluate": evaluate,
+                "convert-checkpoint": convert_checkpoint,
+                "doctor": doctor,
+            },
             prog="fullframe",
             description="3D human body meshes from photos, in the camera of the full frame.",
         )

@@ -70,19 +70,17 @@ class Recoverer:
         body_path: str | Path | None = None,
         detector: str = "builtin",
     ) -> None:
-        num_betas = 10
-        if str(model) == FIT:
-            if refine:
-                raise ValueError(f"{FIT} needs no refinement; refine the result of a network: give its model")
-        elif Path(model).suffix != ".safetensors" or not Path(model).is_file():
+        weights = None if str(model) == FIT else Path(model)
+        if weights is None and refine:
+            raise ValueError(f"{FIT} needs no refinement; refine the result of a network: give its model")
+        if weights is not None and (weights.suffix != ".safetensors" or not weights.is_file()):
             raise ValueError(f"no model {model}: give {FIT}, or the path of a checkpoint (.safetensors)")
-        else:
-            num_betas = read_card(model).options.get("num_betas", num_betas)
+        num_betas = read_card(weights).options.get("num_betas", 10) if weights else 10
         self.body = load_body(body, body_path, num_betas)
         self.detector = load_detector(detector)
-        self.network = None if str(model) == FIT else load_model(model, self.body.name)
+        self.network = load_model(weights, self.body.name) if weights else None
         self.fitter = KeypointFitter(self.body) if self.network is None or refine else None
-        network = [] if self.network is None else [Path(model).stem]
+        network = [weights.stem] if weights else []
         self.name = "+".join(network + ([] if self.fitter is None else [self.fitter.name]))
 
     def __call__(

@@ -22,8 +22,8 @@ def fitter() -> KeypointFitter:
 def bodies(fitter: KeypointFitter, count: int) -> Bodies:
     """Natural poses that face all ways, side by side."""
     generator = torch.Generator().manual_seed(3)
-    chosen = torch.randint(len(fitter.exemplar_pose), (count,), generator=generator)
-    pose = fitter.exemplar_pose[chosen].clone()
+    chosen = torch.randint(len(fitter._exemplars[0]), (count,), generator=generator)
+    pose = fitter._exemplars[0][chosen].clone()
     turns = torch.linspace(0, 2 * torch.pi, count + 1)[:-1]
     about_y = roma.rotvec_to_rotmat(torch.stack((0 * turns, turns, 0 * turns), -1))
     pose[:, 0] = FRONT @ about_y @ pose[:, 0]

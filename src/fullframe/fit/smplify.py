@@ -7,6 +7,7 @@ from several starts.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -78,12 +79,14 @@ class KeypointFitter:
         self.model = KeypointModel(body, joint_set)
         names = JOINT_SETS[joint_set].names
         self.legs = torch.tensor([name.endswith(("knee", "ankle")) for name in names])
-        with torch.no_grad():
-            exemplars = roma.rotvec_to_rotmat(self.prior.exemplars)
-            betas = torch.zeros(len(exemplars), body.num_betas)
-            self.exemplar_pose = exemplars
-            self.exemplar_keypoints = self.model(betas, exemplars).keypoints
-            self.exemplar_energy = self.prior.energy(self.prior.exemplars[:, 1:].flatten(1))[0]
+
+    @cached_property
+    @torch.no_grad()
+    def _exemplars(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Pose (E, 24, 3, 3), keypoints (E, K, 3) and energy (E,) of the prior's exemplars."""
+        pose = roma.rotvec_to_rotmat(self.prior.exemplars)
+        keypoints = self.model(torch.zeros(len(pose), self.body.num_betas), pose).keypoints
+        return pose, keypoints, self.prior.energy(self.prior.exemplars[:, 1:].flatten(1))[0]
 
     @torch.no_grad()
     def fit(
@@ -112,7 +115,8 @@ class KeypointFitter:
         # A tolerant loss first, so that a limb that starts far away is still drawn to its keypoints.
         tolerant = replace(self.weights, robust=3 * self.weights.robust)
         state = _minimise(self.model, self.prior, tolerant, problem, starts, iterations // 3)
-        parameters = self._complete(state.parameters, problem)
+        # A network has seen more than keypoints: what it says of hidden joints stays.
+        parameters = self._complete(state.parameters, problem) if start is None else state.parameters
         rest = iterations - iterations // 3
         state = _minimise(self.model, self.prior, self.weights, problem, parameters, rest)
         best = state.energy.view(len(target), count).argmin(1) + torch.arange(len(target)) * count
@@ -140,11 +144,12 @@ class KeypointFitter:
         Exemplars are turned about the vertical and compared with the keypoints under the best similarity of
         the image plane, whose rotation tilts the body and whose scale gives the distance.
         """
+        exemplar_pose, exemplar_keypoints, exemplar_energy = self._exemplars
         turns = torch.arange(16) * (2 * torch.pi / 16)
         about_y = torch.stack((0 * turns, turns, 0 * turns), -1)
         # The body's y axis points up, the camera's down.
         facing = torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ roma.rotvec_to_rotmat(about_y)  # (T, 3, 3)
-        points = torch.einsum("tij,ekj->teki", facing, self.exemplar_keypoints)
+        points = torch.einsum("tij,ekj->teki", facing, exemplar_keypoints)
         flat = torch.view_as_complex(points[..., :2].contiguous())  # (T, E, K)
         target = torch.view_as_complex(problem.target.contiguous())  # (N, K), rays times 1
         weight = problem.confidence / problem.confidence.sum(1, keepdim=True).clamp(min=1e-6)
@@ -162,7 +167,7 @@ class KeypointFitter:
         centre = torch.where(blind, torch.view_as_complex(problem.center), centre)
         error = (variance - product.abs() ** 2 / power.clamp(min=1e-6)) / problem.unit[:, None, None] ** 2
         roll = torch.angle(similarity)
-        cost = error + 1e-3 * roll**2 + 2e-5 * self.exemplar_energy
+        cost = error + 1e-3 * roll**2 + 2e-5 * exemplar_energy
         # Too near is impossible: people closer than half a metre do not fit a frame.
         cost = torch.where(similarity.abs() > 2, torch.inf, cost)
 
@@ -174,7 +179,7 @@ class KeypointFitter:
             index = part.argmin(1)
             t, e = turn[index // cost.shape[2]], index % cost.shape[2]
             scale = similarity[people, t, e]
-            pose = self.exemplar_pose[e].clone()
+            pose = exemplar_pose[e].clone()
             roll_z = torch.stack(
                 (torch.zeros_like(scale.real), torch.zeros_like(scale.real), scale.angle()), -1
             )
