@@ -8,6 +8,7 @@ import torch
 from fullframe.data.sample import Sample
 from fullframe.evaluate import predictions as module
 from fullframe.evaluate.predictions import PredictionError, Predictions, predict
+from fullframe.geometry.box import PersonBox, crop_image
 from fullframe.image import ImageError
 from fullframe.models import load_model, predict_people
 
@@ -111,6 +112,18 @@ def test_a_window_shows_the_same_person(network, samples, tmp_path):
     found = predict(network, padded, tmp_path / "b", {})
     np.testing.assert_allclose(found.pose, whole.pose, atol=1e-5)
     np.testing.assert_allclose(found.translation, whole.translation, rtol=1e-4)
+
+
+@pytest.mark.parametrize("window", [(0.0, 0.0, 1.0), (-30.0, 12.0, 2.0)])
+def test_crops_are_cut_as_the_network_wants_them(samples, window):
+    sample = replace(samples[0], window=window, box=np.float32([20, 30, 90, 140]))
+    ours, theirs = (module._Crops([sample], (64, 48), routine)[0] for routine in ("averaged", "cliff"))
+    np.testing.assert_array_equal(ours[1], theirs[1])
+    x, y, scale = window
+    center, size = (np.float64([[55, 85]]) - (x, y)) / scale, np.float64([110 * 1.2]) / scale
+    (expected,) = crop_image(sample.image, PersonBox(center, size), (64, 48), "cliff")
+    np.testing.assert_array_equal(theirs[0], expected)
+    assert not np.array_equal(ours[0], theirs[0])
 
 
 def test_a_killed_run_goes_on(network, samples, tmp_path, small_shards):

@@ -23,11 +23,8 @@ from fullframe.body.joints import JOINT_SETS
 from fullframe.data import degrade
 from fullframe.data.batch import Batch
 from fullframe.data.sample import Sample
-from fullframe.geometry.box import box_from_keypoints, box_from_xyxy, warp_crop
+from fullframe.geometry.box import ENLARGE, box_from_keypoints, box_from_xyxy, warp_crop
 from fullframe.image import ImageError, read_photo
-
-ENLARGE = 1.2
-"""The crop's window over the tight box, in training and evaluation (SPIN; CLIFF)."""
 
 _HEAD = {"head_top", "head", "nose", "eye", "ear", "jaw", "neck", "shoulder", "collar", "thorax", "spine3"}
 _WAIST = {"hip", "pelvis", "spine", "spine1", "spine2"}
@@ -167,7 +164,7 @@ def augment(
         ValueError: the box has no area.
     """
     view = _draw_view(sample, crop, rng, options)
-    image = _pixels(sample)
+    image = pixels_of(sample)
     pixels, magnification = _look(image, sample.window, view, crop)
     if rng.random() < options.occlusion:
         degrade.occlude(pixels, image, magnification, rng)
@@ -282,7 +279,12 @@ def _part_box(sample: Sample, rng: np.random.Generator) -> NDArray[np.float64] |
     return box
 
 
-def _pixels(sample: Sample) -> NDArray[np.uint8]:
+def pixels_of(sample: Sample) -> NDArray[np.uint8]:
+    """The sample's image, read if it is a file.
+
+    Raises:
+        ImageError: it cannot be read or is not of the camera's size.
+    """
     if isinstance(sample.image, np.ndarray):
         return sample.image
     photo = read_photo(sample.image)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from fullframe.body.joints import JOINT_SETS
-from fullframe.data.augment import Augmentation, augment
+from fullframe.data.augment import Augmentation, augment, pixels_of
 from fullframe.data.sample import Sample
 from fullframe.files import atomic_path
+from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy, crop_image
 from fullframe.geometry.camera import crop_to_full_translation
 from fullframe.models.cliff import CLIFF
 from fullframe.models.predict import Bodies
@@ -197,7 +198,7 @@ def predict(
     if workers is None:
         workers = torch.get_num_threads() if device.type == "cuda" else 0
     batches: DataLoader = DataLoader(
-        _Crops(samples, model.crop),
+        _Crops(samples, model.crop, model.crop_routine),
         BATCH,
         sampler=indices,
         num_workers=workers,
@@ -230,16 +231,25 @@ def predict(
 class _Crops(Dataset):
     """Crop, location, and the sample without its pixels; an exception where it cannot be read."""
 
-    def __init__(self, samples: Sequence[Sample], crop: tuple[int, int]) -> None:
-        self.samples, self.crop = samples, crop
+    def __init__(self, samples: Sequence[Sample], crop: tuple[int, int], routine: str) -> None:
+        self.samples, self.crop, self.routine = samples, crop, routine
 
     def __getitem__(self, index: int) -> tuple[NDArray, NDArray, Sample] | Exception:
         try:
             sample = self.samples[index]
             view = augment(sample, self.crop, np.random.default_rng(0), Augmentation.none())
+            if self.routine != "averaged":
+                view.crop = self._cut(sample)
         except (OSError, ValueError) as error:
             return error
         return view.crop, view.location, replace(sample, image="")
+
+    def _cut(self, sample: Sample) -> NDArray[np.uint8]:
+        """The plain crop by another routine, which cuts from pixels of the sample's window of the image."""
+        x, y, scale = sample.window
+        box = box_from_xyxy(sample.box[None], self.crop[0] / self.crop[1], ENLARGE)
+        inside = PersonBox((box.center - (x, y)) / scale, box.size / scale)
+        return crop_image(pixels_of(sample), inside, self.crop, self.routine)[0]
 
 
 def _collate(items: list[Any]) -> Any:

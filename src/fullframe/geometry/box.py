@@ -11,6 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+ENLARGE = 1.2
+"""The crop's window over the tight box, in training and evaluation (SPIN; CLIFF)."""
+
 
 class PersonBox(NamedTuple):
     """Where N crops sit in the full image.

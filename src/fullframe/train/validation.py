@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from fullframe.body.keypoints import KeypointModel
 from fullframe.body.model import BodyModel, forward_kinematics
-from fullframe.data.augment import ENLARGE, Augmentation, augment, collate
+from fullframe.data.augment import Augmentation, augment, collate
 from fullframe.data.batch import Batch
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
-from fullframe.geometry.box import box_from_xyxy
+from fullframe.geometry.box import ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import crop_to_full_translation, project
 from fullframe.models.cliff import CLIFF, Prediction
 

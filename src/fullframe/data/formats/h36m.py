@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from fullframe.data.formats.files import need
 from fullframe.data.formats.hdf5 import open_hdf5
 from fullframe.data.formats.placement import project_points
-from fullframe.data.formats.samples import ENLARGE, Samples, matching, points17_to_j24
+from fullframe.data.formats.samples import Samples, matching, points17_to_j24
 from fullframe.data.sample import Sample
+from fullframe.geometry.box import ENLARGE
 from fullframe.geometry.camera import Camera
 
 WHERE = "http://vision.imar.ro/human3.6m (Poses_D3_Positions_mono and Segments_mat of each subject)"

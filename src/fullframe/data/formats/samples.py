@@ -12,9 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fullframe.data.formats.files import need
 from fullframe.data.sample import Sample
-
-ENLARGE = 1.2
-"""By how much the windows of training lists are larger than the person (SPIN, CLIFF)."""
+from fullframe.geometry.box import ENLARGE
 
 
 class Part(Protocol):

@@ -12,10 +12,10 @@ from fullframe.body.joints import JOINT_SETS
 from fullframe.data.formats.files import image_size, need
 from fullframe.data.formats.h36m import h36m_camera
 from fullframe.data.formats.placement import rotation_matrices, rotation_vectors
-from fullframe.data.formats.samples import ENLARGE, Samples, read_npz, shaped, window_box
+from fullframe.data.formats.samples import Samples, read_npz, shaped, window_box
 from fullframe.data.sample import Sample
 from fullframe.files import atomic_path
-from fullframe.geometry.box import box_from_xyxy
+from fullframe.geometry.box import ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera
 
 WHERE = "https://github.com/nkolot/SPIN (fetch_data.sh, or its preprocessing of the data sets)"
