@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from fullframe.render.rasterize import compiled, rasterize
 
 _SHADOW_PIXELS = 128
-_SHADOW_DISTANCE = 30.0
 _SHADOW_BIAS = 0.03
 """Metres that a surface may lie behind the shadow map before it counts as shadowed."""
 
@@ -78,42 +77,37 @@ class ShadowMap(NamedTuple):
 
 
 def shadow_map(mesh: Mesh, light: Light) -> ShadowMap:
-    """Depth of the mesh from the lamp, nearly orthographic."""
+    """Depth of the mesh from the lamp, which is so far away that its rays are parallel."""
     forward = -light.direction
     right = np.cross(light.up, forward)
     norm = np.linalg.norm(right)
     right = right / norm if norm > 1e-3 else np.array([1, 0, 0], np.float32)
     axes = np.stack((right, np.cross(forward, right), forward)).astype(np.float32)
-    points = axes @ mesh.vertices.T
-    low, high = points.min(axis=1), points.max(axis=1)
+    points, low, high = _seen_along(mesh.vertices, axes)
     center = (low + high) / 2
-    half = max(float((high - low)[:2].max()) / 2, 0.1) * 1.05
-    points = (points - (center - np.array([0, 0, _SHADOW_DISTANCE], np.float32))[:, None]).T
-    scale = _SHADOW_PIXELS / 2 / half
-    size = (_SHADOW_PIXELS, _SHADOW_PIXELS)
-    focal, middle = scale * _SHADOW_DISTANCE, _SHADOW_PIXELS / 2
-    k = np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
-    empty = np.empty((len(points), 0), np.float32)
-    samples = rasterize(points, mesh.faces, empty, k, size, two_sided=False, antialias=False, threads=1)
-    depth = np.full(_SHADOW_PIXELS**2, np.inf, np.float32)
-    depth[samples.pixel] = samples.depth
-    return ShadowMap(axes, center.astype(np.float32), np.float32(scale), depth.reshape(size[::-1]))
+    scale = np.float32(_SHADOW_PIXELS / 2 / (max(float((high - low)[:2].max()) / 2, 0.1) * 1.05))
+    depth = np.full((_SHADOW_PIXELS, _SHADOW_PIXELS), np.inf, np.float32)
+    _splat(points, mesh.faces, center, scale, depth)
+    return ShadowMap(axes, center, scale, depth)
 
 
-def ground_shadow(
-    shadows: ShadowMap, intrinsics: NDArray[np.float64], light: Light, floor: float, size: tuple[int, int]
-) -> NDArray[np.float32]:
-    """How much of the lamp each pixel of the ground misses, (H, W) 0 to 1.
+def cast_on_ground(
+    picture: NDArray[np.float32],
+    shadows: ShadowMap,
+    intrinsics: NDArray[np.float64],
+    light: Light,
+    floor: float,
+    darkest: NDArray[np.float32],
+) -> None:
+    """Darkens the ground where the lamp does not reach it, in place.
 
     Args:
+        picture: (H, W, 3) float32.
         floor: distance of the camera above the ground along `light.up`, metres.
-        size: (width, height) px.
+        darkest: (3,) factor on the picture's RGB in full shadow.
     """
     inverse = np.linalg.inv(intrinsics).astype(np.float32)
-    return _ground_shadow(
-        inverse, light.up, np.float32(floor), size[0], size[1], shadows.axes, shadows.center, shadows.scale,
-        shadows.depth,
-    )  # fmt: skip
+    _cast_on_ground(picture, inverse, light.up, np.float32(floor), darkest, *shadows)
 
 
 def draw(
@@ -191,7 +185,7 @@ def _lit(px, py, pz, axes, center, scale, depth):
     size = depth.shape[0]
     u = (axes[0, 0] * px + axes[0, 1] * py + axes[0, 2] * pz - center[0]) * scale + np.float32(0.5 * size)
     v = (axes[1, 0] * px + axes[1, 1] * py + axes[1, 2] * pz - center[1]) * scale + np.float32(0.5 * size)
-    d = axes[2, 0] * px + axes[2, 1] * py + axes[2, 2] * pz - center[2] + np.float32(_SHADOW_DISTANCE)
+    d = axes[2, 0] * px + axes[2, 1] * py + axes[2, 2] * pz - center[2]
     d -= np.float32(_SHADOW_BIAS)
     column, row = int(np.floor(u)), int(np.floor(v))
     if column < 0 or row < 0 or column + 1 >= size or row + 1 >= size:
@@ -203,21 +197,67 @@ def _lit(px, py, pz, axes, center, scale, depth):
 
 
 @compiled
-def _ground_shadow(inverse, up, floor, width, height, axes, center, scale, depth):
-    shadow = np.zeros((height, width), np.float32)
-    for row in range(height):
-        for column in range(width):
+def _seen_along(vertices, axes):
+    """Coordinates (V, 3) along three axes, and their least and greatest."""
+    points = np.empty(vertices.shape, np.float32)
+    low, high = np.full(3, np.inf, np.float32), np.full(3, -np.inf, np.float32)
+    for v in range(len(vertices)):
+        for a in range(3):
+            p = axes[a, 0] * vertices[v, 0] + axes[a, 1] * vertices[v, 1] + axes[a, 2] * vertices[v, 2]
+            points[v, a] = p
+            low[a], high[a] = min(low[a], p), max(high[a], p)
+    return points, low, high
+
+
+@compiled
+def _splat(points, faces, center, scale, depth):
+    """Enters the faces' depth from the lamp, in place: corners, and of larger faces dots a pixel apart."""
+    size = depth.shape[0]
+    half = np.float32(0.5 * size)
+    for v in range(len(points)):
+        column = int((points[v, 0] - center[0]) * scale + half)
+        row = int((points[v, 1] - center[1]) * scale + half)
+        depth[row, column] = min(depth[row, column], points[v, 2] - center[2])
+    pixel = 1 / scale
+    for f in range(len(faces)):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        ux, uy = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1]
+        vx, vy = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1]
+        longest = max(abs(ux), abs(uy), abs(vx), abs(vy), abs(vx - ux), abs(vy - uy))
+        if longest < pixel:
+            continue
+        uz, vz = points[b, 2] - points[a, 2], points[c, 2] - points[a, 2]
+        steps = min(int(longest * scale) + 1, 2 * size)
+        for i in range(steps):
+            p = (i + np.float32(0.34)) / steps
+            for j in range(steps - i):
+                q = (j + np.float32(0.33)) / steps
+                column = int((points[a, 0] + p * ux + q * vx - center[0]) * scale + half)
+                row = int((points[a, 1] + p * uy + q * vy - center[1]) * scale + half)
+                z = points[a, 2] + p * uz + q * vz - center[2]
+                depth[row, column] = min(depth[row, column], z)
+
+
+@compiled
+def _cast_on_ground(picture, inverse, up, floor, darkest, axes, center, scale, depth):
+    """Looks every other pixel up: a shadow has soft edges."""
+    height, width = picture.shape[0], picture.shape[1]
+    for row in range(0, height, 2):
+        ry = inverse[1, 1] * row + inverse[1, 2]
+        for column in range(0, width, 2):
             rx = inverse[0, 0] * column + inverse[0, 2]
-            ry = inverse[1, 1] * row + inverse[1, 2]
             slope = -(up[0] * rx + up[1] * ry + up[2])
             if slope < 0.02:
                 continue
             distance = floor / slope
-            if distance < 60:
-                shadow[row, column] = 1 - _lit(
-                    rx * distance, ry * distance, distance, axes, center, scale, depth
-                )
-    return shadow
+            if distance > 60:
+                continue
+            shadow = 1 - _lit(rx * distance, ry * distance, distance, axes, center, scale, depth)
+            if shadow > 0:
+                for y in range(row, min(row + 2, height)):
+                    for x in range(column, min(column + 2, width)):
+                        for channel in range(3):
+                            picture[y, x, channel] *= 1 - shadow * (1 - darkest[channel])
 
 
 @compiled

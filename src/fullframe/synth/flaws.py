@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.render.rasterize import compiled
+
 
 def photograph(picture: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
     """A picture (H, W, 3), 0 to 255, as a camera would have stored it; RGB uint8."""
@@ -30,13 +32,24 @@ def photograph(picture: NDArray[np.float32], rng: np.random.Generator) -> NDArra
     height, width = picture.shape[:2]
     y, x = int(rng.integers(len(sheet) - height + 1)), int(rng.integers(len(sheet) - width + 1))
     noise = sheet[y : y + height, x : x + width]
-    stored = cv2.convertScaleAbs(np.maximum(picture * gain.astype(np.float32) + np.float32(sigma) * noise, 0))
-    if abs(gamma - 1) > 0.02:
-        stored = cv2.LUT(stored, (255 * (np.arange(256) / 255) ** gamma).astype(np.uint8))
+    curve = (255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
+    stored = _expose(picture, gain.astype(np.float32), np.float32(sigma), noise, curve)
     if rng.random() < 0.7:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(30, 95))]
         stored = cv2.imdecode(cv2.imencode(".jpg", stored, quality)[1], cv2.IMREAD_COLOR)
     return np.asarray(stored, np.uint8)
+
+
+@compiled
+def _expose(picture, gain, sigma, noise, curve):
+    """Amplifies, adds noise and applies a tone curve, (H, W, 3) float32 to uint8."""
+    out = np.empty(picture.shape, np.uint8)
+    for row in range(picture.shape[0]):
+        for column in range(picture.shape[1]):
+            for channel in range(3):
+                value = picture[row, column, channel] * gain[channel] + sigma * noise[row, column, channel]
+                out[row, column, channel] = curve[int(min(max(value, np.float32(0)), np.float32(255)))]
+    return out
 
 
 def _streak(length: float, angle: float) -> NDArray[np.float32]:

@@ -13,8 +13,8 @@ from fullframe.synth.draw import (
     Light,
     Mesh,
     Surfaces,
+    cast_on_ground,
     draw,
-    ground_shadow,
     shadow_map,
     skin,
     welded_normals,
@@ -86,8 +86,8 @@ class Painter:
         mesh, surfaces = _join([*people, *map(self._build, scene.blocks)], intrinsics[0, 0])
         light = _match(scene.light, picture)
         shadows = shadow_map(mesh, light)
-        shadow = ground_shadow(shadows, intrinsics, light, scene.floor, shape[::-1])
-        picture *= 1 - shadow[..., None] * (_SHADOW_DEPTH * light.lamp / (light.lamp + light.sky))
+        darkest = 1 - _SHADOW_DEPTH * light.lamp / (light.lamp + light.sky)
+        cast_on_ground(picture, shadows, intrinsics, light, scene.floor, darkest)
         draw(picture, mesh, surfaces, self._pool.texels, light, shadows, intrinsics, antialias)
         return photograph(picture, rng)
 

@@ -24,9 +24,12 @@ _UPPER = [*SPINE, NECK, HEAD, *_ARMS]
 _JITTER = np.full(24, 0.08)
 _JITTER[[20, 21, 22, 23]] = 0.2
 _JITTER[[13, 14, 10, 11]] = 0.04
+_LOOKING_AROUND = np.radians([5, 12, 3])
 
 KINDS = {"motion": 0.34, "mixed": 0.2, "standing": 0.18, "sitting": 0.14, "crouching": 0.07, "lying": 0.07}
 """Share of each kind of pose."""
+
+_KINDS, _CUMULATIVE = tuple(KINDS), np.cumsum(list(KINDS.values()))[:-1]
 
 
 class Poses:
@@ -53,14 +56,13 @@ class Poses:
 
     def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float64], str]:
         """A pose (24, 3) and its kind."""
-        kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+        kind = _KINDS[int(np.searchsorted(_CUMULATIVE, rng.random(), side="right"))]
         theta = self._captured(rng)
         if kind == "mixed":
             theta[_UPPER] = self._captured(rng)[_UPPER]
         elif kind != "motion":
             theta = _MADE_UP[kind](theta[None], rng)[0]
-        theta[NECK] += _looking_around(rng) / 2
-        theta[HEAD] += _looking_around(rng) / 2
+        theta[[NECK, HEAD]] += rng.normal(size=(2, 3)) * _LOOKING_AROUND
         jitter = rng.normal(size=(24, 3)) * _JITTER[:, None]
         jitter[0] *= 0.5 if kind in ("motion", "mixed") else 0
         theta += jitter * rng.uniform(0.2, 1.2)
@@ -146,10 +148,6 @@ _MADE_UP: dict[str, Callable[[NDArray[np.float64], np.random.Generator], NDArray
     "crouching": crouch,
     "lying": lie,
 }
-
-
-def _looking_around(rng: np.random.Generator) -> NDArray[np.float64]:
-    return rng.normal(size=3) * np.radians([10, 25, 6])
 
 
 def _degrees(rng: np.random.Generator, count: int) -> Callable[[float, float], NDArray[np.float64]]:
