@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_LONG_SIDE = 512
-_MADE_UP = 96
+_LONG_SIDE = 448
+_MADE_UP = 64
 """Different made-up places; crops, mirroring and light multiply them."""
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-NUM_COMBINATIONS = 100
+NUM_COMBINATIONS = 80
 """Combinations of garments that `Wardrobe.outfit` chooses from; each takes about 2 MB once it is used."""
 
 SEXES = ("female", "male")
