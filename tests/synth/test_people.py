@@ -68,25 +68,29 @@ def test_window_shows_the_box(some):
 
 
 def test_pictures_show_the_person_where_labels_say():
-    """The same scene with and without its people differs in the box and hardly beyond the shadows."""
+    """A scene with and without its first person differs where that person's vertices are."""
     people = SyntheticPeople("train", seed=8, height=96)
-    scene = people.scenes.compose(np.random.default_rng(2))
-    dressed = [people.painter.dress(person) for person in scene.people]
-    scene.blocks = []
-    person = dressed[0]
-    away = person._replace(mesh=person.mesh._replace(vertices=person.mesh.vertices + np.float32([0, 500, 0])))
-    width, height = scene.camera.size
-    scale = 4.0
-    shape = (round(height / scale), round(width / scale))
-    pictures = [people.painter.paint(scene, [each], (0.0, 0.0, scale), shape) for each in (person, away)]
-    changed = np.abs(pictures[0].astype(int) - pictures[1]).max(axis=2) > 40
-    pixels = person.mesh.vertices[:, :2] / person.mesh.vertices[:, 2:] * scene.camera.focal
-    pixels = ((pixels + scene.camera.principal_point) / scale).round().astype(int)
-    inside = ((pixels >= 0) & (pixels < shape[::-1])).all(axis=1)
-    body = np.zeros(shape, np.uint8)
-    body[pixels[inside, 1], pixels[inside, 0]] = 1
-    body = cv2.morphologyEx(body, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)).astype(bool)
-    assert changed[body].mean() > 0.5
+    shares = []
+    for seed in range(6):
+        scene = people.scenes.compose(np.random.default_rng(seed))
+        scene.blocks = []
+        person = people.painter.dress(scene.people[0])
+        far = person.mesh.vertices + np.float32([0, 500, 0])
+        away = person._replace(mesh=person.mesh._replace(vertices=far))
+        width, height = scene.camera.size
+        scale = 4.0
+        shape = (round(height / scale), round(width / scale))
+        pictures = [people.painter.paint(scene, [p], (0.0, 0.0, scale), shape) for p in (person, away)]
+        changed = np.abs(pictures[0].astype(int) - pictures[1]).max(axis=2) > 20
+        pixels = person.mesh.vertices[:, :2] / person.mesh.vertices[:, 2:] * scene.camera.focal
+        pixels = ((pixels + scene.camera.principal_point) / scale).round().astype(int)
+        inside = ((pixels >= 0) & (pixels < shape[::-1])).all(axis=1)
+        body = np.zeros(shape, np.uint8)
+        body[pixels[inside, 1], pixels[inside, 0]] = 1
+        body = cv2.morphologyEx(body, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)).astype(bool)
+        shares.append(changed[body].mean())
+        assert changed[~cv2.dilate(body.astype(np.uint8), np.ones((9, 9))).astype(bool)].mean() < 0.2
+    assert np.median(shares) > 0.7
 
 
 def test_people_look_different(some):
