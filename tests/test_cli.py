@@ -243,7 +243,11 @@ def test_ctrl_c_leaves_whole_files(small_photo: Path, tmp_path: Path) -> None:
         shutil.copy(small_photo, folder / f"{i:02}.jpg")
     command = [sys.executable, "-c", "from fullframe.cli import main; main()"]
     process = subprocess.Popen(
-        [*command, "run", str(folder), "-o", str(out), "--save", "npz,glb"], stderr=subprocess.PIPE, text=True
+        [*command, "run", str(folder), "-o", str(out), "--save", "npz,glb"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # Jobs in the background are started with Ctrl-C ignored, and their children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 120
     while not list(out.glob("*.glb")) and time.monotonic() < deadline:

@@ -260,9 +260,11 @@ def convert_checkpoint(
     from fullframe.models import official
 
     try:
-        return official.convert_checkpoint(checkpoint, out)
+        card = official.save_official(checkpoint, out)
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
+    _say(f"{out}: {card.options['encoder']}, predicts {card.body}; use it with --model {out} --body smpl")
+    return 0
 
 
 def main() -> None:

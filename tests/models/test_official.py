@@ -15,10 +15,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fullframe.cli import convert_checkpoint
 from fullframe.geometry.box import PersonBox, box_from_xyxy, crop_image
 from fullframe.image import read_photo
 from fullframe.models import CheckpointError, load_model
-from fullframe.models.official import convert_checkpoint, metrics_in_name, read_official
+from fullframe.models.official import metrics_in_name, read_official
 
 NAME = "hr48-PA43.0_MJE69.0_MVE81.2_3dpw.pt"
 
@@ -178,7 +179,7 @@ def test_resnet_agrees_with_the_official_layout(resnet, tmp_path, capsys):
     source = write(tmp_path / "res50-PA45.7_MJE72.0_MVE85.3_3dpw.pt", weights)
     out = tmp_path / "cliff-res50.safetensors"
     assert convert_checkpoint(source, out) == 0
-    assert "--model" in capsys.readouterr().out
+    assert "--model" in capsys.readouterr().err
     model = load_model(out, body="smpl-neutral")
     assert model.options == {
         "encoder": "resnet50",

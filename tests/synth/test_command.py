@@ -17,7 +17,7 @@ def test_frames_and_labels_go_together_and_a_second_run_goes_on(tmp_path):
     assert synth(out=tmp_path, frames=3, seed=4) == 0
     assert [frame.stat().st_mtime_ns for frame in frames] == written
 
-    listed = SPINList(tmp_path / "labels.npz", tmp_path / "frames", aspect=4 / 3)
+    listed = SPINList(tmp_path / "labels_train_4.npz", tmp_path / "frames", aspect=4 / 3)
     drawn = SyntheticPeople(seed=4).frame(0, frames[0])
     assert {Path(sample.image).name for sample in listed} == {f"train_4_{k:06d}.jpg" for k in range(3)}
     for kept, sample in zip(listed, drawn, strict=False):

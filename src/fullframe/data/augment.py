@@ -47,8 +47,8 @@ class Augmentation:
         rotation_probability: of turning at all.
         rotation_mode: "R2" turns the image about its principal point, which is exact. "R1" keeps the location
             of the crop as it was, as CLIFF was trained: root and joints turn about the optical axis all the
-            same, so that labels disagree with the picture by up to about 2 % of the crop for people off the
-            centre.
+            same, so that labels disagree with the picture: typically by 1 % of the crop, by 10 % and more for
+            people far off the centre.
         scale: the window's size is multiplied by N(1, scale), at most 1 +- scale (SPIN); not a probability.
         shift: the window moves by up to this fraction of its size along each axis; not a probability.
         half_body: show the bust, the upper or the lower body only, where keypoints tell where it is. In half

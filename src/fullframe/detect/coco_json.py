@@ -79,7 +79,7 @@ class GivenPeople:
         return given
 
 
-def read_people(boxes: Path | None, keypoints: Path | None) -> GivenPeople:
+def read_people(boxes: Path | None, keypoints: Path | None, skipped: list[str] | None = None) -> GivenPeople:
     """Read the files given with --boxes and --keypoints.
 
     A file is a list of results, {image_id or file_name, category_id, bbox [x, y, width, height], score,
@@ -90,18 +90,20 @@ def read_people(boxes: Path | None, keypoints: Path | None) -> GivenPeople:
     Args:
         boxes: a file whose boxes are used, or None.
         keypoints: a file whose keypoints are used, and its boxes unless `boxes` is given, or None.
+        skipped: if given, people whose numbers are impossible are left out and the reasons appended here, as
+            befits large data sets.
 
     Raises:
         OSError: if a file cannot be opened.
         ValueError: for another kind of file or an impossible entry; names file, entry and remedy.
     """
     return GivenPeople(
-        _read(Path(boxes), need_keypoints=False) if boxes is not None else None,
-        _read(Path(keypoints), need_keypoints=True) if keypoints is not None else None,
+        _read(Path(boxes), False, skipped) if boxes is not None else None,
+        _read(Path(keypoints), True, skipped) if keypoints is not None else None,
     )
 
 
-def _read(path: Path, need_keypoints: bool) -> GivenFile:
+def _read(path: Path, need_keypoints: bool, skipped: list[str] | None) -> GivenFile:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # neither JSON nor text, or nested without end
@@ -146,7 +148,14 @@ def _read(path: Path, need_keypoints: bool) -> GivenFile:
             image = known[_key(entry["image_id"], where)]
         else:
             raise ValueError(f"{where}: image_id {entry['image_id']!r} is not among the 'images'")
-        file.photos.setdefault(image.key, []).append(_person(entry, image, need_keypoints, where))
+        try:
+            person = _person(entry, image, need_keypoints, where)
+        except ValueError as error:
+            if skipped is None:
+                raise
+            skipped.append(str(error))
+            continue
+        file.photos.setdefault(image.key, []).append(person)
     return file
 
 

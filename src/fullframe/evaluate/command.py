@@ -26,15 +26,18 @@ def evaluate(
         benchmark: 3dpw, 3dpw-occ, h36m-p1, h36m-p2, agora, emdb, mpi-inf-3dhp, coco, lspet or synth.
         model: a trained network (.safetensors).
         root: folder of the data set; docs/evaluation.md tells which files it holds. synth needs none.
-        out: folder for predictions and results; without it, evaluation/<benchmark>-<model>.
+        out: folder for predictions and results; without it, evaluation/<benchmark>-<model>-<its sum>.
         workers: processes that read images; without it, none on a CPU and one for each core beside a GPU.
     """
     from fullframe.cli import UsageError, console
     from fullframe.evaluate.evaluation import evaluate_model
+    from fullframe.models.checkpoint import read_card
 
-    out = Path("evaluation") / f"{benchmark}-{model.stem}" if out is None else out
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
+        if out is None:
+            # Networks of the same name are told apart by their content.
+            out = Path("evaluation") / f"{benchmark}-{model.stem}-{read_card(model).sha256[:8]}"
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task("loading", total=None)
 

@@ -54,9 +54,10 @@ class Protocol:
         title: of the report.
         open: reads the samples below the data set's folder; FileNotFoundError or ValueError tell what is
             missing.
-        measure: computes the scores; also gets the folder of the data set.
+        measure: computes the scores.
         options: what else decides about the numbers (boxes, joints, ground truth), for the report.
         published: lines to compare with.
+        regressors: joint sets that `measure` regresses from bodies of every kind.
         extras: writes further files into the output folder and returns notes about them.
     """
 
@@ -65,6 +66,7 @@ class Protocol:
     measure: Callable[[Predictions, Bodies], Scores]
     options: Mapping[str, str]
     published: tuple[Published, ...] = ()
+    regressors: tuple[str, ...] = ()
     extras: Callable[[Predictions, Bodies, Path], list[str]] | None = None
 
 

@@ -110,7 +110,9 @@ def read_card(path: str | Path) -> Card:
     Raises:
         CheckpointError: if it is missing, is not JSON, or lacks or has unknown keys.
     """
-    path = Path(path).with_suffix(".json")
+    weights, path = Path(path), Path(path).with_suffix(".json")
+    if not weights.is_file() and not path.is_file():
+        raise CheckpointError(f"{weights}: no such model; give the path of a checkpoint (.safetensors)")
     if not path.is_file():
         raise CheckpointError(
             f"{path} is missing: copy the card that was saved with the weights to this place"

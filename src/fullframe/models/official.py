@@ -4,10 +4,9 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import tyro
 from torch import Tensor
 
 from fullframe.models.checkpoint import Card, CheckpointError, _some, save_checkpoint
@@ -27,26 +26,6 @@ _REMEDY = (
     "get res50-PA45.7_MJE72.0_MVE85.3_3dpw.pt or hr48-PA43.0_MJE69.0_MVE81.2_3dpw.pt from the links in "
     "https://github.com/huawei-noah/noah-research/tree/master/CLIFF"
 )
-
-
-def convert_checkpoint(
-    checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.pt")],
-    /,
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
-) -> int:
-    """Turn a released CLIFF checkpoint into a model that --model takes.
-
-    Args:
-        checkpoint: a file of CLIFF's authors, Res-50 or HR-W48.
-        out: the new file, ending in .safetensors; its card is written beside it.
-
-    Raises:
-        CheckpointError: see read_official.
-        ValueError: out has another ending.
-    """
-    card = save_official(checkpoint, out)
-    print(f"{out}: {card.options['encoder']}, predicts {card.body}; use it with --model {out} --body smpl")
-    return 0
 
 
 def save_official(checkpoint: str | Path, out: str | Path) -> Card:

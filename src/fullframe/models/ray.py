@@ -25,5 +25,5 @@ class RayCLIFF(CLIFF):
         pose, betas, weak_camera = super().forward(crop, location)
         # In bf16 the product would be off by tenths of a degree.
         with torch.autocast(location.device.type, enabled=False):
-            root = ray_rotation(location[:, None, :2]) @ pose[:, :1].float()
+            root = ray_rotation(location[:, None, :2]) @ pose[:, :1].to(location.dtype)
         return Prediction(torch.cat((root, pose[:, 1:]), dim=1), betas, weak_camera)

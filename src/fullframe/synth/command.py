@@ -16,8 +16,8 @@ def synth(
 ) -> int:
     """Make full-frame pictures of synthetic people with exact labels.
 
-    Writes <out>/frames/*.jpg and <out>/labels.npz in the form of SPIN's and CLIFF's training lists (a row for
-    each person). Stopped and started again, it goes on where it was.
+    Writes <out>/frames/*.jpg and <out>/labels_<split>_<seed>.npz in the form of SPIN's and CLIFF's training
+    lists (a row for each person). Stopped and started again, it goes on where it was.
 
     Args:
         out: folder for the result.
@@ -43,7 +43,7 @@ def synth(
             for index in track(range(frames), "frames", console=console)
             for sample in people.frame(index, folder / f"{split}_{seed}_{index:06d}.jpg")
         ]
-        write_spin_npz(out / "labels.npz", samples, folder)
+        write_spin_npz(out / f"labels_{split}_{seed}.npz", samples, folder)
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
     console.print(f"{len(samples)} people in {frames} frames -> {out}")

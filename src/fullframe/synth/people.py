@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fullframe.data.sample import Sample
 from fullframe.files import atomic_path
-from fullframe.geometry.box import box_from_xyxy
+from fullframe.geometry.box import ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera
 from fullframe.render.rasterize import compiled
 from fullframe.synth.painter import Painter
@@ -140,7 +140,7 @@ class SyntheticPeople(Sequence[Sample]):
 
     def _window(self, box: NDArray[np.float32]) -> tuple[tuple[float, float, float], tuple[int, int]]:
         """What is drawn for a box: (x, y, scale) of the window, and its (height, width) in px."""
-        crop = box_from_xyxy(box[None], enlarge=1.2 * _MARGIN)
+        crop = box_from_xyxy(box[None], enlarge=ENLARGE * _MARGIN)
         height = round(self.height * _MARGIN)
         width = round(height * 3 / 4)
         scale = float(crop.size[0]) / height

@@ -77,6 +77,8 @@ def fill(
     missing = [number for number in wanted if not _labels_file(folder, number).is_file()]
     done = len(wanted) - len(missing)
     progress(done * SHARD)
+    if not missing:
+        return
     # Spawned: a forked process could inherit locks of torch's threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _open_people, (settings,)) as pool:

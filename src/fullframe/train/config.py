@@ -181,7 +181,6 @@ CHOICES: dict[str, Collection[str]] = {
 }
 
 _POSITIVE = ("crop", "num_betas", "samples", "batch_size", "learning_rate", "devices", "nodes")
-_FREE = ("seed", "synth_seed")
 
 
 def read_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
@@ -271,7 +270,7 @@ def _check(config: TrainConfig, origin: str) -> None:
     ]
     for key, value in asdict(config).items():
         numbers = value if isinstance(value, tuple) else (value,)
-        if key in _FREE or not all(type(v) in (int, float) for v in numbers):
+        if not all(type(v) in (int, float) for v in numbers):
             continue
         if not all(math.isfinite(v) and (v > 0 if key in _POSITIVE else v >= 0) for v in numbers):
             kind = "positive" if key in _POSITIVE else "not negative"

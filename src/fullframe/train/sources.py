@@ -39,8 +39,9 @@ def _stock(config: TrainConfig, settings: dict[str, Any]) -> Sequence[Sample]:
         # The first process of this machine draws for all.
         while not is_full(config.stock_folder, config.stock):
             time.sleep(1)
-    elif not is_full(config.stock_folder, config.stock):
-        say(f"drawing {config.stock:,} synthetic people into {config.stock_folder}")
+    else:
+        if not is_full(config.stock_folder, config.stock):
+            say(f"drawing {config.stock:,} synthetic people into {config.stock_folder}")
         with Progress(console=console) as progress:
             task = progress.add_task("people", total=config.stock)
             fill(config.stock_folder, config.stock, settings, os.cpu_count() or 1,

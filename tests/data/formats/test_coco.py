@@ -83,3 +83,12 @@ def test_real(shared: Path) -> None:
     content = json.loads((folder / "annotations.json").read_text())
     sizes = {image["file_name"]: (image["width"], image["height"]) for image in content["images"]}
     assert all(sample.camera.size == sizes[Path(sample.image).name] for sample in data)
+
+
+def test_a_person_with_an_impossible_box_does_not_spoil_the_set(root: Path) -> None:
+    content = json.loads((root / "people.json").read_text())
+    content["annotations"].append(person(36, [2] * 17, bbox=[10, 20, 0, 30]))
+    (root / "people.json").write_text(json.dumps(content))
+    data = COCO(root / "people.json", root / "images")
+    assert len(data) == 3
+    assert len(data.left_out) == 1 and "has no area" in data.left_out[0]

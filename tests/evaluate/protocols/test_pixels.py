@@ -27,7 +27,7 @@ def test_coco_by_hand(make_people, perfect):
     predictions.keypoints["coco17"][1, 7, 1] += 50
     scores = measure(predictions, Bodies("open"))
     assert scores.values["PCK@0.1 %"] == pytest.approx(100 * 22 / 24)
-    np.testing.assert_allclose(scores.people["PCK@0.1 %"], 100 * 11 / 12)
+    np.testing.assert_allclose(scores.people["PCK@0.1 % per person"], 100 * 11 / 12)
     names = JOINT_SETS["coco17"].names
     assert scores.joints[names[7]] == pytest.approx(25, abs=1e-3)
     assert np.isnan(scores.joints["nose"])

@@ -28,6 +28,9 @@ class COCO(Samples):
         min_joints: people with fewer annotated keypoints are left out; SPIN asks for the 12 of the body.
         min_height: people whose box is lower are left out, px.
 
+    Attributes:
+        left_out: why people with impossible labels (a box without area) are left out.
+
     Raises:
         FileNotFoundError: names what is missing.
         ValueError: the file is of another kind; names file, entry and remedy.
@@ -39,7 +42,8 @@ class COCO(Samples):
         annotations, images = Path(annotations), Path(images)
         need(annotations.parent, annotations.name, where=WHERE)
         need(images, where=WHERE)
-        given = read_people(None, annotations).keypoints
+        self.left_out: list[str] = []
+        given = read_people(None, annotations, self.left_out).keypoints
         assert given is not None
         # The reader of user files ignores the case of names.
         files = {path.name.lower(): path for path in images.iterdir()}

@@ -20,9 +20,13 @@ def need(root: Path, *names: str, where: str) -> None:
     """
     missing = [name for name in names if not (root / name).exists()]
     if missing or not root.exists():
-        what = f"{root / missing[0]}" if len(missing) == 1 else f"{root}"
-        listed = f" ({', '.join(missing)})" if len(missing) > 1 else ""
-        raise FileNotFoundError(f"{what} is missing{listed}: download it from {where}")
+        if root.exists() and len(missing) > 1:
+            what = f"{root} lacks {', '.join(missing)}"
+        elif len(missing) == 1:
+            what = f"{root / missing[0]} is missing"
+        else:
+            what = f"{root} is missing" + (f" ({', '.join(missing)})" if missing else "")
+        raise FileNotFoundError(f"{what}: download it from {where}")
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -35,7 +35,11 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
     **{f"part_{name}": (len(JOINT_SETS[name]), 3) for name in _SETS},
     **{f"S_{name}": (len(JOINT_SETS[name]), 4) for name in _SETS},
 }  # fmt: skip
-_BODIES = {"m": "smpl-male", "f": "smpl-female"}
+_BODIES = {
+    **dict.fromkeys(("m", "male", "0"), "smpl-male"),
+    **dict.fromkeys(("f", "female", "1"), "smpl-female"),
+    **dict.fromkeys(("n", "neutral", "-1", ""), "smpl-neutral"),
+}
 
 
 class SPINList(Samples):
@@ -48,7 +52,8 @@ class SPINList(Samples):
 
     Args:
         path: the .npz, with imgname (N,), center (N, 2), scale (N,), and any of part (N, 24, 3),
-            S (N, 24, 4), pose (N, 72), shape (N, B), has_smpl (N,), gender (N,) "m" or "f".
+            S (N, 24, 4), pose (N, 72), shape (N, B), has_smpl (N,), gender (N,) "m", "f" or
+            "n", or SPIN's 0, 1, -1.
         images: the folder that imgname is relative to.
         aspect: height / width of the windows: 1 in SPIN's lists, 4/3 in CLIFF's and ours.
 
@@ -89,7 +94,7 @@ class People:
             pose=rotation_matrices(row["pose"]) if has_smpl else None,
             betas=row["shape"].astype(np.float32) if has_smpl and "shape" in row else None,
             translation=row["global_t"].astype(np.float32) if has_translation else None,
-            body=str(row.get("body", _BODIES.get(str(row.get("gender")), "smpl-neutral"))),
+            body=str(row["body"]) if "body" in row else _body(row, image),
             kid=float(row.get("kid", 0)),
             name=str(row.get("name", f"{image}#{index}")),
             sequence=str(row.get("sequence", "")),
@@ -112,6 +117,13 @@ def read_list(path: Path, images: Path, aspect: float, optional: Sequence[str], 
         if key in arrays:
             arrays[key] = shaped(path, key, arrays[key], n, *shape)
     return People(images, aspect, arrays)
+
+
+def _body(row: dict[str, Any], image: str) -> str:
+    gender = str(row.get("gender", ""))
+    if gender not in _BODIES:
+        raise ValueError(f"{image}: gender {gender!r} is none of {', '.join(filter(None, _BODIES))}")
+    return _BODIES[gender]
 
 
 def _camera(row: dict[str, Any], image: Path) -> Camera:

@@ -28,7 +28,7 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
     errors = keypoint_errors(predictions, bodies, "coco17") / longer_side(predictions)[:, None]
     return Scores(
         {"PCK@0.1 %": 100 * metrics.pck(errors, 0.1)},
-        {"PCK@0.1 %": pck_of_people(errors, 0.1)},
+        {"PCK@0.1 % per person": pck_of_people(errors, 0.1)},
         {k: 100 * v for k, v in joint_means(JOINT_SETS["coco17"].names, errors).items()},
         notes=("The error of a joint is told in percent of the longer side of the box.",),
     )
@@ -41,7 +41,7 @@ PROTOCOL = Protocol(
     options={
         "people": f"with {MIN_JOINTS} labelled joints or more, {MIN_HEIGHT} px high or more",
         "boxes": "labelled, enlarged 1.2 times",
-        "joints": "17 of COCO, all that are labelled, pooled over people",
+        "joints": "17 of COCO, all that are labelled; pooled over all joints of all people",
         "camera": "guessed: focal length = diagonal of the image",
     },
 )

@@ -31,7 +31,8 @@ def people_2(root: Path) -> Sequence[Sample]:
 
 def _people(root: Path, listed: str, cameras: tuple[str, ...]) -> Sequence[Sample]:
     if (root / listed).is_file():
-        return SPINList(root / listed, root)
+        # As CLIFF does, its windows' side is the height of the crop.
+        return SPINList(root / listed, root, aspect=4 / 3)
     return H36M(root, "test", cameras)
 
 
@@ -67,9 +68,10 @@ def _protocol(number: int, published: tuple[Published, ...]) -> Protocol:
         title=f"Human3.6M, protocol {number}",
         open=people_1 if number == 1 else people_2,
         measure=measure,
+        regressors=("h36m17",),
         options={
             "people": f"S9 and S11, every 5th frame, {'all cameras' if number == 1 else 'frontal camera'}",
-            "boxes": "of SPIN's list, or of the masks, enlarged 1.2 times",
+            "boxes": "crops as high as the windows of SPIN's list, or as its windows around the masks",
             "camera": "true",
             "joints": "14 of the Human3.6M regressor, pelvis aligned",
             "ground truth": "MoSh: of SMPL fitted to the markers (CLIFF); markers: as recorded (SPIN)",

@@ -30,7 +30,10 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
     by_torso = errors / np.where(measurable, torso, np.nan)[:, None]
     return Scores(
         {"PCK@0.1 %": 100 * metrics.pck(by_box, 0.1), "PCK@0.2 torso %": 100 * metrics.pck(by_torso, 0.2)},
-        {"PCK@0.1 %": pck_of_people(by_box, 0.1), "PCK@0.2 torso %": pck_of_people(by_torso, 0.2)},
+        {
+            "PCK@0.1 % per person": pck_of_people(by_box, 0.1),
+            "PCK@0.2 torso % per person": pck_of_people(by_torso, 0.2),
+        },
         {k: 100 * v for k, v in joint_means(JOINT_SETS["lsp14"].names, by_box).items()},
         notes=("The error of a joint is told in percent of the longer side of the box.",),
     )
@@ -43,7 +46,7 @@ PROTOCOL = Protocol(
     options={
         "people": f"photos whose number is a multiple of {VAL_EVERY}, without impossible labels",
         "boxes": "around the labelled joints times 1.15, enlarged 1.2 times",
-        "joints": "14 of LSP, pooled over people",
+        "joints": "14 of LSP; pooled over all joints of all people",
         "camera": "guessed: focal length = diagonal of the image",
     },
 )

@@ -37,6 +37,7 @@ PROTOCOL = Protocol(
     title="synth-val",
     open=people,
     measure=measure,
+    regressors=("h36m17",),
     options={
         "people": f"the first {VAL_PEOPLE} of fullframe.synth.people.synth_val()",
         "boxes": "around what is seen of the true body, enlarged 1.2 times",

@@ -37,6 +37,7 @@ PROTOCOL = Protocol(
     title="3DPW test",
     open=people,
     measure=mesh_errors,
+    regressors=("h36m17",),
     options=OPTIONS,
     published=(
         line("HMR", 130.0, 81.3),

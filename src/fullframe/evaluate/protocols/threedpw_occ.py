@@ -20,6 +20,7 @@ PROTOCOL = Protocol(
     title="3DPW-OCC",
     open=people,
     measure=mesh_errors,
+    regressors=("h36m17",),
     options={"people": f"{len(OCCLUDED)} kinds of sequences of all splits", **OPTIONS},
     published=(line("ImpHMR", 86.5, 54.4, 104.7),),
 )
