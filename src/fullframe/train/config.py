@@ -276,6 +276,7 @@ def _check(config: TrainConfig, origin: str) -> None:
             kind = "positive" if key in _POSITIVE else "not negative"
             raise ConfigError(f"{origin}: {key} must be {kind}, not {value!r}")
     rules.append(("ema", lambda v: v < 1, "below 1"))
+    rules.append(("crop", lambda v: min(v) >= 32, "at least 32 px high and wide"))
     for key, allowed, expected in rules:
         value = getattr(config, key)
         if not allowed(value):
