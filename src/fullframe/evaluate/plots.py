@@ -42,7 +42,7 @@ def draw_joints(path: Path, scores: Scores) -> None:
         values = [scores.joints[name] for name in names]
         bars = axes.barh([name.replace("_", " ") for name in names], values, color=_BLUE)
         axes.bar_label(bars, [number(value) for value in values], padding=3, fontsize=8)
-        unit = "% of the box" if next(iter(scores.people)).endswith("%") else "mm"
+        unit = "% of the box" if next(iter(scores.people)).startswith("PCK") else "mm"
         axes.set_xlabel(f"mean error, {unit}")
         axes.margins(x=0.12)
 
@@ -75,11 +75,11 @@ def draw_worst(
         samples: the benchmark, for the photos.
         predictions: for the same people.
         bodies: to draw.
-        column: name of the values; where it ends in %, less is worse.
+        column: name of the values; of a PCK, less is worse.
         values: (N,); NaN are left out.
         count: of people.
     """
-    order = np.argsort(values if column.endswith("%") else -values)
+    order = np.argsort(values if column.startswith("PCK") else -values)
     worst = [int(i) for i in order if not np.isnan(values[i])][:count]
     cells = []
     for i in worst:
