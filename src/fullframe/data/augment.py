@@ -24,6 +24,7 @@ from fullframe.data import degrade
 from fullframe.data.batch import Batch
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import ENLARGE, box_from_keypoints, box_from_xyxy, warp_crop
+from fullframe.geometry.camera import project_points
 from fullframe.image import ImageError, read_photo
 
 _HEAD = {"head_top", "head", "nose", "eye", "ear", "jaw", "neck", "shoulder", "collar", "thorax", "spine3"}
@@ -260,11 +261,9 @@ def _part_box(sample: Sample, rng: np.random.Generator) -> NDArray[np.float64] |
     part = ("upper", "upper", "bust", "lower")[rng.integers(4)]
     points = [kept[_members(name, part)] for name, kept in sample.keypoints.items()]
     if not points and sample.translation is not None:
-        (fx, fy), principal_point = sample.camera.focal, sample.camera.principal_point
         for name, joints in sample.joints.items():
             xyz = joints[_members(name, part)]
-            pixels = xyz[:, :2] / np.maximum(xyz[:, 2:3], 0.1) * (fx, fy) + principal_point
-            points.append(np.concatenate((pixels, xyz[:, 3:]), axis=1))
+            points.append(np.concatenate((project_points(xyz[:, :3], sample.camera), xyz[:, 3:]), axis=1))
     known = np.concatenate(points) if points else np.zeros((0, 3))
     if np.count_nonzero(known[:, 2]) < 4:
         return None

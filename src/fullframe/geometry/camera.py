@@ -157,6 +157,12 @@ def project(points: Tensor, focal: Tensor | float, principal_point: Tensor | flo
     return focal * points[..., :2] / points[..., 2:].clamp(min=0.1) + principal_point
 
 
+def project_points(points: NDArray[Any], camera: Camera) -> NDArray[np.float64]:
+    """Points (K, 3) of the camera frame to pixels (K, 2) of its image, as `project` does for tensors."""
+    depth: NDArray[np.float64] = np.maximum(points[:, 2:], 0.1)
+    return points[:, :2] * np.array(camera.focal) / depth + np.array(camera.principal_point)
+
+
 def location_info(center_rel: Tensor, size: Tensor, focal: Tensor | float, norm: str = "plain") -> Tensor:
     """CLIFF's bounding-box information: where the crop sits in the full frame (CLIFF, eq. 5).
 

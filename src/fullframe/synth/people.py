@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fullframe.data.sample import Sample
 from fullframe.files import atomic_path
 from fullframe.geometry.box import ENLARGE, box_from_xyxy
-from fullframe.geometry.camera import Camera
+from fullframe.geometry.camera import Camera, project_points
 from fullframe.render.rasterize import compiled
 from fullframe.synth.painter import Painter
 from fullframe.synth.poses import ASSETS
@@ -163,7 +163,7 @@ class SyntheticPeople(Sequence[Sample]):
             points = points + person.translation
             ones = np.ones((len(points), 1), np.float32)
             joints[joint_set] = np.concatenate((points, ones), axis=1)
-            seen = points[:, :2] / np.maximum(points[:, 2:], 0.1) * camera.focal + camera.principal_point
+            seen = project_points(points, camera)
             keypoints[joint_set] = np.concatenate((seen, ones), axis=1).astype(np.float32)
         return Sample(
             image=image,
@@ -211,7 +211,7 @@ def _may_show(
     points = person.posed.joints + person.translation
     if points[:, 2].max() < 0.1:
         return False
-    pixels = points[:, :2] / np.maximum(points[:, 2:], 0.1) * camera.focal + camera.principal_point
+    pixels = project_points(points, camera)
     reach = 0.35 * camera.focal[0] / max(float(points[:, 2].min()), 0.1)
     low, high = pixels.min(axis=0) - reach, pixels.max(axis=0) + reach
     corner = np.array(window[:2])

@@ -125,7 +125,7 @@ class Scenes:
         height = pelvis_height - ray @ turn[:, 1] * depth
         if not 0.15 < height < 5:
             return None
-        people = [_place(first, turn, ray * depth, rng)]
+        people = [_place(first, turn, ray * depth)]
         if not _in_view(people[0], camera):
             return None
         ground = [(turn.T @ (ray * depth))[[0, 2]]]
@@ -135,7 +135,7 @@ class Scenes:
             if where is not None:
                 ground.append(where)
                 pelvis = turn @ np.array([where[0], _pelvis_height(other) - height, where[1]])
-                people.append(_place(other, turn, pelvis, rng))
+                people.append(_place(other, turn, pelvis))
         blocks = [block for person in people for block in _seat(person, turn, height, rng)]
         if rng.random() < 0.22:
             blocks.append(_obstacle(ray * depth, turn, height, rng))
@@ -183,9 +183,7 @@ def _pelvis_height(person: Person) -> float:
     return float(person.posed.joints[0, 1] - lowest)
 
 
-def _place(
-    person: Person, turn: NDArray[np.float64], pelvis: NDArray[np.float64], rng: np.random.Generator
-) -> Person:
+def _place(person: Person, turn: NDArray[np.float64], pelvis: NDArray[np.float64]) -> Person:
     """The person with the heading applied and the pelvis joint at a point of the camera frame."""
     c, s = np.cos(person.heading), np.sin(person.heading)
     root = (turn @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])).astype(np.float32)

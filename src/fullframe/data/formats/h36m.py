@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from fullframe.data.formats.files import need
 from fullframe.data.formats.hdf5 import open_hdf5
-from fullframe.data.formats.placement import project_points
 from fullframe.data.formats.samples import Samples, matching, points17_to_j24
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import ENLARGE
-from fullframe.geometry.camera import Camera
+from fullframe.geometry.camera import Camera, project_points
 
 WHERE = "http://vision.imar.ro/human3.6m (Poses_D3_Positions_mono and Segments_mat of each subject)"
 SUBJECTS = {"train": (1, 5, 6, 7, 8), "test": (9, 11)}

@@ -7,8 +7,6 @@ import roma
 import torch
 from numpy.typing import NDArray
 
-from fullframe.geometry.camera import Camera
-
 
 def rotation_matrices(rotvec: NDArray[Any]) -> NDArray[np.float32]:
     """Axis-angle (..., 3 J) in radians to rotation matrices (..., J, 3, 3)."""
@@ -49,9 +47,3 @@ def into_camera(
     turned = pose.copy()
     turned[0] = rotation @ pose[0]
     return turned, (rotation @ pelvis + shift - rest_pelvis).astype(np.float32)
-
-
-def project_points(points: NDArray[Any], camera: Camera) -> NDArray[np.float64]:
-    """Points (K, 3) of the camera frame to pixels (K, 2)."""
-    depth: NDArray[np.float64] = np.maximum(points[:, 2:], 0.1)
-    return points[:, :2] * np.array(camera.focal) / depth + np.array(camera.principal_point)

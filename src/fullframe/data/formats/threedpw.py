@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from fullframe.data.formats.files import image_size, need
 from fullframe.data.formats.pickles import read_pickle
-from fullframe.data.formats.placement import into_camera, project_points, rotation_matrices
+from fullframe.data.formats.placement import into_camera, rotation_matrices
 from fullframe.data.formats.samples import Samples, matching, reduced_window, shaped, tight_box
 from fullframe.data.sample import Sample
-from fullframe.geometry.camera import Camera
+from fullframe.geometry.camera import Camera, project_points
 
 WHERE = (
     "https://virtualhumans.mpi-inf.mpg.de/3DPW (imageFiles.zip and sequenceFiles.zip, both unpacked there)"
