@@ -91,13 +91,7 @@ class People:
         values = self._values()
         camera: Camera = values.pop("camera")
         header = {name: values.pop(name) for name in ("body", "model", "image", "orientation")}
-        header["camera"] = {
-            "focal": camera.focal,
-            "principal_point": camera.principal_point,
-            "size": camera.size,
-            "source": camera.source,
-        }
-        header["conventions"] = CONVENTIONS
+        header |= {"camera": camera.to_dict(), "conventions": CONVENTIONS}
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, header=np.array(json.dumps(header)), **values)
 
@@ -112,15 +106,9 @@ class People:
             with np.load(path, allow_pickle=False) as file:
                 header = json.loads(str(file["header"]))
                 arrays = {name: file[name] for name in _ARRAYS}
-            camera = header["camera"]
             return cls(
                 **arrays,
-                camera=Camera(
-                    tuple(camera["focal"]),
-                    tuple(camera["principal_point"]),
-                    tuple(camera["size"]),
-                    camera["source"],
-                ),
+                camera=Camera.from_dict(header["camera"]),
                 **{name: header[name] for name in ("body", "model", "image", "orientation")},
             )
         except OSError:

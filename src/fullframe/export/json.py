@@ -19,7 +19,6 @@ def write_json(people: People, path: str | Path) -> None:
     Raises:
         ValueError: if a number is not finite: JSON has no word for it.
     """
-    camera = people.camera
     vectors = Rotation.from_matrix(people.pose.reshape(-1, 3, 3)).as_rotvec() if len(people) else np.empty(0)
     pose = vectors.reshape(-1, 24, 3)
     result = {
@@ -29,12 +28,7 @@ def write_json(people: People, path: str | Path) -> None:
         "orientation": people.orientation,
         "body": people.body,
         "model": people.model,
-        "camera": {
-            "focal": list(camera.focal),
-            "principal_point": list(camera.principal_point),
-            "size": list(camera.size),
-            "source": camera.source,
-        },
+        "camera": people.camera.to_dict(),
         "keypoint_names": JOINT_SETS["coco17"].names,
         "joint_names": JOINT_SETS["smpl24"].names,
         "people": [

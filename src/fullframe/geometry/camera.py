@@ -52,6 +52,24 @@ class Camera:
             raise ValueError(f"principal point must be finite, got {self.principal_point} px")
 
     @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Camera":
+        """What `to_dict` gave, also after a way through JSON."""
+        focal, principal_point = (
+            (float(v[0]), float(v[1])) for v in (values["focal"], values["principal_point"])
+        )
+        width, height = values["size"]
+        return cls(focal, principal_point, (int(width), int(height)), values["source"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers and names that JSON can hold: focal, principal_point, size, source."""
+        return {
+            "focal": list(self.focal),
+            "principal_point": list(self.principal_point),
+            "size": list(self.size),
+            "source": self.source,
+        }
+
+    @classmethod
     def from_focal(cls, focal: float, size: tuple[int, int], source: str = "focal") -> "Camera":
         """A camera with square pixels and its principal point at the image centre; focal in px."""
         width, height = size
