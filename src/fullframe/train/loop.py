@@ -23,6 +23,7 @@ from fullframe.losses import Losses
 from fullframe.models import CLIFF, Prediction, create_model, load_model
 from fullframe.models.checkpoint import save_checkpoint
 from fullframe.train.config import ConfigError, TrainConfig, write_config
+from fullframe.train.frozen import freeze_statistics
 from fullframe.train.pictures import draw_batch
 from fullframe.train.record import Record, say, write_provenance
 from fullframe.train.state import State, load_state, save_state
@@ -202,6 +203,8 @@ class _Run:
             torch.set_num_threads(config.threads)
         self.body = load_body(config.body, config.body_path or None, config.num_betas)
         model = build_model(config)
+        if config.frozen_statistics:
+            freeze_statistics(model.encoder.net)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             # Batch statistics over all processes. On CPUs each has its own, and the first one's are kept.
             model = convert_sync_batchnorm(model)
