@@ -65,20 +65,20 @@ class Clip:
     def __post_init__(self) -> None:
         if len(self.contacts) == 0:
             self.contacts = np.zeros((len(self.frames), 2), bool)
+        rows = len(self.frames)
         for name, (dtype, shape) in _ARRAYS.items():
             value = np.asarray(getattr(self, name), dtype=dtype)
-            rows = len(self.frames) if name in _ROWS else None
-            if value.ndim != len(shape) or any(
-                s not in (-1, v)
-                for s, v in zip((rows, *shape[1:]) if rows is not None else shape, value.shape, strict=True)
+            wanted = (rows, *shape[1:]) if name in _ROWS else shape
+            if value.ndim != len(wanted) or any(
+                w not in (-1, v) for w, v in zip(wanted, value.shape, strict=True)
             ):
-                raise ValueError(
-                    f"Clip.{name} has shape {value.shape}; expected {shape} and {len(self.frames)} rows"
-                )
+                raise ValueError(f"Clip.{name} has shape {value.shape}; expected {wanted}")
             setattr(self, name, value)
         order = np.lexsort((self.track_ids, self.frames))
-        if not np.array_equal(order, np.arange(len(order))):
+        if not np.array_equal(order, np.arange(rows)):
             raise ValueError("the rows of a Clip must be sorted by frame, then by track id")
+        if not ((np.diff(self.frames) > 0) | (np.diff(self.track_ids) > 0)).all():
+            raise ValueError("a Clip has someone twice in a frame")
         if len(self.frames) and not 0 <= self.frames[0] <= self.frames[-1] < len(self.times):
             raise ValueError(
                 f"a Clip of {len(self.times)} frames has rows of frames {self.frames[0]} to {self.frames[-1]}"

@@ -13,7 +13,7 @@ from fullframe.geometry.box import box_from_keypoints, clip_boxes
 from fullframe.geometry.camera import Camera
 from fullframe.image import Photo, read_photo
 from fullframe.models import load_model, predict_people
-from fullframe.models.checkpoint import read_card
+from fullframe.models.checkpoint import find_weights, read_card
 from fullframe.people import People
 
 FIT = KeypointFitter.name
@@ -70,11 +70,9 @@ class Recoverer:
         body_path: str | Path | None = None,
         detector: str = "builtin",
     ) -> None:
-        weights = None if str(model) == FIT else Path(model)
+        weights = None if str(model) == FIT else find_weights(model)
         if weights is None and refine:
             raise ValueError(f"{FIT} needs no refinement; refine the result of a network: give its model")
-        if weights is not None and (weights.suffix != ".safetensors" or not weights.is_file()):
-            raise ValueError(f"no model {model}: give {FIT}, or the path of a checkpoint (.safetensors)")
         num_betas = read_card(weights).options.get("num_betas", 10) if weights else 10
         self.body = load_body(body, body_path, num_betas)
         self.detector = load_detector(detector)

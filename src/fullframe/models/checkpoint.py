@@ -16,11 +16,30 @@ from torch import Tensor
 from fullframe.files import atomic_path
 from fullframe.models.cliff import CLIFF
 
+WEIGHTS = Path(__file__).parent.parent / "assets" / "weights"
+"""Checkpoints that come with fullframe."""
+
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message names the file and the remedy."""
+
+
+def find_weights(model: str | Path) -> Path:
+    """The checkpoint that a name, such as cliff-lite, or a path stands for.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    shipped = WEIGHTS / f"{model}.safetensors"
+    path = shipped if shipped.is_file() else Path(model)
+    if path.suffix != ".safetensors" or not path.is_file():
+        names = ["keypoint-fit", *sorted(file.stem for file in WEIGHTS.glob("*.safetensors"))]
+        raise CheckpointError(
+            f"no model {model}: give {', '.join(names)}, or the path of a checkpoint (.safetensors)"
+        )
+    return path
 
 
 @dataclass(frozen=True)
