@@ -5,7 +5,6 @@ import importlib.util
 import os
 import platform
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 PACKAGES = (
@@ -83,9 +82,16 @@ def _bodies() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    found = sorted((Path(__file__).parent / "assets").glob("*.safetensors"))
+    from fullframe.models import load_model
+    from fullframe.models.checkpoint import WEIGHTS
+
+    found = sorted(WEIGHTS.glob("*.safetensors"))
     for path in found:
-        yield Finding("weights", path.stem, True, "built in")
+        try:
+            load_model(path)
+            yield Finding("weights", path.stem, True, f"built in: --model {path.stem}")
+        except ValueError as error:
+            yield Finding("weights", path.stem, False, f"{error}; install fullframe again")
     if not found:
         text = "no trained network is built in; bodies are fitted to keypoints, --model takes a checkpoint"
         yield Finding("weights", "networks", None, text)
