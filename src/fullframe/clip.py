@@ -94,8 +94,9 @@ class Clip:
 
     @property
     def fps(self) -> float:
-        """Frames per second, on average; 30 for a single frame."""
-        return (len(self.times) - 1) / (self.times[-1] - self.times[0]) if len(self.times) > 1 else 30.0
+        """Frames per second, on average; 30 if the times do not tell."""
+        duration = self.times[-1] - self.times[0] if len(self.times) else 0
+        return float((len(self.times) - 1) / duration) if duration > 0 else 30.0
 
     def rows_of(self, frame: int) -> slice:
         """The rows of one frame."""

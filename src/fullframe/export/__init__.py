@@ -1,16 +1,29 @@
-"""Results as files. Every exporter takes (people, path); a file is whole or absent."""
+"""Results as files: of a photo's People, and of a video's Clip. A file is whole or absent."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from fullframe.export.json import write_json
+from fullframe.body.model import BodyModel
+from fullframe.clip import Clip
+from fullframe.export.bvh import write_clip_bvh
+from fullframe.export.csv import write_clip_csv
+from fullframe.export.gltf import write_clip_glb
+from fullframe.export.json import write_clip_json, write_json
 from fullframe.export.mesh import write_glb, write_obj, write_ply
+from fullframe.export.smpl import write_clip_smpl
+from fullframe.export.usd import write_clip_usd
 from fullframe.people import People
 
 
 def write_npz(people: People, path: str | Path) -> None:
     """Everything, without loss; `People.load` and numpy read it."""
     people.save(path)
+
+
+def write_clip_npz(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
+    """Everything, without loss; `Clip.load` and numpy read it."""
+    clip.save(path)
+    return [Path(path)]
 
 
 EXPORTERS: dict[str, Callable[[People, str | Path], None]] = {
@@ -20,6 +33,33 @@ EXPORTERS: dict[str, Callable[[People, str | Path], None]] = {
     "obj": write_obj,
     "ply": write_ply,
 }
-"""File suffix to exporter."""
+"""File suffix to exporter of People."""
 
-__all__ = ["EXPORTERS", "write_glb", "write_json", "write_npz", "write_obj", "write_ply"]
+CLIP_EXPORTERS: dict[str, Callable[[Clip, BodyModel, Path], list[Path]]] = {
+    "npz": write_clip_npz,
+    "json": write_clip_json,
+    "csv": write_clip_csv,
+    "glb": write_clip_glb,
+    "bvh": write_clip_bvh,
+    "usd": write_clip_usd,
+    "smpl": write_clip_smpl,
+}
+"""Name to exporter of a Clip: takes it, its body and a path, and returns the files written. "bvh" and "smpl"
+write one for each person beside the path, with the track id in its name."""
+
+__all__ = [
+    "CLIP_EXPORTERS",
+    "EXPORTERS",
+    "write_clip_bvh",
+    "write_clip_csv",
+    "write_clip_glb",
+    "write_clip_json",
+    "write_clip_npz",
+    "write_clip_smpl",
+    "write_clip_usd",
+    "write_glb",
+    "write_json",
+    "write_npz",
+    "write_obj",
+    "write_ply",
+]

@@ -1,4 +1,4 @@
-"""People as JSON: everything but the meshes, readable without fullframe."""
+"""Results as JSON: everything but the meshes, readable without fullframe."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from fullframe.body.joints import JOINT_SETS
+from fullframe.body.model import BodyModel
+from fullframe.clip import CLIP_CONVENTIONS, Clip
+from fullframe.export.tracks import joints
 from fullframe.files import atomic_path
 from fullframe.people import CONVENTIONS, People
 
@@ -19,11 +22,10 @@ def write_json(people: People, path: str | Path) -> None:
     Raises:
         ValueError: if a number is not finite: JSON has no word for it.
     """
-    vectors = Rotation.from_matrix(people.pose.reshape(-1, 3, 3)).as_rotvec() if len(people) else np.empty(0)
-    pose = vectors.reshape(-1, 24, 3)
+    pose = _axis_angle(people.pose)
     result = {
         "format": "fullframe people 1",
-        "conventions": CONVENTIONS | {"pose": "axis-angle vectors in radians; " + CONVENTIONS["pose"]},
+        "conventions": CONVENTIONS | _POSE,
         "image": people.image,
         "orientation": people.orientation,
         "body": people.body,
@@ -45,6 +47,59 @@ def write_json(people: People, path: str | Path) -> None:
             for i in range(len(people))
         ],
     }
+    _write(result, path)
+
+
+def write_clip_json(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
+    """Write what a Clip holds and the 3D joints, each person's values as lists over the frames they are in.
+
+    Everything is in the camera frame; numbers to 6 decimals. An unknown ground is null.
+
+    Raises:
+        ValueError: the body is not the clip's, or a number is not finite: JSON has no word for it.
+    """
+    places = joints(clip, body)
+    values = {
+        "detected": clip.detected.tolist(),
+        "scores": _plain(clip.scores),
+        "boxes": _plain(clip.boxes),
+        "keypoints": _plain(clip.keypoints),
+        "pose": _plain(_axis_angle(clip.pose)),
+        "translation": _plain(clip.translation),
+        "contacts": clip.contacts.tolist(),
+        "joints": _plain(places),
+    }
+    result = {
+        "format": "fullframe clip 1",
+        "conventions": CLIP_CONVENTIONS | _POSE,
+        "video": clip.video,
+        "body": clip.body,
+        "model": clip.model,
+        "camera": clip.camera.to_dict(),
+        "ground": clip.ground.tolist() if np.isfinite(clip.ground).all() else None,
+        "keypoint_names": JOINT_SETS["coco17"].names,
+        "joint_names": JOINT_SETS["smpl24"].names,
+        "times": _plain(clip.times),
+        "people": [
+            {"track_id": track, "betas": _plain(clip.betas[rows[0]]), "frames": clip.frames[rows].tolist()}
+            | {name: [value[row] for row in rows] for name, value in values.items()}
+            for track, rows in clip.tracks()
+        ],
+    }
+    _write(result, path)
+    return [Path(path)]
+
+
+_POSE = {"pose": "axis-angle vectors in radians; " + CONVENTIONS["pose"]}
+
+
+def _axis_angle(pose: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Rotation matrices (N, 24, 3, 3) to axis-angle vectors (N, 24, 3); N may be 0."""
+    vectors = Rotation.from_matrix(pose.reshape(-1, 3, 3)).as_rotvec() if len(pose) else np.empty(0)
+    return vectors.reshape(-1, 24, 3)
+
+
+def _write(result: dict[str, Any], path: str | Path) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(result, allow_nan=False), encoding="utf-8")
 

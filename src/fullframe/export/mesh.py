@@ -17,6 +17,7 @@ from trimesh.exchange.obj import export_obj
 from trimesh.exchange.ply import export_ply
 
 from fullframe.files import atomic_path
+from fullframe.geometry.camera import Camera
 from fullframe.people import People
 from fullframe.render.colors import person_colors
 
@@ -30,7 +31,7 @@ def write_glb(people: People, path: str | Path) -> None:
 
     glTF cameras have their principal point in the middle; the full intrinsics are in the scene's extras.
     """
-    scene = trimesh.Scene(metadata={**_about(people), "camera": _camera(people)})
+    scene = trimesh.Scene(metadata={**_about(people), "camera": intrinsics(people.camera)})
     for name, color, mesh in _bodies(people):
         material = trimesh.visual.material.PBRMaterial(
             name=name, baseColorFactor=[*color, 255], metallicFactor=0.0, roughnessFactor=0.7
@@ -39,10 +40,8 @@ def write_glb(people: People, path: str | Path) -> None:
         scene.add_geometry(mesh, node_name=name, geom_name=name)
 
     def add_camera(tree: dict[str, Any]) -> None:
-        _, vertical = np.radians(people.camera.fov)
-        width, height = (s / f for s, f in zip(people.camera.size, people.camera.focal, strict=True))
-        perspective = {"aspectRatio": width / height, "yfov": vertical, "znear": 0.01}
-        tree["cameras"] = [{"name": "camera", "type": "perspective", "perspective": perspective}]
+        lens = perspective(people.camera)
+        tree["cameras"] = [{"name": "camera", "type": "perspective", "perspective": lens}]
         tree["nodes"].append({"name": "camera", "camera": 0})
         tree["scenes"][0]["nodes"].append(len(tree["nodes"]) - 1)
 
@@ -74,6 +73,23 @@ def write_ply(people: People, path: str | Path) -> None:
     _write(path, head + comments.encode() + b"\nelement" + body)
 
 
+def perspective(camera: Camera) -> dict[str, float]:
+    """glTF's properties of a perspective camera."""
+    _, vertical = np.radians(camera.fov)
+    width, height = (s / f for s, f in zip(camera.size, camera.focal, strict=True))
+    return {"aspectRatio": width / height, "yfov": vertical, "znear": 0.01}
+
+
+def intrinsics(camera: Camera) -> dict[str, Any]:
+    """The whole camera for a file's extras: glTF's own knows no principal point."""
+    return {
+        "focal_px": list(camera.focal),
+        "principal_point_px": list(camera.principal_point),
+        "size_px": list(camera.size),
+        "source": camera.source,
+    }
+
+
 def _bodies(people: People) -> Iterator[tuple[str, NDArray[np.uint8], trimesh.Trimesh]]:
     """Name, colour and mesh of each person."""
 
@@ -91,16 +107,6 @@ def _about(people: People) -> dict[str, str]:
         "body": people.body,
         "model": people.model,
         "people": str(len(people)),
-    }
-
-
-def _camera(people: People) -> dict[str, Any]:
-    camera = people.camera
-    return {
-        "focal_px": list(camera.focal),
-        "principal_point_px": list(camera.principal_point),
-        "size_px": list(camera.size),
-        "source": camera.source,
     }
 
 

@@ -1,0 +1,105 @@
+"""BVH (Biovision hierarchy): one skeleton and its motion per file, as text that animation tools read."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from fullframe.body.joints import JOINT_SETS, PARENTS
+from fullframe.body.model import BodyModel
+from fullframe.clip import Clip
+from fullframe.export.skin import rest_mesh
+from fullframe.export.tracks import even_rate, level_frame, resampled, tracks
+from fullframe.files import atomic_path
+
+_NAMES = JOINT_SETS["smpl24"].names
+_CHILDREN = [[k for k in range(24) if PARENTS[k] == joint] for joint in range(24)]
+
+
+def write_clip_bvh(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
+    """A file <stem>_<track id>.bvh for each person, from where they are first seen to where they are last.
+
+    Centimetres, as MotionBuilder, Mixamo and Unreal expect; y up, and y = 0 on the ground if that is known.
+    At rest the skeleton is in a T-pose and faces +z. `even_rate` frames per second; degrees, R = Rz Rx Ry.
+
+    Raises:
+        ValueError: the body is not the clip's, or a pose or translation is not finite.
+    """
+    fps = even_rate(clip)
+    written = []
+    for track in tracks(clip, body, level_frame(clip.ground)):
+        even = resampled(track, fps)
+        angles = _angles(even.rotations)
+        # The order of the file is that of its hierarchy: depth first.
+        turns = angles[:, _depth_first(0)].reshape(len(angles), -1)
+        motion = io.StringIO()
+        np.savetxt(motion, np.concatenate((100 * even.pelvis, turns), axis=1), fmt="%.4f")
+        lines = ["HIERARCHY", *_joint(0, 100 * track.rest, 100 * _tips(body, track.rest, track.betas), "")]
+        lines += ["MOTION", f"Frames: {len(turns)}", f"Frame Time: {1 / fps:.10f}"]
+        file = path.with_name(f"{path.stem}_{track.id}.bvh")
+        with atomic_path(file) as temporary:
+            temporary.write_text("\n".join(lines) + "\n" + motion.getvalue(), encoding="ascii")
+        written.append(file)
+    return written
+
+
+def _depth_first(joint: int) -> list[int]:
+    return [joint] + [k for child in _CHILDREN[joint] for k in _depth_first(child)]
+
+
+def _joint(joint: int, rest: NDArray[np.float64], tips: NDArray[np.float64], indent: str) -> list[str]:
+    """The lines of a joint and all below it."""
+    # The root's channels hold its place, so it has no offset: readers differ in whether they add the two.
+    offset = rest[joint] - rest[PARENTS[joint]] if joint else np.zeros(3)
+    channels = "6 Xposition Yposition Zposition" if joint == 0 else "3"
+    lines = [
+        f"{indent}{'JOINT' if joint else 'ROOT'} {_NAMES[joint]}",
+        indent + "{",
+        f"{indent}\tOFFSET {_numbers(offset)}",
+        f"{indent}\tCHANNELS {channels} Zrotation Xrotation Yrotation",
+    ]
+    for child in _CHILDREN[joint]:
+        lines += _joint(child, rest, tips, indent + "\t")
+    if not _CHILDREN[joint]:
+        tip = f"{indent}\t\tOFFSET {_numbers(tips[joint])}"
+        lines += [f"{indent}\tEnd Site", indent + "\t{", tip, indent + "\t}"]
+    return [*lines, indent + "}"]
+
+
+def _numbers(values: NDArray[np.float64]) -> str:
+    return " ".join(f"{value:.4f}" for value in values)
+
+
+def _tips(body: BodyModel, rest: NDArray[np.float64], betas: NDArray[np.float32]) -> NDArray[np.float64]:
+    """From each joint on to the end of its part of the body (24, 3), metres: crown, toes, fingertips."""
+    vertices, _ = rest_mesh(body, betas)
+    owner = body.data.weights.argmax(1)
+    directions = rest - rest[list(PARENTS)]
+    directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-9)
+    lengths = [
+        max(((vertices[owner == joint] - rest[joint]) @ directions[joint]).max(initial=0.0), 0.01)
+        for joint in range(24)
+    ]
+    return directions * np.array(lengths)[:, None]
+
+
+def _angles(quaternions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quaternions (T, 24, 4) to z, x, y angles in degrees (T, 24, 3) without jumps in time.
+
+    Of the two triples of angles that give a rotation, (z, x, y) and (z + 180, 180 - x, y + 180), and of all
+    whole turns, each frame takes what is nearest to the frame before.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # gimbal lock: any split of z and y is right
+        angles = Rotation.from_quat(quaternions.reshape(-1, 4)).as_euler("ZXY", degrees=True)
+    first = angles.reshape((*quaternions.shape[:-1], 3))
+    second = first * (1, -1, 1) + 180
+    result = first.copy()
+    for t in range(1, len(result)):
+        near = [x[t] - 360 * np.round((x[t] - result[t - 1]) / 360) for x in (first, second)]
+        far = [np.abs(x - result[t - 1]).sum(-1, keepdims=True) for x in near]
+        result[t] = np.where(far[0] <= far[1], *near)
+    return result

@@ -1,0 +1,153 @@
+"""What the animation formats share: one person's motion in y-up axes, level if the ground is known."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from fullframe.body.model import BodyModel, forward_kinematics
+from fullframe.clip import Clip
+from fullframe.export.mesh import TO_FILE
+
+
+class Frame(NamedTuple):
+    """A file's axes: x of the camera frame is rotation @ x + origin there, metres."""
+
+    rotation: NDArray[np.float64]
+    origin: NDArray[np.float64]
+
+
+Y_UP = Frame(np.diag(TO_FILE), np.zeros(3))
+"""glTF's axes: x right, y up, z towards the viewer, the camera in the origin."""
+
+
+def level_frame(ground: NDArray[np.float64]) -> Frame:
+    """Axes that stand on the ground: y up, y = 0 on the ground, the camera above the origin facing -z.
+
+    Args:
+        ground: (4,) as in a Clip; with any NaN the result is Y_UP, which is level if the camera was.
+    """
+    if not np.isfinite(ground).all():
+        return Y_UP
+    length = np.linalg.norm(ground[:3])
+    up, height = ground[:3] / length, ground[3] / length
+    # A camera that looks straight down (or up) has no heading but that of the image's upper (lower) edge.
+    ahead = np.array([0.0, 0.0, 1.0]) if abs(up[2]) < 0.999 else np.array([0.0, np.sign(up[2]), 0.0])
+    back = (ahead @ up) * up - ahead
+    back /= np.linalg.norm(back)
+    return Frame(np.stack((np.cross(up, back), up, back)), np.array([0.0, height, 0.0]))
+
+
+class Track(NamedTuple):
+    """One person at T times.
+
+    Attributes:
+        id: the track id.
+        times: (T,) seconds of the clip, ascending.
+        rotations: (T, 24, 4) unit quaternions x, y, z, w of SMPL's joints relative to their parents, the
+            root's in the file's axes; neighbours in time lie on the same half of the sphere.
+        pelvis: (T, 3) metres in the file's axes.
+        rest: (24, 3) joints of the shaped body at rest, metres.
+        betas: (B,) its shape.
+    """
+
+    id: int
+    times: NDArray[np.float64]
+    rotations: NDArray[np.float64]
+    pelvis: NDArray[np.float64]
+    rest: NDArray[np.float64]
+    betas: NDArray[np.float32]
+
+
+def tracks(clip: Clip, body: BodyModel, frame: Frame) -> Iterator[Track]:
+    """The people of a clip, one after the other.
+
+    Raises:
+        ValueError: the body is not the clip's, or a pose or translation is not finite.
+    """
+    check(clip, body)
+    for track, rows in clip.tracks():
+        betas = clip.betas[rows[0]]
+        rest = body.rest_joints(torch.from_numpy(betas[None]))[0].numpy().astype(np.float64)
+        pose = clip.pose[rows].astype(np.float64)
+        pose[:, 0] = frame.rotation @ pose[:, 0]
+        pelvis = (rest[0] + clip.translation[rows]) @ frame.rotation.T + frame.origin
+        quaternions = Rotation.from_matrix(pose.reshape(-1, 3, 3)).as_quat().reshape(-1, 24, 4)
+        yield Track(track, clip.times[clip.frames[rows]], _continuous(quaternions), pelvis, rest, betas)
+
+
+def seen(clip: Clip, track: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The clip's first time and each when a person comes or goes, and whether they are there after it."""
+    present = np.zeros(clip.num_frames, bool)
+    present[clip.frames[clip.track_ids == track]] = True
+    changes = np.flatnonzero(np.diff(present, prepend=~present[:1]))
+    return clip.times[changes], present[changes]
+
+
+def check(clip: Clip, body: BodyModel) -> None:
+    """Whether the body can show the clip.
+
+    Raises:
+        ValueError: the body is not the clip's, or a pose, shape or translation is not finite.
+    """
+    num_betas = clip.betas.shape[1]
+    if len(clip) and (clip.body, num_betas) != (body.name, body.num_betas):
+        raise ValueError(
+            f"the clip's people have {num_betas} betas of the body {clip.body}, but the body given is "
+            f"{body.name} with {body.num_betas}; use load_body({clip.body!r}, num_betas={num_betas})."
+        )
+    for name in ("pose", "betas", "translation"):
+        values = getattr(clip, name)
+        broken = np.argwhere(~np.isfinite(values))
+        if len(broken):
+            row = int(broken[0, 0])
+            raise ValueError(
+                f"the {name} of person {clip.track_ids[row]} in frame {clip.frames[row]} of the clip is not "
+                "finite; leave such rows out with Clip.take."
+            )
+
+
+def joints(clip: Clip, body: BodyModel) -> NDArray[np.float32]:
+    """SMPL's joints of every row, (N, 24, 3) metres in the camera frame, without making any mesh."""
+    check(clip, body)
+    if not len(clip):
+        return np.zeros((0, 24, 3), np.float32)
+    betas, pose, translation = (torch.from_numpy(x) for x in (clip.betas, clip.pose, clip.translation))
+    return (forward_kinematics(body.rest_joints(betas), pose)[1] + translation[:, None]).numpy()
+
+
+def even_rate(clip: Clip) -> int:
+    """Frames per second of formats that have one rate: the multiple of 30 that is nearest to the clip's.
+
+    Blender's SMPL add-ons refuse less than 30 and play anything but its multiples at a wrong speed.
+    """
+    return 30 * max(1, round(clip.fps / 30))
+
+
+def resampled(track: Track, fps: float) -> Track:
+    """The track at even times from its first one on; rotations go the shortest way (Shoemake's slerp).
+
+    While a person was out of sight, the motion goes on evenly from where it stopped to where it starts again.
+    """
+    first, last = track.times[[0, -1]]
+    times = first + np.arange(int((last - first) * fps + 1e-6) + 1) / fps
+    after = np.clip(np.searchsorted(track.times, times, side="right"), 1, max(len(track.times) - 1, 1))
+    after = np.minimum(after, len(track.times) - 1)
+    before = np.maximum(after - 1, 0)
+    step = track.times[after] - track.times[before]
+    share = np.clip((times - track.times[before]) / np.where(step > 0, step, 1), 0, 1)
+    start = Rotation.from_quat(track.rotations[before].reshape(-1, 4))
+    turn = (start.inv() * Rotation.from_quat(track.rotations[after].reshape(-1, 4))).as_rotvec()
+    moved = (start * Rotation.from_rotvec(np.repeat(share, 24)[:, None] * turn)).as_quat()
+    pelvis = track.pelvis[before] + share[:, None] * (track.pelvis[after] - track.pelvis[before])
+    return track._replace(times=times, rotations=_continuous(moved.reshape(-1, 24, 4)), pelvis=pelvis)
+
+
+def _continuous(quaternions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Signs chosen so that neighbours in time (T, ...) are less than half a turn apart."""
+    flips = np.where((quaternions[1:] * quaternions[:-1]).sum(-1) < 0, -1.0, 1.0)
+    signs = np.concatenate((np.ones((1, *flips.shape[1:])), np.cumprod(flips, axis=0)))
+    return quaternions * signs[..., None]
