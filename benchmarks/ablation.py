@@ -8,25 +8,17 @@ everyone and by the angle between a person and the camera's axis, the mean over 
 with 95 % intervals by bootstrap over people.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import matplotlib
 import numpy as np
 import tyro
+from variants import mean_over_seeds, measure, train
 
-from fullframe.data.mixture import loader
-from fullframe.evaluate.bodies import Bodies
-from fullframe.evaluate.predictions import predict
 from fullframe.evaluate.protocol import Scores
-from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.evaluate.report import Bin, markdown_table, off_axis_bins
 from fullframe.files import atomic_path
-from fullframe.models import load_model
-from fullframe.train.config import read_config
-from fullframe.train.loop import fit
-from fullframe.train.sources import open_mixture
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -50,7 +42,7 @@ def main(
     measured = {}
     for seed in range(seeds):
         for name in VARIANTS:
-            measured[name, seed] = measure(train(config, settings, out, name, seed))
+            measured[name, seed] = measure(train(config, settings, out, name, seed, VARIANTS[name]))
     bins = {name: pooled([measured[name, seed] for seed in range(seeds)]) for name in VARIANTS}
     table = markdown_table(rows(bins, seeds))
     with atomic_path(out / "ablation.md") as temporary:
@@ -59,39 +51,9 @@ def main(
     plot(bins, out / "ablation.png")
 
 
-def train(config: Path, settings: tuple[str, ...], out: Path, name: str, seed: int) -> Path:
-    """The trained network of a variant; trained only as far as it is not yet."""
-    folder = out / f"{name.replace(' ', '_')}_{seed}"
-    options = replace(read_config(config, settings), out=str(folder), seed=seed, **VARIANTS[name])
-    path = folder / f"{options.model}.safetensors"
-    done = folder / "finished"
-    if not done.exists():
-        mixture = open_mixture(options)
-
-        def batches(start: int, rank: int, world: int):
-            return loader(mixture, options.batch_size // world, start, rank, world, options.workers)
-
-        print(f"training {name}, seed {seed}: {folder}")
-        fit(options, batches, mixture.names)
-        done.touch()
-    return path
-
-
-def measure(path: Path) -> tuple[Scores, np.ndarray]:
-    """Scores of a network on synth-val, and everyone's angle off the camera's axis in degrees."""
-    network, protocol = load_model(path), PROTOCOLS["synth"]
-    assert network.card is not None
-    samples = protocol.open(Path())
-    made_by = {"model": network.card.sha256, "benchmark": "synth", "root": ""}
-    predictions = predict(network, samples, path.parent / "synth-val", made_by)
-    return protocol.measure(predictions, Bodies(network.card.body)), predictions.off_axis
-
-
 def pooled(of_seeds: list[tuple[Scores, np.ndarray]]) -> list[Bin]:
     """Bins of the mean over seeds of each person's errors."""
-    first, off_axis = of_seeds[0]
-    people = {name: np.mean([scores.people[name] for scores, _ in of_seeds], axis=0) for name in first.people}
-    return off_axis_bins(replace(first, people=people), off_axis)
+    return off_axis_bins(mean_over_seeds([scores for scores, _ in of_seeds]), of_seeds[0][1])
 
 
 def rows(bins: dict[str, list[Bin]], seeds: int) -> list[list[str]]:

@@ -9,6 +9,7 @@ from fullframe.body import JOINT_SETS, load_body
 from fullframe.data.batch import Batch
 from fullframe.losses import (
     ERRORS,
+    IMAGINATION,
     SCALE,
     Losses,
     LossWeights,
@@ -18,10 +19,13 @@ from fullframe.losses import (
     joint_term,
     keypoint_term,
     pose_term,
+    silhouette_term,
     vertex_term,
 )
 from fullframe.models import create_model
 from fullframe.models.cliff import Prediction
+from fullframe.models.imphmr import Imagined
+from fullframe.models.volume import turned_root
 
 
 @pytest.fixture(scope="module")
@@ -263,3 +267,72 @@ def test_negative_scales_are_led_back_without_exploding():
     assert term.values.tolist() == pytest.approx([61, 1, 1], rel=1e-4)
     term.values.sum().backward()
     assert scale.grad[:, 0].tolist() == pytest.approx([-20, -20, -20], rel=1e-3)
+
+
+ONLY_IMAGINATION = dict.fromkeys(("keypoints", "joints", "pose", "betas"), 0.0)
+
+
+def seen_from(truth, phi, body):
+    """What a network that imagines without a fault says of these people from the directions phi."""
+    turned = Prediction(turned_root(truth.pose, phi), truth.betas, torch.zeros_like(truth.weak_camera))
+    picture = Losses(body).silhouettes(turned.betas, turned.pose)
+    return Imagined(phi, turned, 40 * picture - 20)
+
+
+def test_the_truth_from_another_direction_has_no_loss(body, model):
+    batch, truth = labelled(body, model)
+    phi = torch.tensor([0.0, 0.5, -2.0, 3.0])
+    losses = Losses(body, LossWeights(**ONLY_IMAGINATION, camera=1e-9))
+    total, terms = losses(model, truth, batch, imagined=seen_from(truth, phi, body))
+    assert set(terms) == {"camera", *IMAGINATION} and total.item() < 1e-4, terms
+    # As seen from 0 it is wrong everywhere else, in all but shape; nothing has to be consistent here.
+    _, terms = losses(model, truth, batch, imagined=seen_from(truth, 0 * phi, body)._replace(phi=phi))
+    assert min(terms[f"imagined_{name}"] for name in ("joints", "pose")) > 0.01
+    assert terms["silhouette"] > 0.1 and terms["imagined_betas"] < 1e-9
+    assert terms["consistent_pose"] == terms["consistent_betas"] == 0
+
+
+def test_people_without_3d_labels_have_to_be_consistent(body, model):
+    batch, truth = labelled(body, model)
+    phi = torch.tensor([0.0, 0.5, -2.0, 3.0])
+    unknown = torch.tensor([1.0, 1, 0, 0])
+    batch = replace(
+        batch, has_pose=unknown, has_betas=unknown, pose=batch.pose * unknown[:, None, None, None]
+    )
+    losses = Losses(body, LossWeights(**ONLY_IMAGINATION, camera=1e-9))
+    _, terms = losses(model, truth, batch, imagined=seen_from(truth, phi, body))
+    assert terms["consistent_pose"] < 1e-9 and terms["consistent_betas"] < 1e-9
+    others, _ = people(body, seed=1)
+    wrong = seen_from(others, phi, body)
+    prediction = Prediction(*(x.clone().requires_grad_() for x in truth))
+    total, terms = losses(model, prediction, batch, imagined=wrong)
+    difference = (turned_root(others.pose, phi) - turned_root(truth.pose, phi)).square().mean((1, 2, 3))
+    assert terms["consistent_pose"].item() == pytest.approx(difference[2:].mean().item(), rel=1e-4)
+    total.backward()
+    assert prediction.pose.grad[2:].abs().sum() > 0  # both views give way
+    assert torch.equal(prediction.pose.grad[:2], torch.zeros(2, 24, 3, 3))  # here the label decides
+
+
+def test_imagination_grows_and_can_be_left_out(body, model):
+    batch, truth = labelled(body, model)
+    others, _ = people(body, seed=1)
+    imagined = seen_from(others, torch.ones(4), body)
+    imagined = imagined._replace(silhouette=imagined.silhouette.requires_grad_())
+    losses = Losses(body, LossWeights(camera=0.0))
+    whole, half, none = (
+        losses(model, truth, batch, imagined=imagined, imagination=x)[0] for x in (1, 0.5, 0)
+    )
+    assert half.item() == pytest.approx(whole.item() / 2, rel=1e-3) and none.item() < 1e-3
+    assert "imagined_pose" not in losses(model, truth, batch)[1]
+    total, terms = Losses(body, LossWeights(silhouette=0))(model, truth, batch, imagined=imagined)
+    total.backward()
+    assert "silhouette" not in terms
+    assert torch.equal(imagined.silhouette.grad, torch.zeros(4, 64, 64))  # there, for several processes
+
+
+def test_silhouettes_by_hand():
+    logits = torch.tensor([[[0.0, 100.0]], [[-100.0, 100.0]]])
+    label = torch.tensor([[[1.0, 1.0]], [[0.0, 1.0]]])
+    term = silhouette_term(logits, label, torch.tensor([1.0, 0.0]))
+    assert term.values.tolist() == pytest.approx([math.log(2) / 2, 0])
+    assert term.mean().item() == pytest.approx(math.log(2) / 2)

@@ -1,11 +1,15 @@
-"""What HMR and CLIFF are trained with, one function a term; the forms and weights are SPIN's.
+"""What the networks are trained with, one function a term; the forms and weights are SPIN's.
 
 SPIN (Kolotouros et al., "Learning to Reconstruct 3D Human Pose and Shape via Model-fitting in the Loop",
 ICCV 2019) is the recipe that CLIFF (Li et al., ECCV 2022) builds on. CLIFF's change, the 2D term in the full
 frame, is in `CLIFF.project`: here both networks are the same.
+
+ImpHMR (Cho et al., CVPR 2023) adds terms for what it imagines from a direction phi: where 3D labels are
+known, joints, pose, shape and silhouette against the truth turned by -phi; else consistency with another
+view.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -18,6 +22,9 @@ from fullframe.body.keypoints import KeypointModel
 from fullframe.body.model import BodyModel, forward_kinematics
 from fullframe.data.batch import Batch
 from fullframe.models.cliff import CLIFF, Prediction
+from fullframe.models.imphmr import SILHOUETTE, Imagined
+from fullframe.models.volume import HALF, turn, turned_root
+from fullframe.render.silhouette import Silhouettes
 
 SMOOTH = 0.1
 """Where smooth_l1 turns from a parabola into a line: halves of the crop's height in 2D, metres in 3D."""
@@ -56,7 +63,7 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Of each term; the defaults are SPIN's."""
+    """Of each term; the defaults are SPIN's, and ours for what is imagined: ImpHMR's are not known."""
 
     keypoints: float = 5.0
     joints: float = 5.0
@@ -64,6 +71,23 @@ class LossWeights:
     betas: float = 0.001
     vertices: float = 0.0
     camera: float = 1.0
+    imagined_joints: float = 2.5
+    imagined_pose: float = 0.5
+    imagined_betas: float = 0.0005
+    silhouette: float = 0.1
+    consistent_pose: float = 0.5
+    consistent_betas: float = 0.0005
+
+
+IMAGINATION = (
+    "imagined_joints",
+    "imagined_pose",
+    "imagined_betas",
+    "silhouette",
+    "consistent_pose",
+    "consistent_betas",
+)
+"""The terms of what is imagined; without imagination they are absent."""
 
 
 def keypoint_term(
@@ -146,6 +170,12 @@ def camera_term(weak_camera: Tensor) -> Term:
     return Term(values, torch.ones_like(values))
 
 
+def silhouette_term(logits: Tensor, label: Tensor, known: Tensor) -> Term:
+    """Binary cross-entropy of silhouettes (N, H, W) for those `known` (N,); ImpHMR's is not known."""
+    errors = functional.binary_cross_entropy_with_logits(logits, label, reduction="none")
+    return Term(errors.mean((1, 2)), known)
+
+
 class Losses(nn.Module):
     """All terms together: SCALE x their weighted sum. A term of weight 0 is not computed.
 
@@ -163,11 +193,12 @@ class Losses(nn.Module):
         if kind not in ERRORS:
             raise ValueError(f"unknown kind of loss {kind!r}; known: {', '.join(ERRORS)}")
         self.weights = weights or LossWeights()
-        if not any(asdict(self.weights).values()):
+        if not any(weight for name, weight in asdict(self.weights).items() if name not in IMAGINATION):
             raise ValueError("every loss weight is 0: there is nothing to learn")
         self.kind = kind
         self.body = body
         self.regressed = nn.ModuleDict()
+        self.silhouettes = Silhouettes(body, SILHOUETTE, HALF)
 
     def forward(
         self,
@@ -175,6 +206,9 @@ class Losses(nn.Module):
         prediction: Prediction,
         batch: Batch,
         over_processes: Callable[[Tensor], Tensor] = lambda share: share,
+        *,
+        imagined: Imagined | None = None,
+        imagination: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch.
 
@@ -183,6 +217,8 @@ class Losses(nn.Module):
             prediction: of the model for the batch.
             over_processes: the mean over processes of what each gives, if several share a batch: a term's
                 mean is over those of the whole batch who have the label.
+            imagined: what the model says about the same people seen from elsewhere, if it does.
+            imagination: factor on the weights of the terms about it.
 
         Returns:
             the loss, and each term's mean by the name of its weight, without gradient.
@@ -215,11 +251,55 @@ class Losses(nn.Module):
             terms["vertices"] = vertex_term(self.body(betas, pose).vertices, truth, known)
         if "camera" in weights:
             terms["camera"] = camera_term(weak_camera)
+        if imagined is not None:
+            terms |= self.imagination_terms(imagined, prediction, batch, weights)
+            weights = {n: w * (imagination if n in IMAGINATION else 1) for n, w in weights.items()}
 
         shares = over_processes(torch.stack([term.counted.mean() for term in terms.values()]))
         means = {name: term.mean(share) for (name, term), share in zip(terms.items(), shares, strict=True)}
         total = SCALE * torch.stack([weights[name] * mean for name, mean in means.items()]).sum()
+        if imagined is not None and imagined.silhouette is not None and "silhouette" not in terms:
+            # Several processes wait for the gradient of every weight.
+            total = total + 0 * imagined.silhouette.sum()
         return total, {name: mean.detach() for name, mean in means.items()}
+
+    def imagination_terms(
+        self, imagined: Imagined, prediction: Prediction, batch: Batch, wanted: Collection[str]
+    ) -> dict[str, Term]:
+        """ImpHMR's terms for one direction of each person.
+
+        Where pose or shape have no label, the view from phi is held to the one from 0, with a gradient to
+        both: of the paper's two random views ours is one, since the other is computed anyway.
+
+        Args:
+            imagined: of the model for the batch.
+            prediction: of the model for the batch, from phi = 0.
+            wanted: names of terms.
+        """
+        phi = imagined.phi.float()
+        pose, betas, _ = (x.float() for x in imagined.prediction)
+        truth, known = turned_root(batch.pose, phi), batch.has_pose
+        terms: dict[str, Term] = {}
+        if "imagined_joints" in wanted:
+            labels = {
+                name: torch.cat((label[..., :3] @ turn(phi), label[..., 3:]), dim=-1)
+                for name, label in batch.joints.items()
+            }
+            nobody = Term(0 * betas.sum(1), torch.zeros_like(betas[:, 0]))
+            joints = self.predict_joints(betas, pose, labels)
+            terms["imagined_joints"] = joint_term(joints, labels, self.kind) if labels else nobody
+        if "imagined_pose" in wanted:
+            terms["imagined_pose"] = pose_term(pose, truth, known)
+        if "imagined_betas" in wanted:
+            terms["imagined_betas"] = betas_term(betas, batch.betas, batch.has_betas)
+        if "silhouette" in wanted and imagined.silhouette is not None:
+            label = self.silhouettes(batch.betas, truth)
+            terms["silhouette"] = silhouette_term(imagined.silhouette.float(), label, known * batch.has_betas)
+        if "consistent_pose" in wanted:
+            terms["consistent_pose"] = pose_term(pose, turned_root(prediction.pose, phi), 1 - known)
+        if "consistent_betas" in wanted:
+            terms["consistent_betas"] = betas_term(betas, prediction.betas, 1 - batch.has_betas)
+        return terms
 
     def predict_joints(self, betas: Tensor, pose: Tensor, sets: Iterable[str]) -> dict[str, Tensor]:
         """Joints of bodies before translation, without their vertices.

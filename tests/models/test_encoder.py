@@ -6,7 +6,7 @@ from timm.data import ImageNetInfo
 from torch import nn
 
 from fullframe.models import ENCODERS, create_model
-from fullframe.models.encoder import PACKAGED, Encoder, load_in_order
+from fullframe.models.encoder import PACKAGED, Encoder, GridPool, load_in_order
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +133,21 @@ def test_weights_of_another_network_are_refused():
         load_in_order(net, dict(list(weights.items())[1:]))
     with pytest.raises(ValueError, match="is not"):
         load_in_order(net, weights | {"x0.weight": torch.zeros(3, 4)})
+
+
+def test_the_grid_pool_keeps_places_apart():
+    pool = GridPool(8)
+    for height, width in ((4, 3), (8, 6), (7, 6)):
+        spot = torch.zeros(1, 8, height, width)
+        spot[:, :, 0, -1] = 1  # upper right
+        with torch.inference_mode():
+            change = (pool(spot) - pool(torch.zeros_like(spot))).reshape(128, 4, 3).abs().sum(0)
+        assert change[0, 2] > 0 and change.count_nonzero() == 1
+
+
+def test_encoders_with_a_grid_give_the_same_width_for_every_crop():
+    encoder = Encoder("resnet18", (64, 48), pool="grid").eval()
+    assert encoder.features == encoder(torch.rand(1, 3, 64, 48)).shape[1] == 1536
+    assert encoder(torch.rand(1, 3, 96, 96)).shape[1] == 1536
+    with pytest.raises(ValueError, match="unknown pool"):
+        Encoder("resnet18", (64, 48), pool="max")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fullframe.data.augment import Augmentation
 from fullframe.losses import LossWeights
-from fullframe.models import create_model
+from fullframe.models import MODELS, create_model
 from fullframe.train.config import ConfigError, TrainConfig, make_config, read_config, write_config
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def test_file_and_settings(file):
     [
         ("learningrate=1", r"small\.toml.*unknown key 'learningrate'; did you mean 'learning_rate'"),
         ("zzz=1", r"unknown key 'zzz'; known: out, model"),
-        ("model=clif", r"model must be one of hmr, cliff, ray, not 'clif'; did you mean 'cliff'"),
+        ("model=clif", r"model must be one of hmr, cliff, ray, imphmr, not 'clif'; did you mean 'cliff'"),
         ("encoder=resnet51", "encoder must be one of .*did you mean 'resnet50'"),
         ("samples=1.5", "samples must be a whole number, not 1.5"),
         ("samples=true", "samples must be a whole number, not True"),
@@ -47,6 +47,10 @@ def test_file_and_settings(file):
         ("crop=224", r"crop must be \[height, width\] in px, not 224"),
         ("crop=[224, 0]", "crop must be positive"),
         ("ema=1", "ema must be below 1"),
+        ("field_size=12", "field_size must be one of 8, 16, 32, 64, not 12"),
+        ("field_samples=0", "field_samples must be positive"),
+        ("field_width=60", "field_width must be a multiple of 8"),
+        ("view_range=181", "view_range must be at most 180 degrees"),
         ("precision=8", "precision must be one of 32, bf16-mixed, 16-mixed, not '8'"),
         ("augment_flip=2", "augment_flip must lie between 0 and 1"),
         ("augment_rotation_mode=R3", "augment_rotation_mode must be R1 or R2"),
@@ -99,7 +103,7 @@ def test_parts_take_every_key():
     assert {f"augment_{f.name}" for f in fields(Augmentation)} <= asdict(config).keys()
 
 
-@pytest.mark.parametrize("model", ["cliff", "hmr", "ray"])
+@pytest.mark.parametrize("model", list(MODELS))
 def test_networks_are_built_from_it(model):
     config = TrainConfig("x", model, encoder="resnet18", crop=(64, 48))
     options = create_model(model, **config.model_options).options
@@ -108,8 +112,8 @@ def test_networks_are_built_from_it(model):
 
 def test_every_key_is_explained():
     text = TrainConfig.__doc__
-    covered = {"joints_weight", "pose_weight", "betas_weight", "vertices_weight", *text.split()}
-    words = {word.strip(",:.`") for word in covered}
+    weights = {f"{f.name}_weight" for f in fields(LossWeights)}
+    words = {word.strip(",:.`") for word in text.split()} | weights
     names = {f.name for f in fields(TrainConfig) if not f.name.startswith("augment_")}
     assert names - words == set()
 

@@ -254,3 +254,30 @@ def test_two_processes_are_one(config, people, tmp_path, monkeypatch):
     alone, together = weights(config), weights(both)
     assert all(torch.allclose(alone[key].float(), together[key].float(), atol=2e-3) for key in alone)
     assert json.loads((Path(both.out) / "provenance.json").read_text())["seen"] == {"sticks": 40}
+
+
+IMPHMR = {"model": "imphmr", "field_size": 8, "field_samples": 4, "field_width": 16, "imagination_warmup": 16}
+
+
+def test_imphmr_trains_in_the_same_loop(config, people):
+    """Half of the people have 3D labels; terms about other directions are on record, and a run goes on."""
+    config = replace(config, samples=32, **IMPHMR)
+    path = train(replace(config, samples=16), people)
+    train(config, people)
+    found = rows(config)
+    assert [row["samples"] for row in found] == [8, 16, 24, 32]
+    for name in ("imagined_joints", "imagined_pose", "silhouette", "consistent_pose"):
+        assert all(row[name] > 0 for row in found)
+    assert load_model(path).options["field_width"] == 16
+    with pytest.raises(ConfigError, match="its field_size is 8, not 16"):
+        train(replace(config, field_size=16), people)
+    train(replace(config, samples=40, imagined_pose_weight=2.0), people)
+
+
+def test_imphmr_in_two_processes(config, tmp_path):
+    """Every weight gets its gradient through the wrapped network, also without silhouettes."""
+    config = replace(config, samples=16, devices=2, silhouette_weight=0.0, **IMPHMR)
+    write_config(config, tmp_path / "run.toml")
+    command = [sys.executable, tiny.__file__, str(tmp_path / "run.toml"), "--still"]
+    subprocess.run(command, check=True, timeout=180)
+    assert [row["samples"] for row in rows(config)] == [8, 16]

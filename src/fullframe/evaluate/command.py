@@ -23,9 +23,11 @@ def evaluate(
     are made from them.
 
     Args:
-        benchmark: 3dpw, 3dpw-occ, h36m-p1, h36m-p2, agora, emdb, mpi-inf-3dhp, coco, lspet or synth.
+        benchmark: 3dpw, 3dpw-occ, h36m-p1, h36m-p2, agora, emdb, mpi-inf-3dhp, coco, lspet, synth or
+            synth-occluded.
         model: a trained network (.safetensors).
-        root: folder of the data set; docs/evaluation.md tells which files it holds. synth needs none.
+        root: folder of the data set; docs/evaluation.md tells which files it holds. The
+            synthetic ones need none.
         out: folder for predictions and results; without it, evaluation/<benchmark>-<model>-<its sum>.
         workers: processes that read images; without it, none on a CPU and one for each core beside a GPU.
     """

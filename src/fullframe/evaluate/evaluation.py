@@ -39,7 +39,7 @@ def evaluate_model(
     Args:
         benchmark: key of PROTOCOLS.
         model: a checkpoint (.safetensors) with its card.
-        root: folder of the data set; not used by synth.
+        root: folder of the data set; not used by synth and synth-occluded.
         out: folder of the results.
         workers: see predictions.predict.
         advance: called with the number of people who are done, and of all people.
@@ -53,7 +53,7 @@ def evaluate_model(
     if benchmark not in PROTOCOLS:
         raise ValueError(f"unknown benchmark {benchmark!r}; known: {', '.join(PROTOCOLS)}")
     protocol, out = PROTOCOLS[benchmark], Path(out)
-    if root is None and benchmark != "synth":
+    if root is None and not benchmark.startswith("synth"):
         raise ValueError(f"{benchmark} needs its data: give their folder with --root")
     network = load_model(model).to("cuda" if torch.cuda.is_available() else "cpu")
     card = network.card

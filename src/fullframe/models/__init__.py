@@ -7,6 +7,7 @@ from fullframe.models.checkpoint import Card, CheckpointError, load_weights, rea
 from fullframe.models.cliff import CLIFF, Prediction, locate
 from fullframe.models.encoder import ENCODERS
 from fullframe.models.hmr import HMR
+from fullframe.models.imphmr import Imagined, ImpHMR
 from fullframe.models.predict import Bodies, predict_people
 from fullframe.models.ray import RayCLIFF
 
@@ -14,6 +15,7 @@ MODELS: dict[str, type[CLIFF]] = {
     "hmr": HMR,
     "cliff": CLIFF,
     "ray": RayCLIFF,
+    "imphmr": ImpHMR,
 }
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "CheckpointError",
     "ENCODERS",
     "HMR",
+    "Imagined",
+    "ImpHMR",
     "MODELS",
     "Prediction",
     "RayCLIFF",

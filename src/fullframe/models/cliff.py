@@ -24,6 +24,7 @@ from fullframe.models.regressor import JOINTS, Regressor
 
 if TYPE_CHECKING:
     from fullframe.models.checkpoint import Card
+    from fullframe.models.imphmr import Imagined
 
 
 LEAST_SCALE = 0.1
@@ -59,6 +60,7 @@ class CLIFF(nn.Module):
         bbox_norm: "plain", or "h36m": the scaling of CLIFF's released weights.
         num_betas: number of shape coefficients.
         regressor_act: "none" (SPIN, CLIFF) or "relu" (HMR of 2018).
+        pool: what becomes of the encoder's last map, see Encoder.
         crop_routine: how its crops are cut, see geometry.box.crop_image.
         pretrained: start the encoder from ImageNet weights.
 
@@ -83,6 +85,7 @@ class CLIFF(nn.Module):
         bbox_norm: str = "plain",
         num_betas: int = 10,
         regressor_act: str = "none",
+        pool: str = "mean",
         crop_routine: str = "averaged",
         pretrained: bool = False,
     ) -> None:
@@ -93,12 +96,13 @@ class CLIFF(nn.Module):
             raise ValueError(f"unknown crop_routine {crop_routine!r}; known: {', '.join(CROP_ROUTINES)}")
         height, width = crop
         self.crop = (height, width)
-        self.encoder = Encoder(encoder, self.crop, pretrained)
+        self.encoder = Encoder(encoder, self.crop, pretrained, pool)
         self.location_input = location_input
         self.full_frame_loss = full_frame_loss
         self.bbox_norm = bbox_norm
         self.num_betas = num_betas
         self.regressor_act = regressor_act
+        self.pool = pool
         self.crop_routine = crop_routine
         self.regressor = Regressor(self.encoder.features, location_input, num_betas, regressor_act)
 
@@ -111,6 +115,7 @@ class CLIFF(nn.Module):
             "bbox_norm",
             "num_betas",
             "regressor_act",
+            "pool",
             "crop_routine",
         )
         return {
@@ -141,10 +146,20 @@ class CLIFF(nn.Module):
             crop: (N, 3, H, W) normalised as by `prepare`.
             location: (N, 3) (cx, cy, b) / f; without `location_input` it has no influence.
         """
-        given = None
-        if self.location_input:
-            given = location_info(location[:, :2], location[:, 2], 1.0, self.bbox_norm)
-        pose6d, betas, weak_camera = self.regressor(self.encoder(crop), given)
+        return self._regress(self.encoder(crop), self._given(location))
+
+    def learn(self, crop: Tensor, location: Tensor) -> tuple[Prediction, Imagined | None]:
+        """What training calls in place of `forward`: its result, and what else the losses hold a model to."""
+        return self(crop, location), None
+
+    def _given(self, location: Tensor) -> Tensor | None:
+        """What the network is told of the location."""
+        if not self.location_input:
+            return None
+        return location_info(location[:, :2], location[:, 2], 1.0, self.bbox_norm)
+
+    def _regress(self, features: Tensor, given: Tensor | None) -> Prediction:
+        pose6d, betas, weak_camera = self.regressor(features, given)
         return Prediction(rot6d_to_matrix(pose6d.unflatten(1, (JOINTS, 6))), betas, weak_camera)
 
     def to_full_frame(self, prediction: Prediction, box: PersonBox, camera: Camera) -> Tensor:

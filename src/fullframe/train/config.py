@@ -1,6 +1,7 @@
 """What a training run is: one flat TOML file, the same keys as `key=value` on the command line."""
 
 import difflib
+import inspect
 import json
 import math
 import sys
@@ -19,6 +20,8 @@ from fullframe.data.augment import Augmentation
 from fullframe.geometry.camera import LOCATION_NORMS
 from fullframe.losses import ERRORS, LossWeights
 from fullframe.models import ENCODERS, MODELS
+from fullframe.models.encoder import POOLS
+from fullframe.models.imphmr import SIZES
 
 
 class ConfigError(ValueError):
@@ -31,11 +34,12 @@ class TrainConfig:
 
     Attributes:
         out: folder for checkpoints, tables, pictures and the trained network; a run that is there goes on.
-        model: key of MODELS: cliff, hmr (both switches off) or ray.
+        model: key of MODELS: cliff, hmr (both switches off), ray or imphmr.
         encoder: key of ENCODERS.
         crop: [height, width] px of the network's input.
         location_input: CLIFF's first switch, the network sees where the crop sits; hmr has it off.
         full_frame_loss: CLIFF's second switch, the 2D loss is in the full frame; hmr has it off.
+        pool: of the encoder's last map: mean, or grid; see models.encoder.
         bbox_norm: scaling of the location: plain or h36m.
         pretrained: start the encoder from ImageNet weights.
         frozen_statistics: batch normalisation keeps the statistics that the encoder comes with, which saves a
@@ -44,6 +48,11 @@ class TrainConfig:
         body: name of the body whose pose and betas are learned.
         body_path: file of an SMPL body, if it is not where fullframe looks for it.
         num_betas: shape coefficients; the open body's 11th leads from adult to kid.
+        field_size: of imphmr, height and width of the rendered feature map in px: 8, 16, 32 or 64.
+        field_samples: of imphmr, points per ray.
+        field_width: of imphmr, of the field's layers and features, a multiple of 8.
+        view_range: of imphmr, training draws viewing directions up to so many degrees from the image's; 0 for
+            none.
 
         synth, lspet, coco: share of each source among the people seen; 0 leaves it out.
         lspet_root, coco_root: folders of the data sets; COCO's has annotations/, train2017/ and val2017/.
@@ -55,6 +64,8 @@ class TrainConfig:
 
         loss: error of 2D keypoints and 3D joints: squared, l1 or smooth_l1.
         keypoints_weight ... camera_weight: of the loss's terms, see losses.
+        imagined_joints_weight ... consistent_betas_weight: of imphmr's terms about other directions.
+        imagination_warmup: samples over which these grow from 0.
 
         samples: length of the run.
         batch_size: of all processes together.
@@ -87,12 +98,17 @@ class TrainConfig:
     location_input: bool = True
     full_frame_loss: bool = True
     bbox_norm: str = "plain"
+    pool: str = "mean"
     pretrained: bool = True
     frozen_statistics: bool = False
     init: str = ""
     body: str = "open"
     body_path: str = ""
     num_betas: int = 11
+    field_size: int = 16
+    field_samples: int = 24
+    field_width: int = 128
+    view_range: float = 180.0
 
     synth: float = 1.0
     lspet: float = 0.0
@@ -127,6 +143,13 @@ class TrainConfig:
     betas_weight: float = LossWeights.betas
     vertices_weight: float = LossWeights.vertices
     camera_weight: float = LossWeights.camera
+    imagined_joints_weight: float = LossWeights.imagined_joints
+    imagined_pose_weight: float = LossWeights.imagined_pose
+    imagined_betas_weight: float = LossWeights.imagined_betas
+    silhouette_weight: float = LossWeights.silhouette
+    consistent_pose_weight: float = LossWeights.consistent_pose
+    consistent_betas_weight: float = LossWeights.consistent_betas
+    imagination_warmup: int = 50_000
 
     samples: int = 1_000_000
     batch_size: int = 64
@@ -164,18 +187,17 @@ class TrainConfig:
 
     @property
     def model_options(self) -> dict[str, Any]:
-        """Keyword arguments of `models.create_model`, but for `pretrained`."""
-        options = {"encoder": self.encoder, "crop": self.crop, "num_betas": self.num_betas}
-        if self.model != "hmr":
-            switches = ("location_input", "full_frame_loss", "bbox_norm")
-            options |= {name: getattr(self, name) for name in switches}
-        return options
+        """Keyword arguments of `models.create_model`, but for `pretrained`: those that this model has."""
+        taken = inspect.signature(MODELS[self.model]).parameters
+        names = (f.name for f in fields(self) if f.name in taken and f.name != "pretrained")
+        return {name: getattr(self, name) for name in names}
 
 
 CHOICES: dict[str, Collection[str]] = {
     "model": MODELS,
     "encoder": ENCODERS,
     "bbox_norm": LOCATION_NORMS,
+    "pool": POOLS,
     "body": BODY_NAMES,
     "loss": ERRORS,
     "optimizer": ("adam", "adamw"),
@@ -183,7 +205,8 @@ CHOICES: dict[str, Collection[str]] = {
     "precision": ("32", "bf16-mixed", "16-mixed"),
 }
 
-_POSITIVE = ("crop", "num_betas", "samples", "batch_size", "learning_rate", "devices", "nodes")
+_POSITIVE = ("crop", "num_betas", "samples", "batch_size", "learning_rate", "devices", "nodes",
+             "field_samples", "field_width")  # fmt: skip
 
 
 def read_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
@@ -279,6 +302,9 @@ def _check(config: TrainConfig, origin: str) -> None:
             kind = "positive" if key in _POSITIVE else "not negative"
             raise ConfigError(f"{origin}: {key} must be {kind}, not {value!r}")
     rules.append(("ema", lambda v: v < 1, "below 1"))
+    rules.append(("field_size", lambda v: v in SIZES, f"one of {', '.join(map(str, SIZES))}"))
+    rules.append(("field_width", lambda v: v % 8 == 0, "a multiple of 8"))
+    rules.append(("view_range", lambda v: v <= 180, "at most 180 degrees"))
     rules.append(("crop", lambda v: min(v) >= 32, "at least 32 px high and wide"))
     for key, allowed, expected in rules:
         value = getattr(config, key)

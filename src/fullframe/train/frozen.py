@@ -1,5 +1,6 @@
 """Batch normalisation with fixed statistics, computed as part of the convolutions before it."""
 
+from itertools import pairwise
 from types import MethodType
 from typing import Any
 
@@ -20,22 +21,18 @@ def freeze_statistics(net: nn.Module) -> None:
         net: a convolutional network.
 
     Raises:
-        ValueError: if it is not made of convolutions that are each followed by a batch normalisation.
+        ValueError: if a batch normalisation does not follow a convolution of its width.
     """
     modules = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
-    pairs = list(zip(modules[::2], modules[1::2], strict=False))
-    if len(modules) % 2 or not all(
-        isinstance(conv, nn.Conv2d)
-        and isinstance(norm, nn.BatchNorm2d)
-        and conv.out_channels == norm.num_features
-        for conv, norm in pairs
-    ):
-        raise ValueError("its convolutions and batch normalisations do not come in pairs")
-    for conv, norm in pairs:
+    for conv, norm in pairwise([None, *modules]):
+        if not isinstance(norm, nn.BatchNorm2d):
+            continue
+        if not isinstance(conv, nn.Conv2d) or conv.out_channels != norm.num_features:
+            raise ValueError("a batch normalisation does not follow a convolution of its width")
         # In a tuple the normalisation does not become a child, and a copy of the net refers to its own.
-        conv.norm = (norm,)
-        conv.forward = MethodType(_normalised, conv)
-        norm.forward = MethodType(_activated, norm)
+        conv.norm = (norm,)  # type: ignore[assignment]
+        conv.forward = MethodType(_normalised, conv)  # type: ignore[method-assign]
+        norm.forward = MethodType(_activated, norm)  # type: ignore[method-assign]
 
 
 def _normalised(self: Any, x: Tensor) -> Tensor:

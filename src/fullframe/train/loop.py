@@ -28,18 +28,6 @@ from fullframe.train.pictures import draw_batch
 from fullframe.train.record import Record, say, write_provenance
 from fullframe.train.state import State, load_state, save_state
 
-NETWORK = (
-    "model",
-    "encoder",
-    "crop",
-    "location_input",
-    "full_frame_loss",
-    "bbox_norm",
-    "body",
-    "num_betas",
-)
-"""Keys that may not change when a run is continued; others may, and the change is reported."""
-
 Batches = Callable[[int, int, int], Iterator[Batch]]
 """(start, rank, world) to this process's batches from example `start` on, see data.mixture.loader."""
 
@@ -215,6 +203,7 @@ class _Run:
         self.losses = Losses(self.body, config.loss_weights, config.loss).to(fabric.device)
         self.average = Average(model, self.state.average, config.ema)
         self.wrapped, self.optimizer = fabric.setup(model, optimizer)
+        self.wrapped.mark_forward_method("learn")
         self.wrapped.train()
         self.drawn = torch.zeros(len(sources), dtype=torch.int64)  # here, since the last checkpoint
         self.metrics: dict[str, float] = {}
@@ -231,8 +220,9 @@ class _Run:
         if packed is None:
             return
         before, now = packed["config"], _plain(self.config)
-        changed = {key: (before.get(key), value) for key, value in now.items() if before.get(key) != value}
-        if fixed := [key for key in changed if key in NETWORK]:
+        # Keys that are newer than the run do not count.
+        changed = {key: (before[key], now[key]) for key in now if key in before and before[key] != now[key]}
+        if fixed := [key for key in changed if key in ("model", "body", *self.config.model_options)]:
             differences = ", ".join(f"its {key} is {changed[key][0]}, not {changed[key][1]}" for key in fixed)
             raise ConfigError(
                 f"{self.folder} holds a run of another network: {differences}; choose another folder as `out`"
@@ -300,8 +290,11 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-        prediction = self.wrapped(state.model.prepare(batch.crops), batch.location)
-        loss, terms = self.losses(state.model, prediction, batch, self._mean)
+        prediction, imagined = self.wrapped.learn(state.model.prepare(batch.crops), batch.location)
+        grown = min(1, state.samples / config.imagination_warmup) if config.imagination_warmup else 1
+        loss, terms = self.losses(
+            state.model, prediction, batch, self._mean, imagined=imagined, imagination=grown
+        )
         fabric.backward(loss)
         limit = config.grad_clip or math.inf
         norm = fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=limit, error_if_nonfinite=False)

@@ -9,6 +9,7 @@ from fullframe.evaluate.protocols import (
     lspet,
     mpi_inf_3dhp,
     synth,
+    synth_occluded,
     threedpw,
     threedpw_occ,
 )
@@ -24,4 +25,5 @@ PROTOCOLS: dict[str, Protocol] = {
     "coco": coco.PROTOCOL,
     "lspet": lspet.PROTOCOL,
     "synth": synth.PROTOCOL,
+    "synth-occluded": synth_occluded.PROTOCOL,
 }

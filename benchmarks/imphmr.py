@@ -1,0 +1,176 @@
+"""What each part of ImpHMR brings: trains it part by part, like its baselines, and measures all alike.
+
+    python benchmarks/imphmr.py configs/imphmr-ablation.toml lspet=0.2 lspet_root=FOLDER --out runs/imphmr
+
+All see the same people in the same order, for each seed. Measured are synth-val, synth-val behind occluders,
+labelled COCO photos where there are any (see benchmarks/common.py), how far apart what is inferred from other
+directions is from the turned result, and what a forward pass costs. Stopped and started again, it goes on
+where it was. Writes imphmr.md and imphmr.csv (a line for each number with its interval) into the folder.
+
+The consistency between views is learned from people without 3D labels: without such a source (lspet or coco)
+that row is left out.
+"""
+
+import csv
+import math
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import roma
+import torch
+import tyro
+from common import SHARED
+from torch.utils.flop_counter import FlopCounterMode
+from variants import mean_over_seeds, measure, opened, train
+
+from fullframe.evaluate.report import Estimate, markdown_table, number, off_axis_bins
+from fullframe.files import atomic_path
+from fullframe.models import CLIFF, ImpHMR, load_model
+from fullframe.models.volume import turned_root
+from fullframe.train.config import read_config
+from fullframe.train.validation import hold_out
+
+PAPER = {"location_input": False, "full_frame_loss": False}
+ALONE = {"consistent_pose_weight": 0.0, "consistent_betas_weight": 0.0}
+CONSISTENCY = "+ consistency = ImpHMR"
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "HMR": {"model": "hmr", **PAPER},
+    "+ field": {"model": "imphmr", **PAPER, "view_range": 0.0},
+    "+ imagination": {"model": "imphmr", **PAPER, **ALONE, "silhouette_weight": 0.0},
+    "+ silhouettes": {"model": "imphmr", **PAPER, **ALONE},
+    CONSISTENCY: {"model": "imphmr", **PAPER},
+    "CLIFF": {"model": "cliff", "location_input": True, "full_frame_loss": True},
+    "ImpHMR with CLIFF's switches": {"model": "imphmr", "location_input": True, "full_frame_loss": True},
+    "ImpHMR, directions up to 30 degrees": {"model": "imphmr", **PAPER, "view_range": 30.0},
+    "ImpHMR, directions up to 90 degrees": {"model": "imphmr", **PAPER, "view_range": 90.0},
+    **{f"ImpHMR, map of {size} px": {"model": "imphmr", **PAPER, "field_size": size} for size in (8, 16, 32)},
+}
+
+SHOWN = {
+    "synth": ("MPJPE mm", "PA-MPJPE mm", "PVE mm"),
+    "synth-occluded": ("MPJPE mm", "PA-MPJPE mm", "PVE mm"),
+    "coco": ("PCK@0.1 % per person",),
+}
+
+
+def main(
+    config: Annotated[Path, tyro.conf.Positional],
+    settings: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="KEY=VALUE")] = (),
+    /,
+    out: Path = Path("runs/imphmr"),
+    seeds: int = 2,
+    people: int = 2000,
+    only: tuple[str, ...] = (),
+) -> None:
+    """Train and measure.
+
+    Args:
+        config: TOML file.
+        settings: further keys and values.
+        out: folder of the runs and results.
+        seeds: trainings of each variant.
+        people: measured on, of each benchmark.
+        only: names of variants; all if none.
+    """
+    base = read_config(config, settings)
+    wanted = {name: VARIANTS[name] for name in only or VARIANTS}
+    if not (base.lspet or base.coco) and wanted.pop(CONSISTENCY, None):
+        print(f"without {CONSISTENCY}: nobody in the data has no 3D labels; set lspet or coco above 0")
+    # The size that all others have stands in the rows above.
+    wanted.pop(f"ImpHMR, map of {base.field_size} px", None)
+    found: dict[str, dict[str, Estimate | float]] = {}
+    for name, changes in wanted.items():
+        paths = [train(config, settings, out, name, seed, changes) for seed in range(seeds)]
+        found[name] = {**errors(paths, people), **agreement(paths, people), **cost(load_model(paths[0]))}
+        write(found, out, seeds)
+    print((out / "imphmr.md").read_text(encoding="utf-8"))
+
+
+def errors(paths: list[Path], people: int) -> dict[str, Estimate | float]:
+    """Means over people of the mean over seeds, for each benchmark there is."""
+    coco = SHARED / "data" / "photos" / "coco_dev"
+    values: dict[str, Estimate | float] = {}
+    for benchmark, columns in SHOWN.items():
+        if benchmark == "coco" and not coco.is_dir():
+            continue
+        root = coco if benchmark == "coco" else None
+        measured = [measure(path, benchmark, root, people) for path in paths]
+        everyone = off_axis_bins(mean_over_seeds([scores for scores, _ in measured]), measured[0][1])[0]
+        values |= {f"{benchmark} {column}": everyone.values[column] for column in columns}
+    return values
+
+
+@torch.inference_mode()
+def agreement(paths: list[Path], people: int) -> dict[str, Estimate | float]:
+    """Median angle between what is inferred from other directions and the canonical result turned there.
+
+    Of the root, and the mean of the other joints', from 90, 180 and 270 degrees. Without imagination no one
+    asked the network for these views.
+    """
+    roots, others = [], []
+    for path in paths:
+        model = load_model(path)
+        if not isinstance(model, ImpHMR):
+            return {}
+        samples = opened("synth", None, people)
+        batch = hold_out(samples, 200, model.crop, model.num_betas).batch
+        for start in range(0, len(batch), 20):
+            crops, location = (
+                model.prepare(batch.crops[start : start + 20]),
+                batch.location[start : start + 20],
+            )
+            canonical = model(crops, location).pose
+            for degrees in (90.0, 180.0, 270.0):
+                phi = torch.full((len(crops),), math.radians(degrees))
+                imagined = model.imagine(crops, location, phi).prediction.pose
+                angles = roma.rotmat_geodesic_distance(imagined, turned_root(canonical, phi)).rad2deg()
+                roots.append(angles[:, 0])
+                others.append(angles[:, 1:].mean(1))
+    root, joints = (float(torch.cat(angles).median()) for angles in (roots, others))
+    return {"views apart, root deg": root, "views apart, joints deg": joints}
+
+
+def cost(model: CLIFF, repeats: int = 10) -> dict[str, Estimate | float]:
+    """Of one person at inference: billions of multiplications, and the least time on one thread."""
+    crops, location = torch.zeros(1, 3, *model.crop), torch.zeros(1, 3)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    times = []
+    with torch.inference_mode():
+        for _ in range(repeats + 1):  # the first one allocates
+            start = time.perf_counter()
+            model(crops, location)
+            times.append(time.perf_counter() - start)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(crops, location)
+    torch.set_num_threads(threads)
+    return {"GMAC": counter.get_total_flops() / 2e9, "ms": 1e3 * min(times[1:])}
+
+
+def write(found: dict[str, dict[str, Estimate | float]], out: Path, seeds: int) -> None:
+    """The table and the numbers behind it, of what is measured so far."""
+    columns = list(dict.fromkeys(column for values in found.values() for column in values))
+    rows = [[f"network ({seeds} seeds)", *columns]]
+    for name, values in found.items():
+        rows.append([name, *(_shown(values[column]) if column in values else "" for column in columns)])
+    with atomic_path(out / "imphmr.md") as temporary:
+        temporary.write_text(markdown_table(rows), encoding="utf-8")
+    with atomic_path(out / "imphmr.csv") as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["network", "measure", "value", "low", "high"])
+        for name, values in found.items():
+            for column, value in values.items():
+                low, high = (value.low, value.high) if isinstance(value, Estimate) else (np.nan, np.nan)
+                mean = value.value if isinstance(value, Estimate) else value
+                writer.writerow([name, column, mean, *("" if np.isnan(x) else x for x in (low, high))])
+
+
+def _shown(value: Estimate | float) -> str:
+    return str(value) if isinstance(value, Estimate) else number(value)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,84 @@
+"""Networks that differ in a few settings, trained and measured alike; what the ablations share."""
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fullframe.data.mixture import loader
+from fullframe.data.sample import Sample
+from fullframe.evaluate.bodies import Bodies
+from fullframe.evaluate.predictions import predict
+from fullframe.evaluate.protocol import Scores
+from fullframe.evaluate.protocols import PROTOCOLS
+from fullframe.models import load_model
+from fullframe.train.config import read_config
+from fullframe.train.loop import fit
+from fullframe.train.sources import open_mixture
+
+
+def train(
+    config: Path, settings: tuple[str, ...], out: Path, name: str, seed: int, changes: dict[str, Any]
+) -> Path:
+    """The trained network of a variant; trained only as far as it is not yet.
+
+    Args:
+        config, settings: of the run, as for `fullframe train`.
+        out: each variant and seed has a folder in it.
+        name: of the variant.
+        seed: of the data and the network.
+        changes: keys and values that make the variant.
+    """
+    words = re.findall(r"[\w-]+", name)
+    folder = out / f"{'_'.join(words)}_{seed}"
+    options = replace(read_config(config, settings), out=str(folder), seed=seed, **changes)
+    path = folder / f"{options.model}.safetensors"
+    done = folder / "finished"
+    if not done.exists():
+        mixture = open_mixture(options)
+
+        def batches(start: int, rank: int, world: int):
+            return loader(mixture, options.batch_size // world, start, rank, world, options.workers)
+
+        print(f"training {name}, seed {seed}: {folder}")
+        fit(options, batches, mixture.names)
+        done.touch()
+    return path
+
+
+def measure(
+    path: Path, benchmark: str = "synth", root: Path | None = None, people: int | None = None
+) -> tuple[Scores, np.ndarray]:
+    """Scores of a network on a benchmark, and everyone's angle off the camera's axis in degrees.
+
+    Args:
+        path: of the network; predictions are kept beside it.
+        benchmark: key of PROTOCOLS.
+        root: of its data.
+        people: only the first so many.
+    """
+    network, protocol = load_model(path), PROTOCOLS[benchmark]
+    assert network.card is not None
+    samples = opened(benchmark, root, people)
+    made_by = {"model": network.card.sha256, "benchmark": benchmark, "root": str(root or "")}
+    folder = path.parent / f"{benchmark}-{len(samples)}"
+    predictions = predict(network, samples, folder, made_by)
+    return protocol.measure(predictions, Bodies(network.card.body)), predictions.off_axis
+
+
+@functools.cache
+def opened(benchmark: str, root: Path | None, people: int | None) -> list[Sample]:
+    """The first people of a benchmark, kept in memory: drawing synthetic ones takes longer than measuring."""
+    samples = PROTOCOLS[benchmark].open(root or Path())
+    return [samples[i] for i in range(min(len(samples), people or len(samples)))]
+
+
+def mean_over_seeds(of_seeds: Sequence[Scores]) -> Scores:
+    """The first one's, with the mean over all of each person's errors."""
+    first = of_seeds[0]
+    people = {name: np.mean([scores.people[name] for scores in of_seeds], axis=0) for name in first.people}
+    return replace(first, people=people)

@@ -1,0 +1,65 @@
+"""The command `fullframe imagine`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+def imagine(
+    photo: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO")],
+    /,
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    *,
+    model: Path,
+    body_path: Path | None = None,
+    detector: str = "builtin",
+) -> int:
+    """Infer the people of a photo from the directions 0, 90, 180 and 270 degrees around them.
+
+    Writes one picture: bodies and silhouettes inferred from each direction, beside the body inferred from the
+    photo's direction and then turned. The nearer the two, the more the network knows about the unseen side.
+
+    Args:
+        photo: with people.
+        out: folder for the picture, <name of the photo>_imagined.jpg.
+        model: a trained imphmr network (.safetensors).
+        body_path: your SMPL file, if the network predicts SMPL and fullframe doctor does not find it.
+        detector: builtin, torchvision, rtmlib or transformers.
+    """
+    import cv2
+
+    from fullframe.body import load_body
+    from fullframe.console import UsageError, say
+    from fullframe.detect import load_detector
+    from fullframe.files import atomic_path
+    from fullframe.geometry.camera import Camera
+    from fullframe.image import read_photo
+    from fullframe.imagine.picture import draw
+    from fullframe.imagine.views import imagine_people, offered_by
+    from fullframe.models import load_model
+
+    try:
+        network = load_model(model)
+        assert network.card is not None
+        try:
+            imagining = offered_by(network)
+        except ValueError as error:
+            raise UsageError(f"{model}: {error}") from error
+        body = load_body(network.card.body, body_path, network.num_betas)
+        taken = read_photo(photo)
+        boxes, _ = load_detector(detector).boxes(taken.pixels)
+        if not len(boxes):
+            raise UsageError(f"{photo}: no person found; another --detector may see more")
+        camera = taken.exif_camera or Camera.from_diagonal(taken.size)
+        views = imagine_people(imagining, taken.pixels, boxes, camera)
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / f"{photo.stem}_imagined.jpg"
+        picture = cv2.cvtColor(draw(views, body), cv2.COLOR_RGB2BGR)
+        with atomic_path(path) as temporary:
+            if not cv2.imwrite(str(temporary), picture, [cv2.IMWRITE_JPEG_QUALITY, 92]):
+                raise OSError(f"cannot write {path}")
+    except (ValueError, OSError, ImportError) as error:
+        raise UsageError(str(error)) from error
+    say(f"{photo}: {len(boxes)} people from {views.pose.shape[1]} directions -> {path}")
+    return 0

@@ -1,0 +1,73 @@
+import cv2
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from fullframe.body import load_body
+from fullframe.console import UsageError
+from fullframe.geometry.camera import Camera
+from fullframe.imagine.command import imagine
+from fullframe.imagine.picture import draw
+from fullframe.imagine.views import imagine_people
+from fullframe.models import ENCODERS, create_model, save_checkpoint
+from fullframe.models.volume import turned_root
+
+SMALL = {"encoder": "tiny", "crop": (48, 36), "num_betas": 11}
+FIELD = {"field_size": 8, "field_samples": 4, "field_width": 16}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_encoder():
+    ENCODERS["tiny"] = tiny.ENCODER
+    yield
+    del ENCODERS["tiny"]
+
+
+def save(path, name="imphmr", **options):
+    torch.manual_seed(0)
+    net = create_model(name, **SMALL, **options)
+    save_checkpoint(net, path, body="open", data="none", licence="CC0-1.0", metrics={})
+    return net.eval()
+
+
+def test_a_photo_becomes_one_picture(tmp_path, photo_path):
+    save(tmp_path / "imphmr.safetensors", **FIELD)
+    assert imagine(photo_path, tmp_path / "out", model=tmp_path / "imphmr.safetensors") == 0
+    (path,) = (tmp_path / "out").iterdir()
+    picture = cv2.imread(str(path))
+    assert path.name == "three_people_imagined.jpg"
+    assert picture.shape[0] % 3 == 0 and picture.shape[0] > 2000  # three people, one below the other
+    assert picture.std() > 20
+
+
+def test_what_cannot_be_done_is_said(tmp_path, photo_path):
+    save(tmp_path / "cliff.safetensors", "cliff")
+    with pytest.raises(UsageError, match=r"cliff\.safetensors: a network of the kind cliff does not imagine"):
+        imagine(photo_path, tmp_path, model=tmp_path / "cliff.safetensors")
+    save(tmp_path / "field.safetensors", view_range=0.0, **FIELD)
+    with pytest.raises(UsageError, match="trained without other views: train with view_range above 0"):
+        imagine(photo_path, tmp_path, model=tmp_path / "field.safetensors")
+    with pytest.raises(UsageError, match=r"absent\.safetensors: no such model"):
+        imagine(photo_path, tmp_path, model=tmp_path / "absent.safetensors")
+    save(tmp_path / "imphmr.safetensors", **FIELD)
+    with pytest.raises(UsageError, match=r"absent\.jpg: no such file"):
+        imagine(tmp_path / "absent.jpg", tmp_path, model=tmp_path / "imphmr.safetensors")
+    cv2.imwrite(str(tmp_path / "empty.png"), np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(UsageError, match=r"empty\.png: no person found"):
+        imagine(tmp_path / "empty.png", tmp_path, model=tmp_path / "imphmr.safetensors")
+
+
+def test_views_and_how_far_they_are_apart(tmp_path):
+    net = save(tmp_path / "a.safetensors", **FIELD)
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    boxes = np.array([[10, 10, 60, 100], [80, 5, 150, 110]])
+    views = imagine_people(net, image, boxes, Camera.from_diagonal((160, 120)))
+    assert views.pose.shape == (2, 4, 24, 3, 3) and views.silhouettes.shape == (2, 4, 64, 64)
+    assert views.degrees.shape == (2, 4, 24) and views.degrees[:, 0].max() < 0.2
+    # An untrained network sees the same from everywhere: at 180 degrees its root is half a turn off.
+    behind = turned_root(views.pose[:, 0], torch.full((2,), np.pi))
+    torch.testing.assert_close(views.turned[:, 2], behind, atol=1e-5, rtol=0)
+    assert views.degrees[:, 2, 0].min() > 150 and views.degrees[:, 2, 1:].max() < 30
+    picture = draw(views, load_body(num_betas=11))
+    assert picture.dtype == np.uint8 and picture.shape[2] == 3
