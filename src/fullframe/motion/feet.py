@@ -1,0 +1,127 @@
+"""Feet that stay where they stand."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullframe.motion.ground import runs
+from fullframe.motion.skeleton import LEGS, Skeletons
+from fullframe.motion.smooth import smooth
+
+_BLEND = 0.25
+"""Seconds over which a foot comes to the place where it will stand, or leaves it."""
+_PELVIS_CUTOFF = 1.0
+"""Hz: the pelvis follows the feet no faster."""
+_REACH = 0.995
+"""Of the leg's length: a straight knee has no direction to bend in."""
+
+
+def lock_feet(
+    posed: Skeletons,
+    soles: NDArray[np.float64],
+    pose: NDArray[np.float64],
+    standing: NDArray[np.bool_],
+    times: NDArray[np.float64],
+    ground: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Keeps the feet of one person in place while they stand, by moving the pelvis a little and bending legs.
+
+    Args:
+        posed: T consecutive frames, camera frame.
+        soles: (T, 2, 2, 3) metres.
+        pose: (T, 24, 3, 3) local rotations.
+        standing: (T, 2).
+        times: (T,) seconds.
+        ground: (4,) on which the feet are set; NaN if unknown: then they stay at their own height.
+
+    Returns:
+        Pose (T, 24, 3, 3), and what is added to the translation, (T, 3) metres.
+    """
+    wanted, pulled = np.zeros((len(times), 2, 3)), np.zeros((len(times), 2))
+    for side in range(2):
+        wanted[:, side], pulled[:, side] = _wanted(soles[:, side], standing[:, side], times, ground)
+    pull = standing.sum(axis=1).astype(np.float64)
+    mean = (wanted * standing[..., None]).sum(axis=1) / np.maximum(pull, 1)[:, None]
+    # Where no foot stands, the pelvis goes on as it was.
+    moved = smooth(mean, times, pull + 1e-3, _PELVIS_CUTOFF) if pull.any() else np.zeros((len(times), 3))
+    result = pose.copy()
+    for side, leg in enumerate(LEGS):
+        _reach(result, posed, leg, (wanted[:, side] - moved) * pulled[:, side, None])
+    return result, moved
+
+
+def _wanted(
+    soles: NDArray[np.float64],
+    standing: NDArray[np.bool_],
+    times: NDArray[np.float64],
+    ground: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How a foot (T, 2, 3) must move to stand still, (T, 3), and how much of that holds, (T,) 0 to 1.
+
+    Between two stands one offset turns into the next.
+    """
+    knots: list[int] = []
+    offsets: list[NDArray[np.float64]] = []
+    for start, stop in runs(standing):
+        # The ball rests from when the foot is flat until the toes leave; the heel only at first.
+        place = np.median(soles[start:stop, 1], axis=0)
+        if np.isfinite(ground).all():
+            place = place - ground[:3] * (ground[:3] @ place + ground[3])
+        knots += range(start, stop)
+        offsets += list(place - soles[start:stop, 1])
+    if not knots:
+        return np.zeros((len(times), 3)), np.zeros(len(times))
+    values = np.array(offsets)
+    wanted = np.stack([np.interp(times, times[knots], values[:, axis]) for axis in range(3)], axis=1)
+    nearest = np.abs(times[:, None] - times[_ends(standing)]).min(axis=1)
+    ramp = np.clip(1 - nearest / _BLEND, 0, 1)
+    return wanted, np.where(standing, 1.0, ramp**2 * (3 - 2 * ramp))
+
+
+def _ends(standing: NDArray[np.bool_]) -> list[int]:
+    return [frame for start, stop in runs(standing) for frame in (start, stop - 1)]
+
+
+def _reach(
+    pose: NDArray[np.float64],
+    posed: Skeletons,
+    leg: tuple[int, int, int, int],
+    offset: NDArray[np.float64],
+) -> None:
+    """Moves an ankle by an offset (T, 3) by turning hip and knee; the foot keeps its direction. In place."""
+    hip, knee, ankle, _ = leg
+    origin, bend, end = (posed.joints[:, joint] for joint in (hip, knee, ankle))
+    upper = np.linalg.norm(bend - origin, axis=1)
+    lower = np.linalg.norm(end - bend, axis=1)
+    target = end + offset - origin
+    length = np.linalg.norm(target, axis=1)
+    now = np.linalg.norm(end - origin, axis=1)
+    # No farther than the leg reaches, except where it did so already.
+    allowed = np.clip(length, np.abs(upper - lower) + 1e-3, np.maximum(_REACH * (upper + lower), now))
+    direction = target / length[:, None]
+    # The law of cosines gives the knee's place along the line from hip to ankle, and beside it.
+    along = (allowed**2 + upper**2 - lower**2) / (2 * allowed)
+    beside = np.sqrt(np.maximum(upper**2 - along**2, 0))
+    # The knee stays on the side where it is: seen in its own frame, it bends forwards.
+    forward = bend - origin
+    hinge = posed.rotations[:, hip] @ np.array([0.0, 0.0, 1.0])
+    forward = np.where((beside > 0.05 * upper)[:, None], forward, forward + 0.1 * hinge)
+    forward = forward - (forward * direction).sum(axis=1, keepdims=True) * direction
+    forward /= np.maximum(np.linalg.norm(forward, axis=1, keepdims=True), 1e-9)
+    new_bend = along[:, None] * direction + beside[:, None] * forward
+    new_end = allowed[:, None] * direction
+    thigh = _turn(bend - origin, new_bend) @ posed.rotations[:, hip]
+    shin = _turn(end - bend, new_end - new_bend) @ posed.rotations[:, knee]
+    pose[:, hip] = np.swapaxes(posed.rotations[:, 0], 1, 2) @ thigh
+    pose[:, knee] = np.swapaxes(thigh, 1, 2) @ shin
+    pose[:, ankle] = np.swapaxes(shin, 1, 2) @ posed.rotations[:, ankle]
+
+
+def _turn(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The smallest rotations (T, 3, 3) that turn vectors (T, 3) into the direction of others (Rodrigues)."""
+    a = start / np.linalg.norm(start, axis=1, keepdims=True)
+    b = end / np.linalg.norm(end, axis=1, keepdims=True)
+    x, y, z = np.cross(a, b).T
+    zero = np.zeros_like(x)
+    skew = np.stack((zero, -z, y, z, zero, -x, -y, x, zero), axis=1).reshape(-1, 3, 3)
+    cosine = (a * b).sum(axis=1)[:, None, None]
+    return np.eye(3) + skew + skew @ skew / np.maximum(1 + cosine, 1e-6)
