@@ -1,0 +1,75 @@
+"""What `fullframe run` wrote, as clips: a photo is a clip of one frame."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from fullframe.body import BodyModel, load_body
+from fullframe.clip import Clip
+from fullframe.people import People
+
+
+def find_results(path: Path) -> list[Path]:
+    """A file of results itself, or those in a folder by name; other .npz files there are passed over.
+
+    Raises:
+        FileNotFoundError: if there is no such file or folder.
+        ValueError: if a folder holds no result; the message names it.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if path.is_file():
+        return [path]
+    found = [file for file in sorted(path.glob("*.npz")) if _kind(file)]
+    if not found:
+        raise ValueError(f"{path}: no .npz of `fullframe run` in this folder; was it run without --save npz?")
+    return found
+
+
+def load_clip(path: Path) -> Clip:
+    """The clip in a file of results, or its photo as a clip of one frame.
+
+    Raises:
+        ValueError: if the file is not a result of fullframe; the message names it.
+    """
+    return Clip.load(path) if _kind(path) is Clip else clip_of(People.load(path))
+
+
+def clip_of(people: People) -> Clip:
+    """The people of a photo as a clip of one frame; `video` is the photo's path."""
+    order = np.argsort(people.track_ids, kind="stable")
+    return Clip(
+        times=np.zeros(1),
+        frames=np.zeros(len(people), np.int64),
+        detected=np.ones(len(people), bool),
+        camera=people.camera,
+        body=people.body,
+        model=people.model,
+        video=people.image,
+        **{
+            name: getattr(people, name)[order]
+            for name in ("track_ids", "boxes", "scores", "keypoints", "pose", "betas", "translation")
+        },
+    )
+
+
+@lru_cache(maxsize=4)
+def body_named(name: str, path: Path | None, num_betas: int) -> BodyModel:
+    """The body of a result, loaded once for all browser tabs.
+
+    Raises:
+        fullframe.body.BodyFileError: if it is not there.
+    """
+    return load_body(name, path if name != "open" else None, num_betas)
+
+
+def _kind(path: Path) -> type[Clip] | type[People] | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = set(file.files)
+    except Exception:  # whatever is wrong with it, it is no result
+        return None
+    if not {"header", "pose", "translation"} <= names:
+        return None
+    return Clip if "times" in names else People

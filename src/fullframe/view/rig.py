@@ -1,0 +1,100 @@
+"""The maths of a scene whose bodies are skinned in the browser: what is sent once, and what per frame."""
+
+from typing import NamedTuple
+
+import numpy as np
+import roma
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fullframe.body.model import BodyModel, forward_kinematics
+from fullframe.export.skin import four_joints
+
+UPRIGHT = np.diag([1.0, -1.0, -1.0])
+"""Camera frame (y down) to a world with y up, for a camera that is held level; also its own inverse."""
+
+
+class Rig(NamedTuple):
+    """A body in its T-pose, y up, metres: vertices (V, 3), joints (24, 3), and bone weights (V, 24).
+
+    No vertex has more than four weights, which is what graphics cards take.
+    """
+
+    vertices: NDArray[np.float32]
+    joints: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+
+class BonePoses(NamedTuple):
+    """Where the 24 bones of N people are, in the camera frame.
+
+    A vertex v of the T-pose goes with bone k to R_k (v - rest joint_k) + position_k.
+
+    Attributes:
+        wxyz: (N, 24, 4) unit quaternions of R, real part first.
+        positions: (N, 24, 3) metres; they are the posed joints.
+    """
+
+    wxyz: NDArray[np.float64]
+    positions: NDArray[np.float64]
+
+
+def rig(body: BodyModel, betas: NDArray[np.float32]) -> Rig:
+    """The body of one shape, betas (B,), ready for skinning without pose blend shapes."""
+    with torch.inference_mode():
+        shape, pose = torch.from_numpy(betas)[None], torch.eye(3).expand(1, 24, 3, 3)
+        vertices, joints = body(shape, pose)
+    skin = four_joints(body)
+    weights = np.zeros((body.num_vertices, 24), np.float32)
+    np.add.at(weights, (np.arange(body.num_vertices)[:, None], skin.joints), skin.weights)
+    return Rig(vertices[0].numpy(), joints[0].numpy(), weights)
+
+
+def bone_poses(body: BodyModel, betas: Tensor, pose: Tensor, translation: Tensor) -> BonePoses:
+    """The bones of N people.
+
+    Args:
+        betas: (N, B).
+        pose: (N, 24, 3, 3) local rotations, the root's in the camera frame.
+        translation: (N, 3) metres.
+    """
+    with torch.inference_mode():
+        rotations, joints = forward_kinematics(body.rest_joints(betas), pose)
+        xyzw = roma.rotmat_to_unitquat(rotations)
+        wxyz = torch.cat((xyzw[..., 3:], xyzw[..., :3]), -1)
+        return BonePoses(wxyz.double().numpy(), (joints + translation[:, None]).double().numpy())
+
+
+def world_from_camera(ground: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The pose of a camera in the world that is shown: y up, the camera's view towards -z, metres.
+
+    With a known ground that is level at y = 0 with the camera above the origin; else the camera is in the
+    origin and taken to be level.
+
+    Args:
+        ground: (4,) (n, d) with n . x + d = 0 on the ground and n upwards, camera frame; NaN if unknown.
+
+    Returns:
+        Rotation (3, 3) and position (3,): world = rotation @ camera + position.
+    """
+    if not np.isfinite(ground).all():
+        return UPRIGHT, np.zeros(3)
+    up = ground[:3] / np.linalg.norm(ground[:3])
+    # The view along the ground; a camera that looks straight down has its picture's top ahead instead.
+    ahead = _along(np.array([0.0, 0.0, 1.0]), up)
+    if np.linalg.norm(ahead) < 1e-3:
+        ahead = _along(np.array([0.0, -1.0, 0.0]), up)
+    back = -ahead / np.linalg.norm(ahead)
+    rotation: NDArray[np.float64] = np.stack((np.cross(up, back), up, back))
+    return rotation, np.array([0.0, ground[3] / np.linalg.norm(ground[:3]), 0.0])
+
+
+def _along(vector: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[np.float64]:
+    return vector - normal * (vector @ normal)
+
+
+def quaternion(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A rotation matrix (3, 3) as w, x, y, z."""
+    xyzw = roma.rotmat_to_unitquat(torch.from_numpy(np.ascontiguousarray(rotation))).numpy()
+    return np.roll(xyzw, 1)

@@ -1,0 +1,140 @@
+"""Files that strangers send: how many bytes are taken, and what they are by their content."""
+
+import io
+from collections.abc import Callable
+from fractions import Fraction
+
+import av
+import viser
+from PIL import Image
+from viser import _messages
+
+MAX_BYTES = 200_000_000
+MAX_PIXELS = 50_000_000
+MAX_SECONDS = 30
+"""Of one upload, one photo and one clip."""
+
+PHOTOS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+"""Pillow's names of what is taken for a photo."""
+
+LIMITS = (
+    f"Photos (JPEG, PNG, WebP, TIFF, BMP, GIF) of up to {MAX_PIXELS // 1_000_000} megapixels, or clips "
+    f"(MP4, MOV, WebM, MKV, AVI) of up to {MAX_SECONDS} seconds; at most {MAX_BYTES // 1_000_000} MB."
+)
+
+
+class UploadError(ValueError):
+    """An upload that is not taken; the message says why, for the person in front of the page."""
+
+
+def check_upload(content: bytes) -> str:
+    """Look at the content alone, never at the name or type that the browser told.
+
+    Returns:
+        The ending for the file's name: ".jpg", ".mp4" and so on.
+
+    Raises:
+        UploadError: if it is too large or too long, or no photo or clip.
+    """
+    if not content:
+        raise UploadError("The file is empty.")
+    if len(content) > MAX_BYTES:
+        raise UploadError(too_large(len(content)))
+    container = _container(content)
+    if container is None:
+        return _check_photo(content)
+    _check_clip(content, container)
+    return {"mov": ".mp4", "matroska": ".mkv", "avi": ".avi"}[container]
+
+
+def too_large(size: int) -> str:
+    return f"The file has {size / 1e6:.0f} MB; at most {MAX_BYTES // 1_000_000} MB are taken."
+
+
+def _container(content: bytes) -> str | None:
+    """FFmpeg's name for the kind of video by its first bytes.
+
+    Only these three: FFmpeg knows many more, among them playlists that name other files and addresses.
+    """
+    if content[4:8] == b"ftyp" and content[8:12] not in (b"avif", b"heic", b"heix", b"mif1"):
+        return "mov"
+    if content[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip"):  # QuickTime before there was ftyp
+        return "mov"
+    if content[:4] == b"\x1a\x45\xdf\xa3":
+        return "matroska"
+    if content[:4] == b"RIFF" and content[8:12] == b"AVI ":
+        return "avi"
+    return None
+
+
+def _check_photo(content: bytes) -> str:
+    try:
+        with Image.open(io.BytesIO(content), formats=PHOTOS) as image:
+            width, height = image.size
+            suffix = f".{(image.format or '').lower()}"
+    except Image.DecompressionBombError as error:
+        raise UploadError(
+            f"The photo has too many pixels; {MAX_PIXELS // 1_000_000} megapixels go."
+        ) from error
+    except Exception as error:  # Pillow raises many kinds for damaged files
+        raise UploadError(f"This is no photo or clip that can be read here. {LIMITS}") from error
+    if width * height > MAX_PIXELS:
+        raise UploadError(
+            f"The photo has {width * height / 1e6:.0f} megapixels; {MAX_PIXELS // 1_000_000} go."
+        )
+    return suffix
+
+
+def _check_clip(content: bytes, container: str) -> None:
+    try:
+        with av.open(io.BytesIO(content), "r", format=container) as file:
+            if not file.streams.video:
+                raise UploadError("There is no picture in this file, only sound.")
+            stream = file.streams.video[0]
+            seconds = _seconds(file, stream)
+    except UploadError:
+        raise
+    except Exception as error:  # FFmpeg's, and ValueError of PyAV
+        raise UploadError(
+            "The clip is damaged, or was not sent to its end, or is of a kind that cannot be read here."
+        ) from error
+    if seconds > MAX_SECONDS + 0.5:
+        raise UploadError(
+            f"The clip is {seconds:.0f} s long; up to {MAX_SECONDS} s are taken: cut out a part."
+        )
+
+
+def _seconds(file: av.container.InputContainer, stream: av.VideoStream) -> float:
+    """How long a clip is: what the file says, or else to its last packet."""
+    base = stream.time_base or Fraction(1, 1000)
+    if stream.duration:
+        return float(stream.duration * base)
+    if file.duration:
+        return file.duration / av.time_base
+    times = [packet.pts for packet in file.demux(stream) if packet.pts is not None]
+    return float((max(times) - min(times)) * base) if times else 0.0
+
+
+def limit_uploads(client: viser.ClientHandle, refuse: Callable[[int], None]) -> None:
+    """Stop uploads of more than MAX_BYTES before they are in memory.
+
+    viser collects what a browser sends, however much; it has no setting for a limit.
+
+    Args:
+        refuse: called in viser's event loop with the size in bytes of an upload that was dropped.
+    """
+    uploads = client.gui._current_file_upload_states
+
+    def check(_: int, message: "_messages.FileTransferStartUpload | _messages.FileTransferPart") -> None:
+        upload = uploads.get(message.transfer_uuid)
+        if upload is None:
+            return
+        # A browser of bad intent may announce little, and many at once.
+        others = sum(u["transferred_bytes"] for u in uploads.values() if u is not upload)
+        size = max(upload["total_bytes"], upload["transferred_bytes"] + others)
+        if size > MAX_BYTES:
+            del uploads[message.transfer_uuid]
+            refuse(size)
+
+    for kind in (_messages.FileTransferStartUpload, _messages.FileTransferPart):
+        client._websock_connection.register_handler(kind, check)

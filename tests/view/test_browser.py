@@ -1,0 +1,196 @@
+"""Both pages in a real browser."""
+
+import io
+import threading
+import time
+
+import av
+import cv2
+import numpy as np
+import pytest
+from waving import SIZE, waving_clip
+
+pytest.importorskip("viser", reason="needs the extra view")
+
+from fullframe.body import load_body
+from fullframe.people import People
+from fullframe.recovery import Recoverer
+from fullframe.render.colors import person_colors
+from fullframe.view import app, show, uploads
+from fullframe.view.viewer import fitting_fov
+
+BODY = load_body()
+RED, GREEN, BLUE, YELLOW = (200, 30, 30), (30, 160, 30), (30, 30, 200), (200, 200, 30)
+
+
+class Service:
+    """Runs one of the two services in a thread until `stop`, as until Ctrl-C."""
+
+    def __init__(self, monkeypatch, module, serve, *args):
+        self._ended, told = threading.Event(), []
+        monkeypatch.setattr(module, "say_until_ctrl_c", lambda line: told.append(line) or self._ended.wait())
+        self._thread = threading.Thread(target=serve, args=(*args, "127.0.0.1", 9500))
+        self._thread.start()
+        wait_until(lambda: told)
+        self.url = next(word for word in told[0].split() if word.startswith("http://127.0.0.1:"))
+
+    def stop(self):
+        self._ended.set()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def service(monkeypatch):
+    services = []
+
+    def start(*args) -> str:
+        services.append(Service(monkeypatch, *args))
+        return services[-1].url
+
+    yield start
+    for each in services:
+        each.stop()
+
+
+def wait_until(condition, seconds: float = 60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def see(page, condition, seconds: float = 60) -> None:
+    """Look at the scene, (H, W, 3), again and again until it is as wanted."""
+    end = time.monotonic() + seconds
+    while True:
+        box = page.locator("canvas").first.bounding_box()
+        png = np.frombuffer(page.screenshot(clip=box, timeout=60_000), np.uint8)
+        image = cv2.cvtColor(cv2.imdecode(png, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        try:
+            return condition(image)
+        except AssertionError:
+            if time.monotonic() > end:
+                raise
+            page.wait_for_timeout(300)
+
+
+def click(locator) -> None:
+    """At once: Playwright would wait for two frames, which take long where WebGL runs in software."""
+    locator.evaluate("element => element.click()")
+
+
+def hide_notes(page) -> None:
+    """viser's warning that WebGL runs in software lies over the scene."""
+    page.add_style_tag(content=".mantine-Notifications-root { display: none !important }")
+
+
+def video_of_quarters(path, frames: int) -> None:
+    """A different colour in each corner; all are dark in the second half of the clip."""
+    width, height = SIZE
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2], image[: height // 2, width // 2 :] = RED, GREEN
+    image[height // 2 :, : width // 2], image[height // 2 :, width // 2 :] = BLUE, YELLOW
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=10, options={"crf": "5"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv444p"
+        for k in range(frames):
+            shown = image if k < frames // 2 else image // 4
+            for packet in stream.encode(av.VideoFrame.from_ndarray(shown)):
+                file.mux(packet)
+        for packet in stream.encode():
+            file.mux(packet)
+
+
+def test_view_from_the_camera(tmp_path, service, page):
+    """People cover their places in the picture, which stands upright behind them; the slider moves both."""
+    video_of_quarters(tmp_path / "clip.mp4", 10)
+    clip = waving_clip(BODY, 2, 10, str(tmp_path / "clip.mp4"))
+    clip.save(tmp_path / "clip.npz")
+    page.goto(service(show, show.show, tmp_path, None))
+    page.locator("label", has_text="person 1").wait_for()
+    hide_notes(page)
+    click(page.get_by_label("Play"))  # it plays from the start
+    click(page.get_by_role("button", name="camera"))
+    slider = page.get_by_role("slider").first
+
+    def at(image, point):
+        """The colour where a point of the camera frame is seen."""
+        height, width = image.shape[:2]
+        focal = height / 2 / np.tan(fitting_fov(clip, width / height) / 2)
+        x, y = np.rint(focal * point[:2] / point[2] + [width / 2, height / 2]).astype(int)
+        return image[y - 1 : y + 2, x - 1 : x + 2].mean(axis=(0, 1))
+
+    def hue_is(seen, color):
+        seen, color = (np.array(c, float) - np.mean(c) for c in (seen, color))
+        assert seen @ color > 0.93 * np.linalg.norm(seen) * np.linalg.norm(color)
+
+    def check(frame, brightness):
+        people = clip.people(frame, BODY)
+
+        def condition(image):
+            for joints, color in zip(people.joints, person_colors(people.track_ids), strict=True):
+                for name in (0, 3, 16, 17, 18, 19, 20, 21):  # pelvis, spine, shoulders, elbows, wrists
+                    hue_is(at(image, joints[name]), color)
+            for x, y, color in ((-1, -1, RED), (1, -1, GREEN), (-1, 1, BLUE), (1, 1, YELLOW)):
+                corner = np.array([0.95 * x * SIZE[0] / 2, 0.95 * y * SIZE[1] / 2, clip.camera.focal[0]])
+                np.testing.assert_allclose(at(image, corner), np.array(color) * brightness, atol=12)
+
+        see(page, condition)
+
+    slider.press("Home")
+    check(0, 1)
+    slider.press("End")
+    check(9, 0.25)
+
+    click(page.get_by_label("Mesh"))
+    click(page.get_by_label("Paths"))
+    spine = clip.people(9, BODY).joints[0, 3]
+
+    def picture_only(image):
+        assert at(image, spine).max() < 80  # the picture's dark quarters
+
+    see(page, picture_only)
+    click(page.get_by_label("Skeleton"))
+    see(page, lambda image: hue_is(at(image, spine), person_colors([0])[0]))
+
+
+def test_app_recovers_a_photo(tmp_path, service, page, chromium, photo_path, monkeypatch):
+    monkeypatch.setattr(uploads, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(app.tempfile, "tempdir", str(tmp_path))
+    url = service(app, app.serve_app, Recoverer())
+    page.goto(url)
+    page.locator("input[type=file]").wait_for(state="attached")
+    other = chromium.new_context(viewport={"width": 300, "height": 200})
+    page2 = other.new_page()
+    page2.goto(url)
+    page2.locator("input[type=file]").wait_for(state="attached")
+
+    def send(name, content):
+        page.locator("input[type=file]").set_input_files(
+            {"name": name, "mimeType": "image/jpeg", "buffer": content}
+        )
+
+    send("fake.jpg", b"hello, world")
+    page.get_by_text("no photo or clip that can be read").wait_for()
+    noise = np.random.default_rng(0).bytes(3_000_000)
+    send("large.jpg", noise)
+    page.get_by_text("The file has 3 MB").wait_for()
+
+    send("../we <b>meet</b> again.jpg", photo_path.read_bytes())
+    page.get_by_text("Found 3 people").wait_for(timeout=240_000)
+    page.locator("label", has_text="person 2").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name=".npz").click()
+    assert download.value.suggested_filename.endswith("again.npz")
+    people = People.load(io.BytesIO(download.value.path().read_bytes()))
+    assert len(people) == 3 and people.image.endswith("again.jpg") and str(tmp_path) not in people.image
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert {file.suffix for file in files} == {".jpeg", ".jpg", ".npz", ".glb"}
+
+    for theirs in (page2.get_by_text("Downloads"), page2.locator("label", has_text="person 0")):
+        assert theirs.count() == 0
+    other.close()
+
+    page.close()
+    wait_until(lambda: not any(file.is_file() for file in tmp_path.rglob("*")))

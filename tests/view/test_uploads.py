@@ -1,0 +1,133 @@
+import io
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("viser", reason="needs the extra view")
+
+from viser import _messages
+
+from fullframe.view import uploads
+from fullframe.view.uploads import MAX_BYTES, MAX_SECONDS, UploadError, check_upload, limit_uploads
+
+
+def photo(kind: str, size: tuple[int, int] = (40, 30)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def clip(kind: str, seconds: float = 1, rate: int = 5, codec: str = "libx264") -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=kind) as file:
+        stream = file.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(round(seconds * rate)):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))):
+                file.mux(packet)
+        for packet in stream.encode():
+            file.mux(packet)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "bmp", "tiff", "gif"])
+def test_photos(kind):
+    assert check_upload(photo(kind)) == f".{kind}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [("mp4", ".mp4"), ("mov", ".mp4"), ("matroska", ".mkv"), ("avi", ".avi")]
+)
+def test_clips(kind, suffix):
+    assert check_upload(clip(kind)) == suffix
+
+
+def sound() -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as file:
+        stream = file.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 44100
+        for packet in (*stream.encode(frame), *stream.encode()):
+            file.mux(packet)
+    return buffer.getvalue()
+
+
+BAD = {
+    "nothing": (b"", "empty"),
+    "text": (b"hello, world", "no photo or clip"),
+    "a web page": (b"<html><script>alert(1)</script></html>", "no photo or clip"),
+    "a picture that can hold scripts": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no photo or clip"),
+    "a playlist that names another file": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "no photo or clip"),
+    "a list of files": (b"ffconcat version 1.0\nfile /etc/passwd\n", "no photo or clip"),
+    "a part of a photo": (photo("png")[:20], "no photo or clip"),
+    "a part of a clip": (clip("mp4")[:60], "damaged"),
+    "a header alone": (b"\0\0\0\x18ftypmp42" + bytes(200), "damaged"),
+    "sound": (sound(), "only sound"),
+    "a kind of picture that nobody here reads": (b"\0\0\0\x18ftypheic" + bytes(200), "no photo or clip"),
+    "too long": (clip("matroska", MAX_SECONDS + 2, rate=1), r"32 s long"),
+    "too many pixels": (photo("gif", (10_000, 6_000)), "60 megapixels"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files(name):
+    content, reason = BAD[name]
+    with pytest.raises(UploadError, match=reason):
+        check_upload(content)
+
+
+def test_too_many_bytes(monkeypatch):
+    monkeypatch.setattr(uploads, "MAX_BYTES", 1000)
+    with pytest.raises(UploadError, match="MB"):
+        check_upload(photo("bmp"))
+
+
+class Browser:
+    """What `limit_uploads` takes of a client, with viser's own bookkeeping of uploads."""
+
+    def __init__(self):
+        self.handlers = {}
+        self.uploads = {}
+        self.refused = []
+        self.gui = SimpleNamespace(_current_file_upload_states=self.uploads)
+        self._websock_connection = SimpleNamespace(register_handler=self.handlers.__setitem__)
+        limit_uploads(self, self.refused.append)
+
+    def announce(self, uuid: str, size: int) -> None:
+        self.uploads[uuid] = {"total_bytes": size, "transferred_bytes": 0}
+        kind = _messages.FileTransferStartUpload
+        self.handlers[kind](0, kind("button", uuid, "name", "image/png", 1, size))
+
+    def send(self, uuid: str, size: int) -> None:
+        if uuid in self.uploads:
+            self.uploads[uuid]["transferred_bytes"] += size
+        kind = _messages.FileTransferPart
+        self.handlers[kind](0, kind("button", uuid, 0, b""))
+
+
+def test_a_large_upload_ends_when_it_is_announced():
+    browser = Browser()
+    browser.announce("small", MAX_BYTES)
+    browser.announce("large", MAX_BYTES + 1)
+    assert list(browser.uploads) == ["small"] and browser.refused == [MAX_BYTES + 1]
+    browser.send("large", 10)
+    assert list(browser.uploads) == ["small"]
+
+
+def test_who_sends_more_than_announced():
+    browser = Browser()
+    browser.announce("liar", 10)
+    browser.send("liar", MAX_BYTES + 1)
+    assert not browser.uploads and len(browser.refused) == 1
+
+
+def test_many_at_once():
+    browser = Browser()
+    for k in range(5):
+        browser.announce(str(k), MAX_BYTES // 2)
+        browser.send(str(k), MAX_BYTES // 3)
+    assert sum(u["transferred_bytes"] for u in browser.uploads.values()) <= MAX_BYTES
