@@ -15,6 +15,8 @@ from PIL import Image
 
 from fullframe import cli
 from fullframe.people import People
+from fullframe.run.inputs import find_inputs, output_names
+from fullframe.run.outputs import PHOTO_OUTPUTS
 
 
 def fullframe(*arguments: object) -> int:
@@ -44,7 +46,7 @@ def small_photo(photo_path: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_a_photo_gives_every_output(
     photo_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fullframe("run", photo_path, "-o", tmp_path, "--save", ",".join(cli.OUTPUTS)) == 0
+    assert fullframe("run", photo_path, "-o", tmp_path, "--save", ",".join(PHOTO_OUTPUTS)) == 0
     assert "3 people" in capsys.readouterr().err
     people = People.load(tmp_path / "three_people.npz")
     assert len(people) == 3 and people.camera.source == "diagonal" and people.model == "keypoint-fit"
@@ -85,7 +87,7 @@ def test_a_bad_photo_does_not_stop_the_others(
 
 
 def test_no_person_is_a_result(empty_photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert fullframe("run", empty_photo, "-o", tmp_path / "out", "--save", ",".join(cli.OUTPUTS)) == 0
+    assert fullframe("run", empty_photo, "-o", tmp_path / "out", "--save", ",".join(PHOTO_OUTPUTS)) == 0
     assert "no person found" in capsys.readouterr().err
     assert len(People.load(tmp_path / "out/empty.npz")) == 0
     assert len(list((tmp_path / "out").iterdir())) == 7
@@ -146,6 +148,8 @@ def test_impossible_boxes_fail_with_a_reason(
     ("options", "reason"),
     [
         (("--save", "fbx"), "--save takes any of overlay,sheet,npz"),
+        (("--save", "bvh"), "--save bvh is for videos"),
+        (("--save", ","), "--save takes any of"),
         (("--focal", 0), "focal length must be positive"),
         (("--focal", -100), "focal length must be positive"),
         (("--fov", 180), "field of view must lie between"),
@@ -171,7 +175,9 @@ def test_nothing_to_do(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert fullframe("run", pattern, "-o", "out") == 2
-    assert "no file matches" in (said := capsys.readouterr().err) or "no photos in this folder" in said
+    assert (
+        "no file matches" in (said := capsys.readouterr().err) or "no photos or videos in this folder" in said
+    )
 
 
 def test_an_output_folder_that_cannot_be(
@@ -215,12 +221,12 @@ def test_nothing_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_one_photo_named_twice_is_one_photo(empty_photo: Path) -> None:
     again = empty_photo.parent / ".." / empty_photo.parent.name / empty_photo.name
-    assert cli.find_photos([str(empty_photo), str(again)]) == [empty_photo]
+    assert find_inputs([str(empty_photo), str(again)]) == [str(empty_photo)]
 
 
 def test_results_do_not_go_among_the_photos(small_photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fullframe("run", small_photo.parent, "-o", small_photo.parent) == 2
-    assert "is the folder of the photos" in " ".join(capsys.readouterr().err.split())
+    assert "is the folder of the inputs" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -230,10 +236,10 @@ def test_an_output_folder_that_is_not_writable(small_photo: Path, tmp_path: Path
 
 
 def test_names_of_results_stay_apart() -> None:
-    paths = [Path(p) for p in ("a/x.jpg", "a/x.png", "b/x.jpg", "b/X.jpg", "c.d/e.f.jpg")]
-    names = cli.output_names(paths)
+    paths = ["a/x.jpg", "a/x.png", "b/x.jpg", "b/X.jpg", "c.d/e.f.jpg", "a/x.mp4", "http://h/x.mp4?k=1"]
+    names = output_names(paths)
     assert names[paths[0]] == "x" and names[paths[4]] == "e.f"
-    assert len({name.lower() for name in names.values()}) == 5
+    assert len({name.lower() for name in names.values()}) == 7
 
 
 def test_ctrl_c_leaves_whole_files(small_photo: Path, tmp_path: Path) -> None:

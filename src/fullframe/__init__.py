@@ -1,23 +1,27 @@
-"""3D human body meshes from ordinary photos, every person in the camera coordinates of the full frame."""
+"""3D human body meshes from photos and videos, every person in the camera coordinates of the full frame."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fullframe.clip import Clip
     from fullframe.geometry.camera import Camera
     from fullframe.models import load_model
     from fullframe.people import People
     from fullframe.recovery import Recoverer, recover
+    from fullframe.video.recovery import recover_video
 
 __version__ = "0.1.0"
-__all__ = ["Camera", "People", "Recoverer", "load_model", "recover"]
+__all__ = ["Camera", "Clip", "People", "Recoverer", "load_model", "recover", "recover_video"]
 
 _HOME = {
     "Camera": "fullframe.geometry.camera",
+    "Clip": "fullframe.clip",
     "People": "fullframe.people",
     "Recoverer": "fullframe.recovery",
     "load_model": "fullframe.models",
     "recover": "fullframe.recovery",
+    "recover_video": "fullframe.video.recovery",
 }
 
 

@@ -1,0 +1,89 @@
+"""A page on this computer that shows pictures as they come."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+PORT = 8090
+
+_HTML = b"""<!doctype html><meta charset="utf-8"><title>fullframe</title>
+<style>html,body{margin:0;height:100%;background:#16181c}
+img{width:100%;height:100%;object-fit:contain}</style><img src="stream" alt="the camera's picture">"""
+_BOUNDARY = "picture"
+
+
+class Page:
+    """Serves what `show` is given at `address` to any number of browsers, as motion JPEG.
+
+    It is served to this computer only (127.0.0.1), on PORT or, if that is taken, on a free one.
+    """
+
+    def __init__(self) -> None:
+        self._new = threading.Condition()
+        self._number = 0
+        self._jpeg = b""
+        self._closed = False
+        page = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path == "/stream":
+                    page._stream(self)
+                else:
+                    self.send_response(200)
+                    self.send_header("Content-Type", "text/html")
+                    self.send_header("Content-Length", str(len(_HTML)))
+                    self.end_headers()
+                    self.wfile.write(_HTML)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Requests are not reported."""
+
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
+        except OSError:
+            self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+
+    def show(self, picture: NDArray[np.uint8]) -> None:
+        """Show a picture (H, W, 3) RGB."""
+        good, jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        with self._new:
+            self._number, self._jpeg = self._number + 1, jpeg.tobytes() if good else b""
+            self._new.notify_all()
+
+    def _stream(self, request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+        request.end_headers()
+        sent = 0
+        try:
+            while True:
+                with self._new:
+                    while self._number == sent and not self._closed:
+                        self._new.wait()
+                    if self._closed:
+                        return
+                    sent, jpeg = self._number, self._jpeg
+                head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                request.wfile.write(head.encode() + jpeg + b"\r\n")
+        except ConnectionError:  # the browser left
+            return
+
+    def __enter__(self) -> "Page":
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._new:
+            self._closed = True
+            self._new.notify_all()
+        self._server.shutdown()
+        self._server.server_close()
