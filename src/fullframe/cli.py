@@ -8,6 +8,7 @@ import tyro
 
 from fullframe.console import UsageError, console, say
 from fullframe.evaluate.command import evaluate
+from fullframe.imagine.command import imagine
 from fullframe.run.command import run
 from fullframe.synth.command import synth
 from fullframe.train.command import train
@@ -61,6 +62,7 @@ def main() -> None:
                 "run": run,
                 "view": view,
                 "app": app,
+                "imagine": imagine,
                 "synth": synth,
                 "train": train,
                 "evaluate": evaluate,
