@@ -5,7 +5,7 @@
 The clip is made from a person of the bundled photo, who sways over a plain ground. The network is
 configs/cliff-lite.toml's with random weights, on which speed does not depend. For each stage the least
 time of a frame is printed, with one thread and nothing beside it; for the whole the wall time, and the
-processor time of all threads, which other programs on the machine disturb less. At the end, the most memory
+processor time of all threads, which other programs on the machine disturb less, and the most memory
 used.
 """
 
@@ -31,6 +31,7 @@ from fullframe.motion.tracker import Tracker
 from fullframe.recovery import Recoverer
 from fullframe.render import overlay
 from fullframe.video.analysis import BATCH
+from fullframe.video.pipeline import return_freed_frames
 from fullframe.video.reader import VideoReader
 from fullframe.video.recovery import clip_camera, process
 from fullframe.video.writer import VideoWriter, to_yuv
@@ -113,6 +114,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
     cores = torch.get_num_threads()
+    return_freed_frames()  # as the command does
     print(f"{WIDTH} x {HEIGHT}, {cores} threads, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -121,9 +123,6 @@ def main() -> None:
         model = create_model("cliff", encoder="tf_efficientnet_lite0", crop=(224, 168), num_betas=11)
         save_checkpoint(model, weights, body="open", data="none", licence="none", metrics={})
         recoverer = Recoverer(weights)
-        torch.set_num_threads(1)
-        stages(recoverer, clip, options.people, folder)
-        torch.set_num_threads(cores)
         for _ in range(options.repeats):
             wall, processor = time.perf_counter(), time.process_time()
             process(recoverer, clip, overlay=folder / "overlay.mp4")
@@ -133,11 +132,13 @@ def main() -> None:
                 f"whole: {options.frames / wall:.1f} frames/s; {1000 * each:.0f} ms of processor time a "
                 f"frame, so at most {cores / each:.1f} frames/s on {cores} idle cores"
             )
-    # In kB on Linux, in bytes on macOS.
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        1 << 10 if os.uname().sysname == "Linux" else 1 << 20
-    )
-    print(f"most memory: {most:.0f} MB")
+        # In kB on Linux, in bytes on macOS.
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+            1 << 10 if os.uname().sysname == "Linux" else 1 << 20
+        )
+        print(f"most memory: {most:.0f} MB")
+        torch.set_num_threads(1)
+        stages(recoverer, clip, options.people, folder)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Work that overlaps: things made ahead in a thread, and worked on by several at a time, in order."""
 
+import ctypes
+import platform
 import queue
 import threading
 from collections import deque
@@ -90,6 +92,16 @@ def _torch_on_one_core() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def return_freed_frames() -> None:
+    """Let the memory of a frame go back to the system when it is freed, from now on in the whole process.
+
+    glibc keeps it otherwise, in a heap for each thread: 150 MB for 1080p. Elsewhere nothing is done.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        M_MMAP_THRESHOLD = -3  # malloc.h
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
 
 
 def frames_ahead(size: tuple[int, int]) -> int:
