@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from fullframe.annotate.command import annotate
 from fullframe.console import UsageError, console, say
 from fullframe.evaluate.command import evaluate
 from fullframe.imagine.command import imagine
@@ -66,6 +67,7 @@ def main() -> None:
                 "synth": synth,
                 "train": train,
                 "evaluate": evaluate,
+                "annotate": annotate,
                 "convert-checkpoint": convert_checkpoint,
                 "doctor": doctor,
             },

@@ -190,6 +190,7 @@ def test_resnet_agrees_with_the_official_layout(resnet, tmp_path, capsys):
         "num_betas": 10,
         "regressor_act": "none",
         "crop_routine": "cliff",
+        "pool": "mean",
     }
     card = json.loads(out.with_suffix(".json").read_text())
     assert card["metrics"] == {"3dpw PA-MPJPE mm": 45.7, "3dpw MPJPE mm": 72.0, "3dpw MVE mm": 85.3}

@@ -25,13 +25,40 @@ class Bodies(NamedTuple):
     translation: NDArray[np.float32]
 
 
+ENLARGE = 1.1
+"""Factor on the boxes that CLIFF's demo uses."""
+
+
+def cut_crops(
+    model: CLIFF, image: NDArray[np.uint8], boxes: ArrayLike, enlarge: float = ENLARGE
+) -> tuple[PersonBox, NDArray[np.uint8]]:
+    """The windows around boxes (N, 4) x1, y1, x2, y2 px, and what a network has to see of them.
+
+    Raises:
+        ValueError: if a box is not finite or has no area.
+    """
+    height, width = model.crop
+    box = box_from_xyxy(boxes, height / width, enlarge)
+    return box, crop_image(image, box, model.crop, model.crop_routine)
+
+
+def predict_crops(model: CLIFF, crops: NDArray[np.uint8], box: PersonBox, camera: Camera) -> Bodies:
+    """Run a network in evaluation mode on N crops (N, height, width, 3) of images of one camera."""
+    with torch.inference_mode():
+        inputs = model.prepare(crops)
+        prediction = model(inputs, locate(box, camera).to(inputs))
+        translation = model.to_full_frame(prediction, box, camera)
+        found = (prediction.pose, prediction.betas, translation)
+        return Bodies(*(tensor.float().cpu().numpy() for tensor in found))
+
+
 def predict_people(
     model: CLIFF,
     image: NDArray[np.uint8],
     boxes: ArrayLike,
     camera: Camera,
     *,
-    enlarge: float = 1.1,
+    enlarge: float = ENLARGE,
     batch_size: int = 16,
 ) -> Bodies:
     """Run a network on everyone in an image.
@@ -40,30 +67,21 @@ def predict_people(
         image: (H, W, 3) RGB uint8.
         boxes: (N, 4) x1, y1, x2, y2 px; N may be 0.
         camera: of the image.
-        enlarge: factor on the boxes: CLIFF's demo uses 1.1, evaluation with boxes around joints 1.2.
+        enlarge: factor on the boxes; evaluation with boxes around joints uses 1.2.
         batch_size: crops per pass.
 
     Raises:
         ValueError: if a box is not finite or has no area.
     """
-    height, width = model.crop
-    people = box_from_xyxy(boxes, height / width, enlarge)
-    found = [np.empty((0, *shape), np.float32) for shape in ((24, 3, 3), (model.num_betas,), (3,))]
-    parts = [found]
+    xyxy = np.asarray(boxes, np.float64).reshape(-1, 4)
+    shapes = ((24, 3, 3), (model.num_betas,), (3,))
+    parts = [Bodies(*(np.empty((0, *shape), np.float32) for shape in shapes))]
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
-            for start in range(0, len(people.size), batch_size):
-                some = PersonBox(
-                    people.center[start : start + batch_size], people.size[start : start + batch_size]
-                )
-                crops = model.prepare(crop_image(image, some, model.crop, model.crop_routine))
-                prediction = model(crops, locate(some, camera).to(crops))
-                translation = model.to_full_frame(prediction, some, camera)
-                parts.append(
-                    [x.float().cpu().numpy() for x in (prediction.pose, prediction.betas, translation)]
-                )
+        for start in range(0, len(xyxy), batch_size):
+            box, crops = cut_crops(model, image, xyxy[start : start + batch_size], enlarge)
+            parts.append(predict_crops(model, crops, box, camera))
     finally:
         model.train(training)
     return Bodies(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullframe.geometry.box import PersonBox, box_from_xyxy, crop_image
+from fullframe.geometry.box import PersonBox
 from fullframe.geometry.camera import Camera
-from fullframe.models import CLIFF, Bodies, locate
+from fullframe.models import Bodies
+from fullframe.models.predict import cut_crops, predict_crops
 from fullframe.motion.cuts import CutFinder
 from fullframe.motion.tracker import Tracker
 from fullframe.recovery import Recoverer
@@ -20,9 +21,6 @@ from fullframe.video.rows import CHUNK, Rows
 
 BATCH = 16
 """People that a network or fit takes at a time."""
-
-# On the window around a box, as for photos (models.predict).
-_ENLARGE = 1.1
 
 
 @dataclass
@@ -70,7 +68,8 @@ class Watcher:
             self._people.append(person)
             if person.track_id >= 0:
                 if self._recoverer.network is not None:
-                    person.box, person.crop = _crop(self._recoverer.network, frame.image, person.xyxy)
+                    person.box, crops = cut_crops(self._recoverer.network, frame.image, person.xyxy[None])
+                    person.crop = crops[0]
                 self._without_body.append(person)
         if len(self._without_body) >= BATCH:
             self._recover()
@@ -139,24 +138,6 @@ class _Person:
 def _stack(values: list, shape: tuple[int, ...]) -> NDArray[np.float32]:
     filled = [_zeros(*shape) if value is None else value for value in values]
     return np.array(filled, np.float32).reshape(len(values), *shape)
-
-
-def _crop(
-    model: CLIFF, image: NDArray[np.uint8], xyxy: NDArray[np.float32]
-) -> tuple[PersonBox, NDArray[np.uint8]]:
-    height, width = model.crop
-    box = box_from_xyxy(xyxy, height / width, _ENLARGE)
-    return box, crop_image(image, box, model.crop, model.crop_routine)[0]
-
-
-def predict_crops(model: CLIFF, crops: NDArray[np.uint8], box: PersonBox, camera: Camera) -> Bodies:
-    """Run a network on N crops (N, height, width, 3) of frames of one camera."""
-    with torch.inference_mode():
-        inputs = model.prepare(crops)
-        prediction = model(inputs, locate(box, camera).to(inputs))
-        translation = model.to_full_frame(prediction, box, camera)
-        found = (prediction.pose, prediction.betas, translation)
-        return Bodies(*(tensor.float().cpu().numpy() for tensor in found))
 
 
 def find(recoverer: Recoverer, frame: Frame) -> Found:

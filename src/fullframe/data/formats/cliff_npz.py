@@ -9,7 +9,8 @@ WHERE = "https://github.com/huawei-noah/noah-research/tree/master/CLIFF (cliffGT
 
 
 class CLIFFLabels(Samples):
-    """The people of a file of labels: `j24` keypoints; pose, betas and translation of neutral SMPL.
+    """The people of a file of labels: `j24` keypoints; pose, betas and translation of neutral SMPL, or of the
+    body that the file names, as those of `fullframe annotate` do.
 
     The camera is the one that the labels were made with: focal_l, the image's diagonal. 3D joints are not
     read, since in places those stored do not fit the keypoints; SMPL's pose, betas and translation give them.
@@ -25,7 +26,8 @@ class CLIFFLabels(Samples):
 
     def __init__(self, path: str | Path, images: str | Path) -> None:
         keys = ("part", "pose", "shape", "global_t", "focal_l")
-        labels = read_list(Path(path), Path(images), 4 / 3, (*keys, "has_smpl"), WHERE)
+        ours = ("body", "has_trans", "box", "focal", "cam_center", "img_w", "img_h", "name")
+        labels = read_list(Path(path), Path(images), 4 / 3, (*keys, "has_smpl", *ours), WHERE)
         if missing := [key for key in keys if key not in labels.arrays]:
             raise ValueError(f"{path}: not CLIFF's labels, it lacks {', '.join(missing)}; see {WHERE}")
         super().__init__([labels])

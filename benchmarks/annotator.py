@@ -1,0 +1,222 @@
+"""The annotator and its rivals on synthetic people of whom only 2D is told.
+
+    python benchmarks/annotator.py MODEL.safetensors [--people 1000] [--out runs/annotator]
+    python benchmarks/annotator.py MODEL.safetensors --grid --people 200 --out runs/annotator-grid
+
+The first people of synth-val are labelled from their 17 COCO keypoints in the photo: once true, once with the
+noise, the gaps and the confusions of a detector. The truth is only measured against. Ablations leave out the
+explicit prior (nothing holds the network to its first predictions) or the implicit one (the network starts
+from ImageNet, and is held to the pretrained network's predictions).
+
+--grid measures settings of the fine-tuning on other synthetic people than those of synth-val, so that the
+table stays a test. Both go on where they were stopped, and write <out>/annotator.md or grid.md, ready for
+docs/annotator.md. Seconds are those spent, crops already cut.
+"""
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from torch.utils.data import Subset
+
+from fullframe.annotate import cliff, eft, smplify
+from fullframe.annotate.chunks import claim
+from fullframe.annotate.crops import Crops, prepare
+from fullframe.annotate.job import Job, Tuning, predict
+from fullframe.body import JOINT_SETS, load_body
+from fullframe.data.sample import Sample
+from fullframe.evaluate import predictions as evaluation
+from fullframe.evaluate.bodies import Bodies as LoadedBodies
+from fullframe.evaluate.protocols import PROTOCOLS
+from fullframe.evaluate.report import markdown_table, number
+from fullframe.files import atomic_path
+from fullframe.models import CLIFF, Bodies, create_model, load_model
+from fullframe.synth.people import VAL_SEED, SyntheticPeople, synth_val
+
+NOISE = 0.02
+"""Of detected keypoints: standard deviation in units of the box's longer side,"""
+MISSING, CONFUSED, ASTRAY = 0.15, 0.03, 0.03
+"""shares not found, with left and right exchanged, and anywhere in the box."""
+
+GRID = {
+    "pose": (0.1, 0.5, 1.0, 3.0),
+    "learning_rate": (1e-5, 3e-5, 1e-4),
+    "kind": ("squared", "smooth_l1"),
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table: `scratch` without the network, `untrained` with one that knows only ImageNet."""
+
+    run: Callable[[Job], Bodies]
+    scratch: bool = False
+    untrained: bool = False
+
+
+def keep(job: Job) -> Bodies:
+    return predict(job.pretrained[0], job.crops, job.folder, job.advance)
+
+
+METHODS = {
+    "no fine-tuning": Method(keep),
+    "CLIFF annotator": Method(cliff.annotate),
+    "EFT": Method(eft.annotate),
+    "SMPLify from scratch": Method(smplify.annotate, scratch=True),
+    "SMPLify from the network": Method(smplify.annotate),
+    "annotator without explicit prior": Method(
+        lambda job: cliff.annotate(job, replace(Tuning(), pose=0.0, betas=0.0))
+    ),
+    "annotator without implicit prior": Method(cliff.annotate, untrained=True),
+}
+
+
+def main(
+    model: Annotated[Path, tyro.conf.Positional],
+    /,
+    people: int = 1000,
+    out: Path = Path("runs/annotator"),
+    grid: bool = False,
+    methods: tuple[str, ...] = tuple(METHODS),
+) -> None:
+    network = load_model(model)
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    assert network.card is not None
+    body = load_body(network.card.body, num_betas=network.num_betas)
+    claim(out, {"model": network.card.sha256, "people": people, "grid": grid, "tuning": asdict(Tuning())})
+    everyone = SyntheticPeople("val", VAL_SEED + 1) if grid else synth_val()
+    some: Sequence[Sample] = Subset(everyone, range(people))  # type: ignore[arg-type, assignment]
+    made_by = {"model": network.card.sha256, "grid": grid}
+    truth = evaluation.predict(network, some, out / "truth", made_by)
+    crops, problems = prepare(some, "coco17", out / "crops", network)
+    assert not [p for p in problems if "outside" not in p], problems
+    given = {"true 2D": crops, "detector-like 2D": as_detected(crops)}
+    rows = []
+    for told, seen in given.items():
+        folder = out / told.replace(" ", "_")
+        plain = predict(network, seen, folder / "plain")
+        job = Job(seen, body, network, plain, folder)
+        if grid:
+            rows += try_settings(told, job, truth)
+            continue
+        for name in methods:
+            method = METHODS[name]
+            own = replace(job, folder=folder / name.replace(" ", "_"))
+            if method.scratch:
+                own = replace(own, network=None, plain=None)
+            if method.untrained:
+                own = replace(own, network=untrained(network))
+            clock = Clock(own.folder)
+            bodies = method.run(replace(own, advance=clock))
+            seconds = clock.seconds() / people * 1000
+            rows.append([told, name, *measured(truth, bodies, body.name), f"{seconds:.0f}"])
+            print(" | ".join(rows[-1]), flush=True)
+    first = ["2D", *(GRID if grid else ["method"])]
+    last = ["MPJPE mm", "PA-MPJPE mm", "PVE mm", "root rotation deg", "root position mm"]
+    table = markdown_table([[*first, *last, *([] if grid else ["s / 1,000 people"])], *rows])
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{torch.get_num_threads()} CPU threads"
+    )
+    about = f"{people} people, {model.name} ({network.card.data}), {device}.\n"
+    with atomic_path(out / ("grid.md" if grid else "annotator.md")) as temporary:
+        temporary.write_text(f"{table}\n{about}", encoding="utf-8")
+    print(f"{table}\n{about}")
+
+
+def try_settings(told: str, job: Job, truth: evaluation.Predictions) -> list[list[str]]:
+    """A row for each combination of GRID, the best MPJPE first."""
+    found = []
+    for values in itertools.product(*GRID.values()):
+        settings = dict(zip(GRID, values, strict=True))
+        folder = job.folder / "_".join(str(value) for value in values)
+        scores, own = folder / "scores.json", replace(job, folder=folder)
+        if not scores.is_file():
+            bodies = cliff.annotate(own, replace(Tuning(), **settings))
+            row = measured(truth, bodies, job.body.name)
+            (folder / "state.pt").unlink()
+            with atomic_path(scores) as temporary:
+                temporary.write_text(json.dumps(row))
+        found.append([told, *map(str, values), *json.loads(scores.read_text())])
+        print(" | ".join(found[-1]), flush=True)
+    return sorted(found, key=lambda row: float(row[1 + len(GRID)]))
+
+
+class Clock:
+    """Adds up the time of a job over all runs that it takes, in a file beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path, self.last = folder.with_name(f"{folder.name}.seconds"), time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        with self.path.open("a") as file:
+            file.write(f"{now - self.last:.4f}\n")
+        self.last = now
+
+    def seconds(self) -> float:
+        return sum(map(float, self.path.read_text().split()))
+
+
+def untrained(network: CLIFF) -> CLIFF:
+    """The same kind of network with nothing learned but ImageNet."""
+    torch.manual_seed(0)
+    fresh = create_model(network.name, **network.options, pretrained=True)
+    return fresh.to(next(network.parameters()).device).eval()
+
+
+def as_detected(crops: Crops) -> Crops:
+    """The people with keypoints as a detector might find them; the same in every run."""
+    rng = np.random.default_rng(5)
+    points = crops.keypoints.copy()
+    people, joints = points.shape[:2]
+    longer = crops.longer_side[:, None, None]
+    points[..., :2] += NOISE * longer * rng.normal(size=(people, joints, 2))
+    confused = rng.random((people, joints)) < CONFUSED
+    mirrored = points[:, list(JOINT_SETS["coco17"].flip_permutation)]
+    points = np.where(confused[..., None], mirrored, points)
+    astray = rng.random((people, joints, 1)) < ASTRAY
+    anywhere = crops.boxes[:, None, :2] + rng.random((people, joints, 2)) * (
+        crops.boxes[:, None, 2:] - crops.boxes[:, None, :2]
+    )
+    points[..., :2] = np.where(astray, anywhere, points[..., :2])
+    # A detector is less sure where it errs, and tells so only roughly.
+    points[..., 2] *= np.where(confused | astray[..., 0], 0.5, 0.9) + rng.uniform(-0.2, 0.1, (people, joints))
+    points *= (rng.random((people, joints, 1)) >= MISSING) & (points[..., 2:] > 0)
+    return replace(crops, keypoints=points.astype(np.float32))
+
+
+def measured(truth: evaluation.Predictions, bodies: Bodies, body: str) -> list[str]:
+    """MPJPE, PA-MPJPE, PVE, root rotation and position errors."""
+    predictions = replace(truth, pose=bodies.pose, betas=bodies.betas, translation=bodies.translation)
+    loaded = LoadedBodies(body)
+    scores = PROTOCOLS["synth"].measure(predictions, loaded).values
+    names = ["MPJPE mm", "PA-MPJPE mm", "PVE mm", "root rotation deg"]
+    away = np.linalg.norm(
+        pelvis(loaded, body, bodies.betas, bodies.translation)
+        - pelvis(loaded, "open", truth.true_betas, truth.true_translation),
+        axis=1,
+    )
+    return [number(value) for value in (*(scores[name] for name in names), 1000 * float(np.median(away)))]
+
+
+def pelvis(
+    bodies: LoadedBodies, name: str, betas: NDArray[np.float32], translation: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(N, 3) in the camera frame."""
+    rest = bodies.load(name, betas.shape[1]).rest_joints(torch.from_numpy(betas))
+    return rest[:, 0].numpy() + translation
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

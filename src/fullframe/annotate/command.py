@@ -1,0 +1,69 @@
+"""The command `fullframe annotate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def annotate(
+    inputs: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[ANNOTATIONS.json] IMAGES")
+    ],
+    /,
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    method: str = "cliff",
+    model: str | None = None,
+    detector: str = "builtin",
+) -> int:
+    """Label the people of your photos with bodies, from 2D keypoints.
+
+    Writes the labels in the form of those that CLIFF's authors released, and beside them <out>_people.npz
+    with everyone's quality and the page <out>.html. The same command goes on where it was stopped.
+
+    Args:
+        inputs: COCO keypoint annotations, and the folder that their file names are relative to. Without
+            annotations, or where they have no keypoints, a detector finds people and keypoints.
+        out: file for the labels, ending in .npz.
+        method: cliff (a network fine-tuned to everyone), eft (to one person at a time), smplify (bodies
+            fitted to the keypoints, from the network's or without --model from scratch), none (the network
+            as it is).
+        model: a trained network (.safetensors) to start from.
+        detector: builtin, torchvision, rtmlib or transformers.
+    """
+    from fullframe.console import UsageError, console, count, say
+
+    if not 1 <= len(inputs) <= 2:
+        raise UsageError("give the folder of photos, and before it the annotations (.json) if there are any")
+    from fullframe.annotate.annotation import annotate as make_labels
+
+    *annotations, images = inputs
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("loading", total=None)
+
+            def advance(stage: str, done: int, total: int) -> None:
+                progress.update(task, description=stage.replace("_", " "), completed=done, total=total)
+
+            given = annotations[0] if annotations else None
+            labels, problems, files = make_labels(
+                images, out, given, method=method, model=model, detector=detector, advance=advance
+            )
+    except KeyboardInterrupt:
+        say(f"what is done is kept beside {out}; the same command goes on", "stopped ", "yellow")
+        return 130
+    except (ValueError, OSError, ImportError) as error:
+        raise UsageError(str(error)) from error
+    for problem in problems[:10]:
+        say(problem, "problem ", "yellow")
+    if len(problems) > 10:
+        say(f"and {len(problems) - 10} more in {files[-1]}", "problem ", "yellow")
+    unreliable = int((~labels.reliable).sum())
+    say(
+        f"{count(len(labels), 'person', 'people')} labelled, {unreliable} of them unreliable; "
+        f"{count(len(problems), 'problem', 'problems')} -> {', '.join(str(file) for file in files)}"
+    )
+    return 0

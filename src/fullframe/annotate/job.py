@@ -1,0 +1,178 @@
+"""What every method is given, and what they share: the network and its objective."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fullframe.annotate.chunks import Advance, Arrays, in_chunks, silent
+from fullframe.annotate.crops import Crops
+from fullframe.body import BodyModel
+from fullframe.geometry.camera import crop_to_full_translation
+from fullframe.losses import Losses, LossWeights
+from fullframe.models.cliff import CLIFF
+from fullframe.models.predict import Bodies
+from fullframe.train.frozen import freeze_statistics
+
+BATCH = 32
+"""Crops per pass of a network."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """People to be labelled.
+
+    Attributes:
+        crops: the people.
+        body: whose pose and betas are wanted.
+        network: pretrained, in evaluation mode, on its device; never changed. None for fits from scratch.
+        plain: its first predictions, the explicit prior; None without a network.
+        folder: for the method's files.
+        advance: told of progress.
+    """
+
+    crops: Crops
+    body: BodyModel
+    network: CLIFF | None
+    plain: Bodies | None
+    folder: Path
+    advance: Advance = silent
+
+    @property
+    def pretrained(self) -> tuple[CLIFF, Bodies]:
+        """The network and its first predictions.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.network is None or self.plain is None:
+            raise ValueError("this method needs a pretrained network: give its --model")
+        return self.network, self.plain
+
+
+def predict(network: CLIFF, crops: Crops, folder: Path, advance: Advance = silent) -> Bodies:
+    """What a network says about everyone, in files of `folder`."""
+
+    def make(start: int, end: int) -> Arrays:
+        indices = np.arange(start, end)
+        parts = [run(network, crops, indices[i : i + BATCH]) for i in range(0, len(indices), BATCH)]
+        return Bodies(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))._asdict()
+
+    found = in_chunks(folder, len(crops), make, advance)
+    return Bodies(**found) if found else nobody(network.num_betas)
+
+
+def nobody(num_betas: int) -> Bodies:
+    """No bodies at all."""
+    return Bodies(*(np.zeros((0, *shape), np.float32) for shape in ((24, 3, 3), (num_betas,), (3,))))
+
+
+@torch.no_grad()
+def run(network: CLIFF, crops: Crops, indices: NDArray[np.int64]) -> Bodies:
+    """What a network says about some people, in one pass."""
+    location = crops.location(indices)
+    prepared = network.prepare(crops.pixels(indices))
+    prediction = network(prepared, location.to(prepared))
+    weak_camera = prediction.weak_camera.float().cpu()
+    translation = crop_to_full_translation(weak_camera, location[:, :2], location[:, 2], 1.0)
+    return Bodies(*(x.float().cpu().numpy() for x in (prediction.pose, prediction.betas, translation)))
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a network is fine-tuned to 2D keypoints; benchmarks/annotator.py --grid compares settings.
+
+    Attributes:
+        keypoints: weight of the 2D term in the full frame (CLIFF, eq. 8; SPIN's weight).
+        pose: of the squared difference of rotation matrices to the first predictions: the explicit prior.
+        betas: of the squared difference of betas to the first predictions.
+        camera: of the term that keeps the scale of the weak camera positive.
+        kind: key of losses.ERRORS, for the keypoints.
+        learning_rate: of Adam; it falls to 0 along a line.
+        batch_size: people a step.
+        passes: how often everyone is seen.
+        least_steps: taken even if there are fewer people than that needs.
+    """
+
+    keypoints: float = 5.0
+    pose: float = 0.5
+    betas: float = 0.001
+    camera: float = 1.0
+    kind: str = "squared"
+    learning_rate: float = 3e-5
+    batch_size: int = 64
+    passes: int = 20
+    least_steps: int = 60
+
+    def steps(self, people: int) -> int:
+        """How many there are in all."""
+        return max(self.passes * -(-people // self.batch_size), self.least_steps) if people else 0
+
+
+class Step(NamedTuple):
+    """Of an optimiser: the loss before it, and the mean squared 2D error in halves of the crop's height."""
+
+    loss: float
+    keypoints: float
+
+
+class Tuner:
+    """A copy of a network that learns 2D keypoints without forgetting what it said at first.
+
+    As in EFT (Joo et al., 3DV 2021), normalisation keeps its statistics, scales and shifts, dropout is off,
+    and nothing is augmented, since each person should end with their own best fit. The 2D term is CLIFF's
+    in the full frame, and the regulariser to the first predictions is its annotator's (Li et al., ECCV 2022,
+    section 3.3).
+
+    Args:
+        network: pretrained; it is copied.
+        body: that it predicts.
+        tuning: weights and steps.
+    """
+
+    def __init__(self, network: CLIFF, body: BodyModel, tuning: Tuning) -> None:
+        self.network = copy.deepcopy(network).eval()
+        self.tuning = tuning
+        freeze_statistics(self.network.encoder.net)
+        for module in self.network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.requires_grad_(False)
+        self.weights = [p for p in self.network.parameters() if p.requires_grad]
+        device = self.weights[0].device
+        terms = LossWeights(
+            keypoints=tuning.keypoints, joints=0, pose=tuning.pose, betas=tuning.betas, camera=tuning.camera
+        )
+        self.losses = Losses(body, terms, tuning.kind).to(device)
+        self.device = device
+        self.optimizer = torch.optim.Adam(self.weights, lr=tuning.learning_rate)
+
+    @torch.no_grad()
+    def restart(self, weights: list[Tensor]) -> None:
+        """Take these weights, and forget what the optimiser knows."""
+        for weight, value in zip(self.weights, weights, strict=True):
+            weight.copy_(value)
+        self.optimizer = torch.optim.Adam(self.weights, lr=self.tuning.learning_rate)
+
+    def step(self, crops: Crops, towards: Bodies, indices: NDArray[np.int64], part: float) -> Step:
+        """One step on some people.
+
+        Args:
+            crops: everyone.
+            towards: everyone's first predictions.
+            indices: of those to learn from.
+            part: 0 to 1, how much of the training is done.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.tuning.learning_rate * (1 - part)
+        batch = crops.batch(indices, towards).to(self.device)
+        prediction = self.network(self.network.prepare(batch.crops), batch.location)
+        loss, terms = self.losses(self.network, prediction, batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return Step(float(loss.detach()), float(terms.get("keypoints", Tensor([0.0]))))

@@ -1,0 +1,290 @@
+"""Labels: bodies for many photos with how far each is to be trusted."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import roma
+import torch
+from numpy.typing import NDArray
+
+from fullframe.annotate.crops import Crops
+from fullframe.annotate.photos import Annotations
+from fullframe.body import JOINT_SETS, BodyModel
+from fullframe.body.keypoints import KeypointModel
+from fullframe.data.formats.placement import rotation_vectors
+from fullframe.files import atomic_path
+from fullframe.fit.prior import PosePrior
+from fullframe.geometry.box import ENLARGE, box_from_xyxy
+from fullframe.geometry.camera import Camera
+from fullframe.models.predict import Bodies
+from fullframe.people import CONVENTIONS, People
+
+LEAST_JOINTS = 6
+"""People with fewer visible keypoints are unreliable,"""
+MOST_ERROR = 0.1
+"""and so are those whose keypoints are missed by more than this, in units of the box's longer side."""
+
+_POSED = 256
+_MEANING = {
+    **{key: CONVENTIONS[key] for key in ("axes", "units", "boxes", "pose", "betas", "translation")},
+    "keypoints": "of the joint set named here: x, y px and confidence 0 to 1; what the bodies were fitted to",
+    "reprojection": "root mean square distance of keypoints and body, units of the box's longer side",
+    "prior": "negative log-likelihood of the pose up to a constant: the higher, the stranger",
+    "agreement": "mean distance to the joints of the network's plain prediction, roots aligned, mm",
+    "reliable": f"at least {LEAST_JOINTS} keypoints are known and reprojection is at most {MOST_ERROR}",
+}
+
+
+@dataclass
+class Labels:
+    """N labelled people; those of one photo stand one after another.
+
+    Attributes:
+        photos: (N,) names of photos, relative to their folder.
+        ids: (N,) int64 of the annotations.
+        boxes: (N, 4) float32 x1, y1, x2, y2 px.
+        keypoints: (N, K, 3) float32 x, y px and confidence, what the bodies were made from.
+        pose: (N, 24, 3, 3) float32 rotations, the root's in the camera frame.
+        betas: (N, B) float32.
+        translation: (N, 3) float32 metres, camera frame.
+        focal, principal_point: (N, 2) float64 px.
+        sizes: (N, 2) int64 width, height px of the photos.
+        sources: (N,) where each camera comes from, as Camera.source.
+        reprojection: (N,) float32 root mean square distance of keypoints and body in units of the box's
+            longer side; NaN without keypoints.
+        prior: (N,) float32 energy of the pose prior, 0 for the likeliest; the higher, the stranger.
+        agreement: (N,) float32 mm, mean distance to the joints of the plain prediction with roots aligned;
+            NaN without one.
+        reliable: (N,) bool: enough keypoints, and near to them.
+        joint_set: what the keypoints are.
+        body: name of the body that pose, betas and translation belong to.
+        model: network and method that made the labels.
+    """
+
+    photos: NDArray[np.str_]
+    ids: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    keypoints: NDArray[np.float32]
+    pose: NDArray[np.float32]
+    betas: NDArray[np.float32]
+    translation: NDArray[np.float32]
+    focal: NDArray[np.float64]
+    principal_point: NDArray[np.float64]
+    sizes: NDArray[np.int64]
+    sources: NDArray[np.str_]
+    reprojection: NDArray[np.float32]
+    prior: NDArray[np.float32]
+    agreement: NDArray[np.float32]
+    reliable: NDArray[np.bool_]
+    joint_set: str
+    body: str
+    model: str
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    @property
+    def visible(self) -> NDArray[np.int64]:
+        """(N,) how many keypoints are known."""
+        return (self.keypoints[..., 2] > 0).sum(axis=1)
+
+    def people(self, photo: str, body: BodyModel) -> People:
+        """Everyone labelled in a photo, for renderers and exporters.
+
+        Raises:
+            KeyError: nobody is.
+            ValueError: the labels are of another body.
+        """
+        if body.name != self.body:
+            raise ValueError(f"these are labels of the body {self.body}, not of {body.name}")
+        some = np.flatnonzero(self.photos == photo)
+        if not len(some):
+            raise KeyError(f"nobody is labelled in {photo!r}")
+        with torch.inference_mode():
+            values = (self.betas[some], self.pose[some], self.translation[some])
+            posed = body(*(torch.from_numpy(value) for value in values))
+        first = int(some[0])
+        (fx, fy), (cx, cy) = self.focal[first].tolist(), self.principal_point[first].tolist()
+        width, height = self.sizes[first].tolist()
+        return People(
+            boxes=self.boxes[some],
+            scores=self.reliable[some].astype(np.float32),
+            track_ids=np.arange(len(some)),
+            keypoints=by_name(self.keypoints[some], self.joint_set, "coco17"),
+            pose=self.pose[some],
+            betas=self.betas[some],
+            translation=self.translation[some],
+            vertices=posed.vertices.numpy(),
+            joints=posed.joints.numpy(),
+            faces=body.faces.numpy(),
+            camera=Camera((fx, fy), (cx, cy), (width, height), str(self.sources[first])),
+            body=self.body,
+            model=self.model,
+            image=photo,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write one .npz that `load` reads back without loss, and numpy alone can read."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        header = {name: arrays.pop(name) for name in _HEADER} | {"conventions": _MEANING}
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> "Labels":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: the file is something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays: dict[str, Any] = {name: file[name] for name in file.files}
+            header = json.loads(str(arrays.pop("header")))
+            return cls(**arrays, **{name: header[name] for name in _HEADER})
+        except OSError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{path} is not a file of labels written by fullframe: {error}") from error
+
+
+_HEADER = ("joint_set", "body", "model")
+
+
+def judge(
+    crops: Crops, annotations: Annotations, bodies: Bodies, plain: Bodies | None, body: BodyModel, model: str
+) -> Labels:
+    """Labels with their quality.
+
+    Args:
+        crops: the N people.
+        annotations: whose rows `crops` is made from.
+        bodies: of the N people.
+        plain: the network's first predictions for them; None if there are none, or `bodies` are these.
+        body: that the bodies are of.
+        model: what made them.
+    """
+    count = len(crops)
+    reprojection = np.full(count, np.nan, np.float32)
+    energy, agreement = np.zeros(count, np.float32), np.full(count, np.nan, np.float32)
+    keypoint_model, prior = KeypointModel(body, crops.joint_set), PosePrior()
+    for start in range(0, count, _POSED):
+        some = slice(start, start + _POSED)
+        state, rotvec = _state(keypoint_model, bodies, some)
+        points = state.keypoints.numpy() + bodies.translation[some, None]
+        seen = points[..., :2] / np.maximum(points[..., 2:], 0.1)
+        pixels = seen * crops.focal[some, None] + crops.principal_point[some, None]
+        known = crops.keypoints[some, :, 2] > 0
+        square = ((pixels - crops.keypoints[some, :, :2]) ** 2).sum(-1) * known
+        number = known.sum(1)
+        error = np.sqrt(square.sum(1) / np.maximum(number, 1)) / crops.longer_side[some]
+        reprojection[some] = np.where(number > 0, error, np.nan)
+        energy[some] = prior.energy(rotvec)[0].numpy()
+        if plain is not None:
+            ours, theirs = state.joints, _state(keypoint_model, plain, some)[0].joints
+            apart = (ours - ours[:, :1]) - (theirs - theirs[:, :1])
+            agreement[some] = 1000 * apart.norm(dim=-1).mean(1).numpy()
+    visible = (crops.keypoints[..., 2] > 0).sum(axis=1)
+    return Labels(
+        photos=annotations.photos[crops.rows],
+        ids=annotations.ids[crops.rows],
+        boxes=crops.boxes,
+        keypoints=crops.keypoints,
+        pose=bodies.pose,
+        betas=bodies.betas,
+        translation=bodies.translation,
+        focal=crops.focal,
+        principal_point=crops.principal_point,
+        sizes=crops.sizes,
+        sources=crops.sources,
+        reprojection=reprojection,
+        prior=energy,
+        agreement=agreement,
+        reliable=(visible >= LEAST_JOINTS) & (np.nan_to_num(reprojection, nan=np.inf) <= MOST_ERROR),
+        joint_set=crops.joint_set,
+        body=body.name,
+        model=model,
+    )
+
+
+def by_name(points: NDArray[np.float32], of: str, wanted: str) -> NDArray[np.float32]:
+    """Points (N, K, D) of one joint set in the rows of another; zeros for names that the first lacks."""
+    names = JOINT_SETS[of].names
+    out = np.zeros((len(points), len(JOINT_SETS[wanted]), points.shape[2]), np.float32)
+    for row, name in enumerate(JOINT_SETS[wanted].names):
+        if name in names:
+            out[:, row] = points[:, names.index(name)]
+    return out
+
+
+def write_cliff(labels: Labels, path: Path, body: BodyModel) -> None:
+    """Write labels in the form that CLIFF's authors released theirs in (cliffGT_v1).
+
+    `data.formats.cliff_npz.CLIFFLabels` reads it. Their keys: imgname, center, scale (windows of height /
+    width 4/3, enlarged by 1.2), part and S (`j24`; S relative to the pelvis, left out for a body without a
+    regressor), annot_id, pose (axis-angle), shape, has_smpl, global_t, focal_l. has_smpl is 1 for reliable
+    people only, so that nobody trains on the others' bodies. Further keys, which `SPINList` reads: body, box,
+    focal, cam_center, img_w, img_h, name, has_trans, part_<joint set>. And: reprojection, prior, agreement,
+    as in Labels.
+    """
+    windows = box_from_xyxy(labels.boxes, aspect=4 / 3, enlarge=ENLARGE)
+    trusted = labels.reliable.astype(np.int64)
+    arrays: dict[str, NDArray[Any]] = {
+        "imgname": labels.photos,
+        "center": windows.center,
+        "scale": windows.size / 200,
+        "part": by_name(labels.keypoints, labels.joint_set, "j24"),
+        "annot_id": labels.ids,
+        "pose": rotation_vectors(labels.pose),
+        "shape": labels.betas,
+        "has_smpl": trusted,
+        "global_t": labels.translation,
+        "focal_l": labels.focal.mean(axis=1),
+        "body": np.full(len(labels), labels.body),
+        "box": labels.boxes,
+        "focal": labels.focal,
+        "cam_center": labels.principal_point,
+        "img_w": labels.sizes[:, 0],
+        "img_h": labels.sizes[:, 1],
+        "name": np.array(
+            [f"{p}#{i}" for p, i in zip(labels.photos.tolist(), labels.ids.tolist(), strict=True)], np.str_
+        ),
+        "has_trans": trusted,
+        "reprojection": labels.reprojection,
+        "prior": labels.prior,
+        "agreement": labels.agreement,
+    }
+    if labels.joint_set != "j24":
+        arrays[f"part_{labels.joint_set}"] = labels.keypoints
+    if "j24" in body.data.regressors:
+        arrays["S"] = _joints24(labels, body)
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _joints24(labels: Labels, body: BodyModel) -> NDArray[np.float32]:
+    model = KeypointModel(body, "j24")
+    pelvis = JOINT_SETS["j24"].names.index("pelvis")
+    out = np.ones((len(labels), 24, 4), np.float32)
+    bodies = Bodies(labels.pose, labels.betas, labels.translation)
+    for start in range(0, len(labels), _POSED):
+        points = _state(model, bodies, slice(start, start + _POSED))[0].keypoints
+        out[start : start + _POSED, :, :3] = points - points[:, pelvis, None]
+    return out
+
+
+@torch.inference_mode()
+def _state(model: KeypointModel, bodies: Bodies, some: slice) -> tuple[Any, torch.Tensor]:
+    """Keypoints of some bodies before translation, and their body pose (n, 69) axis-angle."""
+    pose, betas = torch.from_numpy(bodies.pose[some]), torch.from_numpy(bodies.betas[some])
+    return model(betas, pose), roma.rotmat_to_rotvec(pose[:, 1:]).flatten(1)
+
+
+def worst_first(labels: Labels, key: str) -> Sequence[int]:
+    """People in the order of a score, the worst first; those without it are left out."""
+    values = getattr(labels, key)
+    return [int(i) for i in np.argsort(-values, kind="stable") if not np.isnan(values[i])]

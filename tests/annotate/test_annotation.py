@@ -1,0 +1,151 @@
+"""From photos to files of labels, as a user has it done."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from fullframe.annotate import annotation
+from fullframe.annotate.annotation import annotate
+from fullframe.annotate.chunks import WorkError, claim, in_chunks
+from fullframe.annotate.command import annotate as command
+from fullframe.annotate.job import Tuning
+from fullframe.annotate.labels import Labels
+from fullframe.console import UsageError
+
+
+class Killed(BaseException):
+    pass
+
+
+def contents(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return {name: file[name] for name in file.files}
+
+
+def test_the_bundled_photo_from_end_to_end(checkpoint, photo_path, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    shutil.copy(photo_path, tmp_path / "photos")
+    out = tmp_path / "labels.npz"
+    assert command((tmp_path / "photos",), out, "smplify") == 0
+    labels = Labels.load(tmp_path / "labels_people.npz")
+    assert len(labels) == 3 and labels.reliable.sum() >= 2
+    assert labels.photos.tolist() == ["three_people.jpg"] * 3
+    assert np.nanmedian(labels.reprojection) < 0.05
+    assert "3 people labelled" in capsys.readouterr().err
+    page = (tmp_path / "labels.html").read_text()
+    assert page.count("<img ") >= 6 and not re.search(r"(src|href)=.?http", page)
+
+
+def test_labels_from_annotations(checkpoint, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(annotation.cliff, "Tuning", lambda: Tuning(least_steps=2, passes=1))
+    given, out = tmp_path / "people.json", tmp_path / "labels.npz"
+    written = annotate(photos, out, given, model=checkpoint)
+    assert written.problems == [] and [f.name for f in written.files] == [
+        "labels.npz",
+        "labels_people.npz",
+        "labels.html",
+    ]
+    assert contents(out)["annot_id"].tolist() == [100, 101, 102, 103]
+    first = contents(out)
+    again = annotate(photos, out, given, model=checkpoint, advance=lambda *told: None)
+    assert again.labels.model == "tiny+cliff"
+    assert all(np.array_equal(first[key], value) for key, value in contents(out).items() if key != "name")
+    with pytest.raises(WorkError, match="another method"):
+        annotate(photos, out, given, model=checkpoint, method="none")
+
+
+KILLED = """
+import os, sys, signal
+import tiny
+from fullframe.annotate import annotation, cliff
+from fullframe.annotate.job import Tuning
+from fullframe.models import ENCODERS
+import torch
+torch.set_num_threads(1)
+ENCODERS["tiny"] = tiny.ENCODER
+cliff.SAVE_SECONDS = 0.0
+cliff.Tuning = lambda: Tuning(least_steps=4, passes=1)
+def advance(stage, done, total):
+    if stage == "fine-tuning" and done == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+annotation.annotate(*sys.argv[1:4], model=sys.argv[4], advance=advance)
+"""
+
+
+def test_after_a_kill_the_same_call_goes_on(checkpoint, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(annotation.cliff, "Tuning", lambda: Tuning(least_steps=4, passes=1))
+    given = tmp_path / "people.json"
+    (tmp_path / "killed.py").write_text(KILLED)
+    arguments = [str(path) for path in (photos, tmp_path / "b.npz", given, checkpoint)]
+    ended = subprocess.run(
+        [sys.executable, tmp_path / "killed.py", *arguments],
+        env={"PYTHONPATH": str(Path(tiny.__file__).parent), "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert ended.returncode == -9 and not (tmp_path / "b.npz").exists()
+    stages = []
+    annotate(photos, tmp_path / "b.npz", given, model=checkpoint, advance=lambda *told: stages.append(told))
+    assert [told for told in stages if told[0] == "fine-tuning"] == [
+        ("fine-tuning", 3, 4),
+        ("fine-tuning", 4, 4),
+    ]
+    annotate(photos, tmp_path / "a.npz", given, model=checkpoint)
+    whole, resumed = contents(tmp_path / "a.npz"), contents(tmp_path / "b.npz")
+    assert all(np.array_equal(value, resumed[key]) for key, value in whole.items())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "message"),
+    [
+        ((), {}, "give the folder"),
+        (("photos",), {}, "--model"),
+        (("nowhere",), {"method": "smplify"}, "nowhere: no such folder"),
+        (("no.json", "photos"), {"method": "smplify"}, "no.json: no such file"),
+        (("photos",), {"method": "magic"}, "unknown method 'magic'; known: cliff"),
+        (("photos",), {"model": "none.safetensors"}, "no model none.safetensors"),
+        (("photos",), {"out": Path("labels.txt")}, "ends in .npz"),
+        (("empty",), {"method": "smplify"}, "nobody can be labelled"),
+    ],
+)
+def test_what_cannot_be_done_is_said(photos, tmp_path, monkeypatch, inputs, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=message):
+        command(tuple(map(Path, inputs)), **{"out": tmp_path / "labels.npz", **options})
+
+
+def test_chunks_are_made_once_and_joined(tmp_path):
+    made = []
+
+    def make(start, end):
+        made.append(start)
+        return {"n": np.arange(start, end)}
+
+    def kill(stage, done, total):
+        if done == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        in_chunks(tmp_path / "x", 10, make, kill, size=3)
+    assert in_chunks(tmp_path / "x", 10, make, size=3)["n"].tolist() == list(range(10))
+    assert made == [0, 3, 6, 9]
+    (tmp_path / "x/000000003.npz").write_bytes(b"PK")
+    with pytest.raises(WorkError, match="000000003.npz: damaged .* remove this file"):
+        in_chunks(tmp_path / "x", 10, make, size=3)
+
+
+def test_a_folder_of_other_work_is_left_alone(tmp_path):
+    claim(tmp_path / "a", {"x": 1})
+    claim(tmp_path / "a", {"x": 1})
+    with pytest.raises(WorkError, match="another x"):
+        claim(tmp_path / "a", {"x": 2})
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/mine.txt").touch()
+    with pytest.raises(WorkError, match="holds other files"):
+        claim(tmp_path / "b", {"x": 1})

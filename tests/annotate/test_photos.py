@@ -1,0 +1,182 @@
+"""Annotations of all sorts, and photos that are not what they should be."""
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from fullframe.annotate import photos as reading
+from fullframe.annotate.crops import prepare
+from fullframe.annotate.photos import PhotoPeople, find_people, read_annotations
+from fullframe.body import JOINT_SETS
+
+IMAGES = [{"id": 1, "file_name": "a.jpg", "width": 60, "height": 80}]
+POINTS = [20.0, 30.0, 2] * 17
+
+
+def entry(number=1, **changes):
+    whole = {"id": number, "image_id": 1, "category_id": 1, "bbox": [10, 10, 30, 60], "keypoints": POINTS}
+    return {key: value for key, value in {**whole, **changes}.items() if value is not None}
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Reads annotations of these entries about a.jpg, which is there."""
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.full((80, 60, 3), 99, np.uint8))
+
+    def reader(*entries, images=IMAGES, names=JOINT_SETS["coco17"].names):
+        categories = [{"id": 1, "name": "person", "keypoints": list(names)}]
+        content = {"images": images, "annotations": list(entries), "categories": categories}
+        (tmp_path / "x.json").write_text(json.dumps(content))
+        return read_annotations(tmp_path / "x.json")
+
+    return reader
+
+
+def problems(told, tmp_path, joint_set="coco17"):
+    crops, found = prepare(PhotoPeople(told, tmp_path), joint_set, tmp_path / "work", None)
+    return crops, [*told.left_out, *found]
+
+
+def test_names_in_any_order_and_of_any_joint_set(read, tmp_path):
+    names = ["Head Top", "left-ankle", "neck"]
+    told = read(entry(keypoints=[1, 2, 2, 3, 4, 1, 5, 6, 0.4]), names=names)
+    assert told.joint_set == "lsp14"
+    rows = JOINT_SETS["lsp14"].names
+    found = {rows[k]: told.keypoints[0, k].tolist() for k in np.flatnonzero(told.keypoints[0, :, 2])}
+    assert found == {"head_top": [1, 2, 1], "left_ankle": [3, 4, 1], "neck": [5, 6, pytest.approx(0.4)]}
+
+
+@pytest.mark.parametrize("joint_set", JOINT_SETS)
+def test_every_joint_set_is_known_by_its_names(read, joint_set):
+    names = JOINT_SETS[joint_set].names
+    told = read(entry(keypoints=[7.0, 8.0, 2] * len(names)), names=names[::-1])
+    assert set(names) <= set(JOINT_SETS[told.joint_set].names)
+    assert (told.keypoints[0, :, 2] > 0).sum() == len(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(("nose", "tail", "left_wing"), "unknown keypoint names tail, left_wing"),
+     (("nose", "nose"), "stands twice"),
+     (("left_foot", "nose"), "do not belong to one joint set")],
+)  # fmt: skip
+def test_unknown_joint_names_are_told(read, tmp_path, names, message):
+    with pytest.raises(ValueError, match=message) as error:
+        read(entry(keypoints=[1, 2, 2] * len(names)), names=names)
+    assert "x.json" in str(error.value) and "lsp14: right_ankle" in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"images": []}', '{"images": 1, "annotations": []}'])
+def test_other_files_are_refused_by_name(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(ValueError, match=r"x\.json"):
+        read_annotations(tmp_path / "x.json")
+
+
+def test_a_person_category_is_needed(tmp_path):
+    content = {"images": [], "annotations": [], "categories": [{"id": 3, "name": "cat"}]}
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="none of its categories is 'person'"):
+        read_annotations(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (entry(1), "the id 1 is taken"),
+        (entry(2, image_id=9), "image_id 9 is not among"),
+        (entry(2, image_id=[1]), "is not among"),
+        (entry(2, iscrowd=1), "a crowd"),
+        (entry(2, keypoints=[1, 2]), "keypoints must be 51 numbers, found 2 values"),
+        (entry(2, keypoints=["a"] * 51), "keypoints must be 51 numbers"),
+        (entry(2, bbox=[1, 2]), "bbox must be 4 numbers"),
+        (entry("two"), "is not a whole number"),
+        (entry(2, bbox=[10, 10, 0, 0]), "has no area"),
+        (entry(2, bbox=[100, 10, 5, 5]), "has no area in the photo of 60 x 80"),
+        (entry(2, bbox=None, keypoints=[5, 5, 2] + 48 * [0]), "fewer than 2 keypoints: add a bbox"),
+        ("someone", "expected an object"),
+    ],
+)
+def test_who_cannot_be_labelled_is_left_out_and_told(read, tmp_path, bad, message):
+    crops, told = problems(read(entry(1), bad), tmp_path)
+    assert len(crops) == 1 and len(told) == 1
+    assert message in told[0] and ("x.json" in told[0] or "a.jpg" in told[0])
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ({"file_name": "b.jpg"}, "b.jpg: no such photo"),
+        ({"file_name": "broken.jpg"}, "broken.jpg"),
+        ({"file_name": "../a.jpg"}, "not a path below"),
+        ({"width": 80, "height": 60}, r"60 x 80 px upright, but .*x.json is about 80 x 60"),
+        ({"width": "wide"}, "not whole numbers"),
+        ({"id": 2, "file_name": "b.jpg"}, "stands for several images"),
+    ],
+)
+def test_photos_that_are_not_what_was_annotated(read, tmp_path, image, message):
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    second = {"id": 2, "file_name": "a.jpg", "width": 60, "height": 80}
+    images = [*IMAGES, *([second] if image.get("id") == 2 else []), {**second, **image}]
+    crops, told = problems(read(entry(1), entry(2, image_id=2), images=images), tmp_path)
+    assert len(crops) == 1 and len(told) == 1
+    assert re.search(message, told[0])
+
+
+def test_points_that_cannot_be_used_become_unknown(read, tmp_path):
+    points = np.array(POINTS).reshape(17, 3)
+    points[0, 0], points[1, 1], points[2, 2], points[3, 0] = 61, np.nan, np.nan, -1
+    points[4] = 1000, np.nan, 0  # not labelled: whatever it says
+    crops, told = problems(read(entry(1, keypoints=points.reshape(-1).tolist())), tmp_path)
+    assert (crops.keypoints[0, :, 2] > 0).sum() == 12
+    assert not crops.keypoints[0, :5].any()
+    assert told == ["a.jpg#1: 4 keypoints are outside the photo or NaN: not used"]
+
+
+def test_a_box_is_drawn_where_none_is_told(read, tmp_path):
+    told = read(entry(1, bbox=None, keypoints=[20.0, 30.0, 2, 40.0, 70.0, 1] + [0, 0, 0] * 15))
+    x1, y1, x2, y2 = PhotoPeople(told, tmp_path)[0].box
+    assert x1 < 20 and y1 < 30 and x2 > 40 and y2 > 70
+
+
+def test_a_photo_is_read_once_for_all_its_people(photos, tmp_path, monkeypatch):
+    read, names = reading.read_photo, []
+    monkeypatch.setattr(reading, "read_photo", lambda path: (names.append(path.name), read(path))[1])
+    told = read_annotations(tmp_path / "people.json")
+    prepare(PhotoPeople(told, photos), "coco17", tmp_path / "work", None)
+    assert names == ["1.jpg", "2.jpg", "3.jpg"]
+
+
+class Finder:
+    """Finds one person in every photo that is not black, two joints of theirs surely, one outside."""
+
+    name = "finder"
+
+    def boxes(self, image):
+        n = int(image.any())
+        return np.full((n, 4), (10, 10, 40, 70), np.float32), np.ones(n, np.float32)
+
+    def keypoints(self, image, boxes):
+        points = np.full((len(boxes), 17, 3), (20, 30, 0.1), np.float32)
+        points[:, :2, 2], points[:, 2] = 0.9, (200, 10, 0.9)
+        return points
+
+
+def test_people_are_found_where_nothing_is_annotated(tmp_path):
+    names = [f"{k}.jpg" for k in range(3)]
+    for name, grey in zip(names, (90, 0, 90), strict=True):
+        cv2.imwrite(str(tmp_path / name), np.full((80, 60, 3), grey, np.uint8))
+    (tmp_path / "broken.jpg").write_bytes(b"")
+    told = find_people(tmp_path, [*names, "broken.jpg"], Finder(), tmp_path / "found")
+    assert told.photos.tolist() == ["0.jpg", "2.jpg"] and len(told.left_out) == 1
+    points = PhotoPeople(told, tmp_path, Finder())[1].keypoints["coco17"]
+    assert (points[:, 2] > 0).sum() == 2
+
+
+def test_boxes_without_keypoints_get_a_detectors(read, tmp_path):
+    told = read(entry(1, keypoints=None), entry(2, keypoints=None))
+    assert told.keypoints is None and told.joint_set == "coco17"
+    assert PhotoPeople(told, tmp_path, Finder())[1].keypoints["coco17"][:2].all()
