@@ -16,8 +16,8 @@ from fullframe.body import BodyModel
 from fullframe.geometry.camera import crop_to_full_translation
 from fullframe.losses import Losses, LossWeights
 from fullframe.models.cliff import CLIFF
+from fullframe.models.frozen import freeze_statistics
 from fullframe.models.predict import Bodies
-from fullframe.train.frozen import freeze_statistics
 
 BATCH = 32
 """Crops per pass of a network."""

@@ -43,7 +43,7 @@ class TrainConfig:
         bbox_norm: scaling of the location: plain or h36m.
         pretrained: start the encoder from ImageNet weights.
         frozen_statistics: batch normalisation keeps the statistics that the encoder comes with, which saves a
-            CPU 40 % of a step; see train.frozen.
+            CPU 40 % of a step; see models.frozen.
         init: trained network (.safetensors) to start from instead.
         body: name of the body whose pose and betas are learned.
         body_path: file of an SMPL body, if it is not where fullframe looks for it.

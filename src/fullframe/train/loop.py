@@ -22,8 +22,8 @@ from fullframe.data.batch import Batch
 from fullframe.losses import Losses
 from fullframe.models import CLIFF, Prediction, create_model, load_model
 from fullframe.models.checkpoint import save_checkpoint
+from fullframe.models.frozen import freeze_statistics
 from fullframe.train.config import ConfigError, TrainConfig, write_config
-from fullframe.train.frozen import freeze_statistics
 from fullframe.train.pictures import draw_batch
 from fullframe.train.record import Record, say, write_provenance
 from fullframe.train.state import State, load_state, save_state

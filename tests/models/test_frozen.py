@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fullframe.models.encoder import ENCODERS, Encoder
-from fullframe.train.frozen import freeze_statistics
+from fullframe.models.frozen import freeze_statistics
 
 
 def trained(name):
