@@ -1,17 +1,15 @@
 """Clip: the people of a video, one row per person and frame, that everything about video takes."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fullframe.body.model import BodyModel
-from fullframe.files import atomic_path
+from fullframe.files import load_result, save_result
 from fullframe.geometry.camera import Camera
 from fullframe.people import CONVENTIONS, People
 
@@ -68,7 +66,7 @@ class Clip:
         rows = len(self.frames)
         for name, (dtype, shape) in _ARRAYS.items():
             value = np.asarray(getattr(self, name), dtype=dtype)
-            wanted = (rows, *shape[1:]) if name in _ROWS else shape
+            wanted = (rows, *shape[1:]) if name in ROWS else shape
             if value.ndim != len(wanted) or any(
                 w not in (-1, v) for w, v in zip(wanted, value.shape, strict=True)
             ):
@@ -110,7 +108,7 @@ class Clip:
 
     def take(self, rows: NDArray[Any] | slice) -> "Clip":
         """Some of the rows (a mask, indices in ascending order or a slice); all frames stay."""
-        return Clip(**{n: v[rows] if n in _ROWS else v for n, v in self._values().items()})
+        return Clip(**{n: v[rows] if n in ROWS else v for n, v in self._values().items()})
 
     def people(self, frame: int, body: BodyModel) -> People:
         """The people of one frame with their meshes.
@@ -119,12 +117,8 @@ class Clip:
             body: the one named in `body`, with as many betas.
         """
         rows = self.rows_of(frame)
-        with torch.inference_mode():
-            betas, pose, translation = (
-                torch.from_numpy(x[rows]) for x in (self.betas, self.pose, self.translation)
-            )
-            posed = body(betas, pose, translation)
-        return People(
+        return People.posed(
+            body,
             boxes=self.boxes[rows],
             scores=self.scores[rows],
             track_ids=self.track_ids[rows],
@@ -132,11 +126,7 @@ class Clip:
             pose=self.pose[rows],
             betas=self.betas[rows],
             translation=self.translation[rows],
-            vertices=posed.vertices.numpy(),
-            joints=posed.joints.numpy(),
-            faces=body.faces.numpy(),
             camera=self.camera,
-            body=self.body,
             model=self.model,
             image=self.video,
         )
@@ -147,10 +137,9 @@ class Clip:
     def save(self, path: str | Path) -> None:
         """Write one .npz that `Clip.load` reads back without loss, and numpy alone can read."""
         values = self._values()
-        header = {name: values.pop(name) for name in ("body", "model", "video")}
+        header = {name: values.pop(name) for name in _HEADER}
         header |= {"camera": values.pop("camera").to_dict(), "conventions": CLIP_CONVENTIONS}
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, header=np.array(json.dumps(header)), **values)
+        save_result(path, values, header)
 
     @classmethod
     def load(cls, path: str | Path) -> "Clip":
@@ -159,22 +148,13 @@ class Clip:
         Raises:
             ValueError: if the file is not a clip of fullframe; the message names it.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                header = json.loads(str(file["header"]))
-                arrays = {name: file[name] for name in _ARRAYS}
-            return cls(
-                **arrays,
-                camera=Camera.from_dict(header["camera"]),
-                **{name: header[name] for name in ("body", "model", "video")},
-            )
-        except OSError:
-            raise
-        except Exception as error:
-            raise ValueError(f"{path} is not a clip written by fullframe: {error}") from error
+        with load_result(path, "a clip") as values:
+            values["camera"] = Camera.from_dict(values["camera"])
+            return cls(**{f.name: values[f.name] for f in fields(cls)})
 
 
-# dtype and shape; -1 is free. Those of _ROWS have one entry per row.
+_HEADER = ("body", "model", "video")
+# dtype and shape; -1 is free. Those of ROWS have one entry per row.
 _ARRAYS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "times": (np.float64, (-1,)),
     "frames": (np.int64, (-1,)),
@@ -189,4 +169,5 @@ _ARRAYS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "contacts": (np.bool_, (-1, 2)),
     "ground": (np.float64, (4,)),
 }
-_ROWS = set(_ARRAYS) - {"times", "ground"}
+ROWS = set(_ARRAYS) - {"times", "ground"}
+"""Names of the attributes that have one entry per row."""

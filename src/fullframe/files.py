@@ -1,10 +1,14 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and the form of those that hold results."""
 
+import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 
 @contextmanager
@@ -28,3 +32,35 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_npz(path: str | Path, arrays: Mapping[str, Any], compress: bool = True) -> None:
+    """Write arrays as one .npz, whole or not at all."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        (np.savez_compressed if compress else np.savez)(file, **arrays)
+
+
+def save_result(path: str | Path, arrays: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    """Write one .npz that numpy alone can read: arrays, and as JSON a header of what is not an array."""
+    write_npz(path, {"header": np.array(json.dumps(header)), **arrays})
+
+
+@contextmanager
+def load_result(path: str | Path, what: str) -> Iterator[dict[str, Any]]:
+    """What `save_result` wrote: arrays and the header's entries by name.
+
+    Args:
+        what: "a clip", for the message: whatever fails inside the `with` means that the file is not one.
+
+    Raises:
+        OSError: if it cannot be opened.
+        ValueError: if it is something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            values = {name: file[name] for name in file.files}
+        yield values | json.loads(str(values.pop("header")))
+    except OSError:
+        raise
+    except Exception as error:  # zipfile, zlib, numpy and json each have their own way to fail
+        raise ValueError(f"{path} is not {what} written by fullframe: {error}") from error

@@ -4,10 +4,12 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from fullframe.files import atomic_path
 from fullframe.geometry.camera import Camera
 
 
@@ -87,3 +89,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", layered.size, "white")
         return Image.alpha_composite(white, layered).convert("RGB")
     return image.convert("RGB")
+
+
+def write_jpeg(path: Path, pixels: NDArray[np.uint8], quality: int = 92) -> None:
+    """Write (H, W, 3) RGB pixels, whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        picture = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+        if not cv2.imwrite(str(temporary), picture, [cv2.IMWRITE_JPEG_QUALITY, quality]):
+            raise OSError(f"cannot write {path}")

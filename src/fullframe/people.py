@@ -1,14 +1,15 @@
 """People: the one result object that every renderer, exporter and evaluator takes."""
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from fullframe.files import atomic_path
+from fullframe.body.model import BodyModel
+from fullframe.files import load_result, save_result
 from fullframe.geometry.camera import Camera
 
 CONVENTIONS = {
@@ -74,6 +75,24 @@ class People:
                 raise ValueError(f"People.{name} holds {len(value)} people, People.boxes {len(self.boxes)}")
             setattr(self, name, value)
 
+    @classmethod
+    def posed(cls, body: BodyModel, **values: Any) -> "People":
+        """People with the meshes of their bodies.
+
+        Args:
+            body: of its betas.
+            values: all other attributes but vertices, joints, faces and body.
+        """
+        with torch.inference_mode():
+            state = body(*(torch.from_numpy(values[name]) for name in ("betas", "pose", "translation")))
+        return cls(
+            vertices=state.vertices.numpy(),
+            joints=state.joints.numpy(),
+            faces=body.faces.numpy(),
+            body=body.name,
+            **values,
+        )
+
     def __len__(self) -> int:
         return len(self.boxes)
 
@@ -89,11 +108,9 @@ class People:
     def save(self, path: str | Path) -> None:
         """Write one .npz that `People.load` reads back without loss, and numpy alone can read."""
         values = self._values()
-        camera: Camera = values.pop("camera")
-        header = {name: values.pop(name) for name in ("body", "model", "image", "orientation")}
-        header |= {"camera": camera.to_dict(), "conventions": CONVENTIONS}
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, header=np.array(json.dumps(header)), **values)
+        header = {name: values.pop(name) for name in _HEADER}
+        header |= {"camera": values.pop("camera").to_dict(), "conventions": CONVENTIONS}
+        save_result(path, values, header)
 
     @classmethod
     def load(cls, path: str | Path) -> "People":
@@ -102,21 +119,12 @@ class People:
         Raises:
             ValueError: if the file is not a result of fullframe; the message names it.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                header = json.loads(str(file["header"]))
-                arrays = {name: file[name] for name in _ARRAYS}
-            return cls(
-                **arrays,
-                camera=Camera.from_dict(header["camera"]),
-                **{name: header[name] for name in ("body", "model", "image", "orientation")},
-            )
-        except OSError:
-            raise
-        except Exception as error:
-            raise ValueError(f"{path} is not a People file written by fullframe: {error}") from error
+        with load_result(path, "a People file") as values:
+            values["camera"] = Camera.from_dict(values["camera"])
+            return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
+_HEADER = ("body", "model", "image", "orientation")
 # dtype and the shape behind the people axis; -1 is free.
 _ARRAYS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "boxes": (np.float32, (4,)),

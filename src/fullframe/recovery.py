@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from fullframe.body import load_body
@@ -14,7 +13,6 @@ from fullframe.geometry.camera import Camera
 from fullframe.image import Photo, read_photo
 from fullframe.models import load_model, predict_people
 from fullframe.models.checkpoint import find_weights, read_card
-from fullframe.models.frozen import freeze_statistics
 from fullframe.people import People
 
 FIT = KeypointFitter.name
@@ -79,6 +77,8 @@ class Recoverer:
         self.detector = load_detector(detector)
         self.network = load_model(weights, self.body.name) if weights else None
         if self.network is not None:
+            from fullframe.models.frozen import freeze_statistics  # here, since timm takes a second
+
             freeze_statistics(self.network.encoder.net)  # the same function in 0.6 of the time
         self.fitter = KeypointFitter(self.body) if self.network is None or refine else None
         network = [weights.stem] if weights else []
@@ -120,10 +120,8 @@ class Recoverer:
         if self.fitter is not None:
             bodies = self.fitter.fit(points, xyxy, camera, start=bodies).bodies
         assert bodies is not None
-        with torch.inference_mode():
-            pose, betas, translation = (torch.from_numpy(x) for x in bodies)
-            posed = self.body(betas, pose, translation)
-        return People(
+        return People.posed(
+            self.body,
             boxes=xyxy,
             scores=scores,
             track_ids=np.arange(len(xyxy)),
@@ -131,11 +129,7 @@ class Recoverer:
             pose=bodies.pose,
             betas=bodies.betas,
             translation=bodies.translation,
-            vertices=posed.vertices.numpy(),
-            joints=posed.joints.numpy(),
-            faces=self.body.faces.numpy(),
             camera=camera,
-            body=self.body.name,
             model=self.name,
             image=photo.path,
             orientation=photo.orientation,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fullframe.body import BodyFileError
-from fullframe.cli import UsageError
+from fullframe.console import UsageError
 from fullframe.evaluate.command import evaluate
 from fullframe.evaluate.evaluation import evaluate_model
 from fullframe.evaluate.protocols import PROTOCOLS

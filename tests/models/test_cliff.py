@@ -59,7 +59,7 @@ def test_regressor_sees_the_location_in_the_norm_of_the_model(norm, expected):
 def test_full_frame_golden(cliff, hmr):
     expected = torch.tensor([[1.679630, -0.248148, 8.158915]]).double()
     for net in (cliff, hmr):  # at inference HMR is placed in the same way
-        translation = net.to_full_frame(predicted(0.9, 0.05, -0.1), BOX, CAMERA)
+        translation = net.to_full_frame(predicted(0.9, 0.05, -0.1), locate(BOX, CAMERA).double())
         torch.testing.assert_close(translation, expected, atol=2e-6, rtol=0)
 
 
@@ -83,7 +83,7 @@ def test_projection_is_that_of_the_full_image(cliff, lx, ly, lb, s, tx, ty):
     points = torch.randn(1, 5, 3, dtype=torch.float64) * 0.3
     prediction, location = predicted(s, tx, ty), torch.tensor([[lx, ly, lb]]).double()
     pixels = project_full(
-        points + cliff.to_full_frame(prediction, box, camera)[:, None],
+        points + cliff.to_full_frame(prediction, location)[:, None],
         focal,
         torch.tensor(camera.principal_point),
     )

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fullframe.cli import UsageError
+from fullframe.console import UsageError
 from fullframe.data.formats.spin_npz import SPINList
 from fullframe.synth.command import synth
 from fullframe.synth.people import SyntheticPeople

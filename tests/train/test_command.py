@@ -4,7 +4,7 @@ import sys
 import pytest
 import tiny
 
-from fullframe.cli import UsageError
+from fullframe.console import UsageError
 from fullframe.models import load_model
 from fullframe.train import sources
 from fullframe.train.command import train

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.files import atomic_path
+from fullframe.files import atomic_path, write_npz
 
 CHUNK = 256
 """People in a file, unless they take long."""
@@ -85,8 +85,7 @@ def in_chunks(
             parts.append(_load(path))
         else:
             parts.append(make(start, end))
-            with atomic_path(path) as temporary, open(temporary, "wb") as file:
-                np.savez(file, allow_pickle=False, **parts[-1])
+            write_npz(path, parts[-1], compress=False)
         advance(folder.name, end, count)
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 def annotate(
@@ -32,17 +31,16 @@ def annotate(
         model: a trained network (.safetensors) to start from.
         detector: builtin, torchvision, rtmlib or transformers.
     """
-    from fullframe.console import UsageError, console, count, say
+    from fullframe.console import UsageError, count, progress_bar, say
 
     if not 1 <= len(inputs) <= 2:
         raise UsageError("give the folder of photos, and before it the annotations (.json) if there are any")
     from fullframe.annotate.annotation import annotate as make_labels
 
     *annotations, images = inputs
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with Progress(*columns, console=console, transient=True) as progress:
+        with progress_bar() as progress:
             task = progress.add_task("loading", total=None)
 
             def advance(stage: str, done: int, total: int) -> None:

@@ -7,8 +7,8 @@ its regulariser, so that the two differ only in whom a network learns from.
 import numpy as np
 
 from fullframe.annotate.chunks import Arrays, in_chunks
-from fullframe.annotate.job import Job, Tuner, Tuning, nobody, run
-from fullframe.models.predict import Bodies
+from fullframe.annotate.job import Job, Tuner, Tuning
+from fullframe.models.predict import Bodies, predict_crops
 
 TUNING = Tuning(learning_rate=5e-6, batch_size=1, passes=20, least_steps=0)
 GOOD_ENOUGH = 1e-4
@@ -33,11 +33,11 @@ def annotate(job: Job, tuning: Tuning = TUNING) -> Bodies:
         for step in range(tuning.passes):
             if tuner.step(job.crops, plain, person, step / tuning.passes).keypoints < GOOD_ENOUGH:
                 break
-        return run(tuner.network, job.crops, person)
+        return predict_crops(tuner.network, job.crops.pixels(person), job.crops.location(person))
 
     def make(first: int, end: int) -> Arrays:
         parts = [label(index) for index in range(first, end)]
-        return Bodies(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))._asdict()
+        return Bodies.joined(parts)._asdict()
 
     found = in_chunks(job.folder / "labels", len(job.crops), make, job.advance, _CHUNK)
-    return Bodies(**found) if found else nobody(network.num_betas)
+    return Bodies(**found) if found else Bodies.nobody(network.num_betas)

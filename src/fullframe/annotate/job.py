@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from fullframe.annotate.chunks import Advance, Arrays, in_chunks, silent
 from fullframe.annotate.crops import Crops
 from fullframe.body import BodyModel
-from fullframe.geometry.camera import crop_to_full_translation
 from fullframe.losses import Losses, LossWeights
 from fullframe.models.cliff import CLIFF
 from fullframe.models.frozen import freeze_statistics
-from fullframe.models.predict import Bodies
+from fullframe.models.predict import Bodies, predict_crops
 
 BATCH = 32
 """Crops per pass of a network."""
@@ -60,27 +59,12 @@ def predict(network: CLIFF, crops: Crops, folder: Path, advance: Advance = silen
 
     def make(start: int, end: int) -> Arrays:
         indices = np.arange(start, end)
-        parts = [run(network, crops, indices[i : i + BATCH]) for i in range(0, len(indices), BATCH)]
-        return Bodies(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))._asdict()
+        batches = (indices[i : i + BATCH] for i in range(0, len(indices), BATCH))
+        parts = [predict_crops(network, crops.pixels(some), crops.location(some)) for some in batches]
+        return Bodies.joined(parts)._asdict()
 
     found = in_chunks(folder, len(crops), make, advance)
-    return Bodies(**found) if found else nobody(network.num_betas)
-
-
-def nobody(num_betas: int) -> Bodies:
-    """No bodies at all."""
-    return Bodies(*(np.zeros((0, *shape), np.float32) for shape in ((24, 3, 3), (num_betas,), (3,))))
-
-
-@torch.no_grad()
-def run(network: CLIFF, crops: Crops, indices: NDArray[np.int64]) -> Bodies:
-    """What a network says about some people, in one pass."""
-    location = crops.location(indices)
-    prepared = network.prepare(crops.pixels(indices))
-    prediction = network(prepared, location.to(prepared))
-    weak_camera = prediction.weak_camera.float().cpu()
-    translation = crop_to_full_translation(weak_camera, location[:, :2], location[:, 2], 1.0)
-    return Bodies(*(x.float().cpu().numpy() for x in (prediction.pose, prediction.betas, translation)))
+    return Bodies(**found) if found else Bodies.nobody(network.num_betas)
 
 
 @dataclass(frozen=True)

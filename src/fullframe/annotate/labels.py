@@ -1,6 +1,5 @@
 """Labels: bodies for many photos with how far each is to be trusted."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +15,7 @@ from fullframe.annotate.photos import Annotations
 from fullframe.body import JOINT_SETS, BodyModel
 from fullframe.body.keypoints import KeypointModel
 from fullframe.data.formats.placement import rotation_vectors
-from fullframe.files import atomic_path
+from fullframe.files import load_result, save_result, write_npz
 from fullframe.fit.prior import PosePrior
 from fullframe.geometry.box import ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera
@@ -104,13 +103,9 @@ class Labels:
         some = np.flatnonzero(self.photos == photo)
         if not len(some):
             raise KeyError(f"nobody is labelled in {photo!r}")
-        with torch.inference_mode():
-            values = (self.betas[some], self.pose[some], self.translation[some])
-            posed = body(*(torch.from_numpy(value) for value in values))
         first = int(some[0])
-        (fx, fy), (cx, cy) = self.focal[first].tolist(), self.principal_point[first].tolist()
-        width, height = self.sizes[first].tolist()
-        return People(
+        return People.posed(
+            body,
             boxes=self.boxes[some],
             scores=self.reliable[some].astype(np.float32),
             track_ids=np.arange(len(some)),
@@ -118,11 +113,12 @@ class Labels:
             pose=self.pose[some],
             betas=self.betas[some],
             translation=self.translation[some],
-            vertices=posed.vertices.numpy(),
-            joints=posed.joints.numpy(),
-            faces=body.faces.numpy(),
-            camera=Camera((fx, fy), (cx, cy), (width, height), str(self.sources[first])),
-            body=self.body,
+            camera=Camera(
+                tuple(self.focal[first].tolist()),
+                tuple(self.principal_point[first].tolist()),
+                tuple(self.sizes[first].tolist()),
+                str(self.sources[first]),
+            ),
             model=self.model,
             image=photo,
         )
@@ -131,8 +127,7 @@ class Labels:
         """Write one .npz that `load` reads back without loss, and numpy alone can read."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
         header = {name: arrays.pop(name) for name in _HEADER} | {"conventions": _MEANING}
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
+        save_result(path, arrays, header)
 
     @classmethod
     def load(cls, path: Path) -> "Labels":
@@ -141,15 +136,8 @@ class Labels:
         Raises:
             ValueError: the file is something else.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays: dict[str, Any] = {name: file[name] for name in file.files}
-            header = json.loads(str(arrays.pop("header")))
-            return cls(**arrays, **{name: header[name] for name in _HEADER})
-        except OSError:
-            raise
-        except Exception as error:
-            raise ValueError(f"{path} is not a file of labels written by fullframe: {error}") from error
+        with load_result(path, "a file of labels") as values:
+            return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
 _HEADER = ("joint_set", "body", "model")
@@ -262,8 +250,7 @@ def write_cliff(labels: Labels, path: Path, body: BodyModel) -> None:
         arrays[f"part_{labels.joint_set}"] = labels.keypoints
     if "j24" in body.data.regressors:
         arrays["S"] = _joints24(labels, body)
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+    write_npz(path, arrays)
 
 
 def _joints24(labels: Labels, body: BodyModel) -> NDArray[np.float32]:

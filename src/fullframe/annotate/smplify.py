@@ -3,7 +3,7 @@
 import numpy as np
 
 from fullframe.annotate.chunks import Arrays, in_chunks
-from fullframe.annotate.job import Job, nobody
+from fullframe.annotate.job import Job
 from fullframe.fit import KeypointFitter
 from fullframe.models.predict import Bodies
 
@@ -29,7 +29,7 @@ def annotate(job: Job) -> Bodies:
             begin = None if job.plain is None else Bodies(*(values[some] for values in job.plain))
             camera = crops.camera(int(some[0]))
             parts.append(fitter.fit(crops.keypoints[some], crops.boxes[some], camera, begin).bodies)
-        return Bodies(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))._asdict()
+        return Bodies.joined(parts)._asdict()
 
     found = in_chunks(job.folder / "labels", len(crops), make, job.advance, _CHUNK)
-    return Bodies(**found) if found else nobody(job.body.num_betas)
+    return Bodies(**found) if found else Bodies.nobody(job.body.num_betas)

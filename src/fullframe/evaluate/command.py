@@ -5,7 +5,6 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 def evaluate(
@@ -31,16 +30,15 @@ def evaluate(
         out: folder for predictions and results; without it, evaluation/<benchmark>-<model>-<its sum>.
         workers: processes that read images; without it, none on a CPU and one for each core beside a GPU.
     """
-    from fullframe.cli import UsageError, console
+    from fullframe.console import UsageError, console, progress_bar
     from fullframe.evaluate.evaluation import evaluate_model
     from fullframe.models.checkpoint import read_card
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         if out is None:
             # Networks of the same name are told apart by their content.
             out = Path("evaluation") / f"{benchmark}-{model.stem}-{read_card(model).sha256[:8]}"
-        with Progress(*columns, console=console, transient=True) as progress:
+        with progress_bar() as progress:
             task = progress.add_task("loading", total=None)
 
             def advance(done: int, total: int) -> None:

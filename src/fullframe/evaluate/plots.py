@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from fullframe.evaluate.protocol import Scores
 from fullframe.evaluate.report import Bin, number
 from fullframe.files import atomic_path
 from fullframe.geometry.box import PersonBox, crop_image
-from fullframe.image import read_photo
+from fullframe.image import read_photo, write_jpeg
 from fullframe.render.colors import PALETTE
 from fullframe.render.drawing import Label, draw_labels, polyline
 from fullframe.render.shading import draw_meshes
@@ -95,10 +94,7 @@ def draw_worst(
         return
     cells += [np.full_like(cells[0], 255)] * (-len(cells) % _COLUMNS)
     rows = [np.concatenate(cells[i : i + _COLUMNS], axis=1) for i in range(0, len(cells), _COLUMNS)]
-    with atomic_path(path) as temporary:
-        picture = cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR)
-        if not cv2.imwrite(str(temporary), picture, [cv2.IMWRITE_JPEG_QUALITY, 90]):
-            raise OSError(f"cannot write {path}")
+    write_jpeg(path, np.concatenate(rows))
 
 
 def _panels(

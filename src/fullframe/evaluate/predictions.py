@@ -15,11 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 from fullframe.body.joints import JOINT_SETS
 from fullframe.data.augment import Augmentation, augment, pixels_of
 from fullframe.data.sample import Sample
-from fullframe.files import atomic_path
+from fullframe.files import atomic_path, write_npz
 from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy, crop_image
-from fullframe.geometry.camera import crop_to_full_translation
 from fullframe.models.cliff import CLIFF
-from fullframe.models.predict import Bodies
+from fullframe.models.predict import Bodies, predict_crops
 
 SHARD = 512
 """People in a file of predictions: what a killed run loses at most."""
@@ -142,8 +141,7 @@ class Predictions:
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in ("keypoints", "joints"):
             arrays |= {f"{name}/{key}": value for key, value in arrays.pop(name).items()}
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **arrays)
+        write_npz(path, arrays, compress=False)
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":
@@ -217,13 +215,12 @@ def predict(
                 "is done is kept"
             )
         crops, location, some = batch
-        found.append(_run(model, crops, location))
+        found.append(predict_crops(model, crops, location))
         people += some
         advance(len(some))
         # Shards are made of whole batches.
         if len(people) == SHARD or len(people) == len(samples) - missing[0]:
-            bodies = Bodies(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
-            Predictions.of(people, bodies).save(files[missing.pop(0)])
+            Predictions.of(people, Bodies.joined(found)).save(files[missing.pop(0)])
             people, found = [], []
     return Predictions.joined([Predictions.load(file) for file in files.values()])
 
@@ -263,15 +260,6 @@ def _collate(items: list[Any]) -> Any:
 def _single_thread(_: int) -> None:
     """Workers share the cores among themselves."""
     cv2.setNumThreads(1)
-
-
-@torch.inference_mode()
-def _run(model: CLIFF, crops: torch.Tensor, location: torch.Tensor) -> Bodies:
-    prepared = model.prepare(crops)
-    location = location.to(prepared)
-    prediction = model(prepared, location)
-    translation = crop_to_full_translation(prediction.weak_camera, location[:, :2], location[:, 2], 1.0)
-    return Bodies(*(x.float().cpu().numpy() for x in (prediction.pose, prediction.betas, translation)))
 
 
 def _claim(folder: Path, made_by: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from fullframe.body.model import BodyModel
 from fullframe.clip import Clip
 from fullframe.export.tracks import Frame, even_rate, level_frame, resampled, tracks
-from fullframe.files import atomic_path
+from fullframe.files import write_npz
 
 _Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 _SMPL_PELVIS = np.array([0.0, -0.22, 0.03])
@@ -43,20 +43,19 @@ def write_clip_smpl(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
         # SMPL's pelvis is its place at rest plus trans, in whatever axes.
         trans = even.pelvis - (track.rest[0] if smpl else _SMPL_PELVIS)
         file = path.with_name(f"{path.stem}_{track.id}.smpl.npz")
-        with atomic_path(file) as temporary, open(temporary, "wb") as out:
-            np.savez_compressed(
-                out,
-                trans=trans.astype(np.float32),
-                poses=poses,
-                betas=np.resize(track.betas, 10) if smpl else np.zeros(10, np.float32),
-                gender=np.array(clip.body.removeprefix("smpl-") if smpl else "neutral"),
-                mocap_framerate=np.array(float(fps)),
-                mocap_frame_rate=np.array(float(fps)),
-                surface_model_type=np.array("smplh"),
-                start_time=np.array(track.times[0]),
-                body=np.array(clip.body),
-                body_betas=track.betas,
-                axes=np.array(axes),
-            )
+        arrays = {
+            "trans": trans.astype(np.float32),
+            "poses": poses,
+            "betas": np.resize(track.betas, 10) if smpl else np.zeros(10, np.float32),
+            "gender": np.array(clip.body.removeprefix("smpl-") if smpl else "neutral"),
+            "mocap_framerate": np.array(float(fps)),
+            "mocap_frame_rate": np.array(float(fps)),
+            "surface_model_type": np.array("smplh"),
+            "start_time": np.array(track.times[0]),
+            "body": np.array(clip.body),
+            "body_betas": track.betas,
+            "axes": np.array(axes),
+        }
+        write_npz(file, arrays)
         written.append(file)
     return written

@@ -27,14 +27,11 @@ def imagine(
         body_path: your SMPL file, if the network predicts SMPL and fullframe doctor does not find it.
         detector: builtin, torchvision, rtmlib or transformers.
     """
-    import cv2
-
     from fullframe.body import load_body
     from fullframe.console import UsageError, say
     from fullframe.detect import load_detector
-    from fullframe.files import atomic_path
     from fullframe.geometry.camera import Camera
-    from fullframe.image import read_photo
+    from fullframe.image import read_photo, write_jpeg
     from fullframe.imagine.picture import draw
     from fullframe.imagine.views import imagine_people, offered_by
     from fullframe.models import load_model
@@ -55,10 +52,7 @@ def imagine(
         views = imagine_people(imagining, taken.pixels, boxes, camera)
         out.mkdir(parents=True, exist_ok=True)
         path = out / f"{photo.stem}_imagined.jpg"
-        picture = cv2.cvtColor(draw(views, body), cv2.COLOR_RGB2BGR)
-        with atomic_path(path) as temporary:
-            if not cv2.imwrite(str(temporary), picture, [cv2.IMWRITE_JPEG_QUALITY, 92]):
-                raise OSError(f"cannot write {path}")
+        write_jpeg(path, draw(views, body))
     except (ValueError, OSError, ImportError) as error:
         raise UsageError(str(error)) from error
     say(f"{photo}: {len(boxes)} people from {views.pose.shape[1]} directions -> {path}")

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from fullframe.geometry.box import box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
 from fullframe.models import CLIFF, ImpHMR, locate
+from fullframe.models.predict import ENLARGE, cut_crops
 from fullframe.models.volume import turned_root
 
 DIRECTIONS = (0.0, 90.0, 180.0, 270.0)
@@ -54,7 +54,7 @@ def offered_by(model: CLIFF) -> ImpHMR:
 
 @torch.inference_mode()
 def imagine_people(
-    model: ImpHMR, image: NDArray[np.uint8], boxes: ArrayLike, camera: Camera, enlarge: float = 1.1
+    model: ImpHMR, image: NDArray[np.uint8], boxes: ArrayLike, camera: Camera, enlarge: float = ENLARGE
 ) -> Views:
     """Infer everyone in an image from DIRECTIONS.
 
@@ -68,9 +68,7 @@ def imagine_people(
     Raises:
         ValueError: if a box is not finite or has no area.
     """
-    height, width = model.crop
-    people = box_from_xyxy(boxes, height / width, enlarge)
-    pixels = crop_image(image, people, model.crop, model.crop_routine)
+    people, pixels = cut_crops(model, image, boxes, enlarge)
     crops, location = model.prepare(pixels), locate(people, camera)
     seen = model(crops, location.to(crops))
     pose, betas, turned, silhouettes = [], [], [], []

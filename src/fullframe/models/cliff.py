@@ -162,14 +162,16 @@ class CLIFF(nn.Module):
         pose6d, betas, weak_camera = self.regressor(features, given)
         return Prediction(rot6d_to_matrix(pose6d.unflatten(1, (JOINTS, 6))), betas, weak_camera)
 
-    def to_full_frame(self, prediction: Prediction, box: PersonBox, camera: Camera) -> Tensor:
-        """Translations (N, 3) in metres of the people of one image in its camera (CLIFF, eq. 6-7).
+    def to_full_frame(self, prediction: Prediction, location: Tensor) -> Tensor:
+        """Translations (N, 3) in metres of people in the camera of their full image (CLIFF, eq. 6-7).
 
         They are added to posed vertices and joints. This holds for HMR too: its weak camera tells where the
-        body is in the crop, and the box where the crop is in the image.
+        body is in the crop, and the location where the crop is in the image.
+
+        Args:
+            location: (N, 3) (cx, cy, b) / f.
         """
-        where = locate(box, camera).to(prediction.weak_camera)
-        return crop_to_full_translation(prediction.weak_camera, where[:, :2], where[:, 2], 1.0)
+        return crop_to_full_translation(prediction.weak_camera, location[:, :2], location[:, 2], 1.0)
 
     def project(self, points: Tensor, prediction: Prediction, location: Tensor) -> Tensor:
         """Where body points appear in the crop, through the camera that this model's 2D loss uses.
@@ -188,7 +190,7 @@ class CLIFF(nn.Module):
         weak_camera = torch.cat((scale.clamp(min=LEAST_SCALE), offset), dim=1)
         if self.full_frame_loss:
             # Over f, every length in px becomes the tangent of an angle: the focal length drops out.
-            translation = crop_to_full_translation(weak_camera, center, size, 1.0)
+            translation = self.to_full_frame(prediction._replace(weak_camera=weak_camera), location)
             seen = project(points + translation[:, None], 1.0) - center[:, None]
             return 2 * seen / size[:, None, None]
         translation = crop_translation(weak_camera, self.crop[0])

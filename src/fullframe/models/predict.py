@@ -1,10 +1,12 @@
 """From one image and its boxes to bodies in its camera."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from fullframe.geometry.box import PersonBox, box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
@@ -24,6 +26,16 @@ class Bodies(NamedTuple):
     betas: NDArray[np.float32]
     translation: NDArray[np.float32]
 
+    @classmethod
+    def joined(cls, parts: Iterable["Bodies"]) -> "Bodies":
+        """All people of the parts (at least one), in order."""
+        return cls(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    @classmethod
+    def nobody(cls, num_betas: int) -> "Bodies":
+        """No people."""
+        return cls(*(np.zeros((0, *shape), np.float32) for shape in ((24, 3, 3), (num_betas,), (3,))))
+
 
 ENLARGE = 1.1
 """Factor on the boxes that CLIFF's demo uses."""
@@ -42,14 +54,19 @@ def cut_crops(
     return box, crop_image(image, box, model.crop, model.crop_routine)
 
 
-def predict_crops(model: CLIFF, crops: NDArray[np.uint8], box: PersonBox, camera: Camera) -> Bodies:
-    """Run a network in evaluation mode on N crops (N, height, width, 3) of images of one camera."""
-    with torch.inference_mode():
-        inputs = model.prepare(crops)
-        prediction = model(inputs, locate(box, camera).to(inputs))
-        translation = model.to_full_frame(prediction, box, camera)
-        found = (prediction.pose, prediction.betas, translation)
-        return Bodies(*(tensor.float().cpu().numpy() for tensor in found))
+@torch.inference_mode()
+def predict_crops(model: CLIFF, crops: NDArray[np.uint8] | Tensor, location: Tensor) -> Bodies:
+    """Run a network in evaluation mode, in one pass.
+
+    Args:
+        crops: (N, height, width, 3) uint8 RGB.
+        location: (N, 3) (cx, cy, b) / f, see models.cliff.
+    """
+    inputs = model.prepare(crops)
+    location = location.to(inputs)
+    prediction = model(inputs, location)
+    found = (prediction.pose, prediction.betas, model.to_full_frame(prediction, location))
+    return Bodies(*(tensor.float().cpu().numpy() for tensor in found))
 
 
 def predict_people(
@@ -74,14 +91,13 @@ def predict_people(
         ValueError: if a box is not finite or has no area.
     """
     xyxy = np.asarray(boxes, np.float64).reshape(-1, 4)
-    shapes = ((24, 3, 3), (model.num_betas,), (3,))
-    parts = [Bodies(*(np.empty((0, *shape), np.float32) for shape in shapes))]
+    parts = [Bodies.nobody(model.num_betas)]
     training = model.training
     model.eval()
     try:
         for start in range(0, len(xyxy), batch_size):
             box, crops = cut_crops(model, image, xyxy[start : start + batch_size], enlarge)
-            parts.append(predict_crops(model, crops, box, camera))
+            parts.append(predict_crops(model, crops, locate(box, camera)))
     finally:
         model.train(training)
-    return Bodies(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    return Bodies.joined(parts)

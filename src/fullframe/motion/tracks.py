@@ -10,12 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from fullframe.clip import Clip
-
-_ROWS = (
-    "frames", "track_ids", "detected", "boxes", "scores", "keypoints", "pose", "betas", "translation",
-    "contacts",
-)  # fmt: skip
+from fullframe.clip import ROWS, Clip
 
 LONGEST_GAP = 0.5
 """Seconds without a person that are filled in."""
@@ -71,7 +66,7 @@ def merge(clip: Clip, shot: NDArray[np.int64]) -> Clip:
     for i, j in sorted(pairs, key=lambda pair: clip.frames[pieces[pair[1]][0]]):
         if firsts.count(i) == 1 and seconds.count(j) == 1:
             ids[pieces[j]] = ids[pieces[i][0]]
-    return _in_order(clip, {name: getattr(clip, name) for name in _ROWS} | {"track_ids": ids})
+    return _in_order(clip, {name: getattr(clip, name) for name in ROWS} | {"track_ids": ids})
 
 
 def _continues(clip: Clip, last: int, first: int) -> bool:
@@ -114,7 +109,7 @@ def fill(clip: Clip, shot: NDArray[np.int64]) -> Clip:
     parts = [_filled(clip, rows) for rows in segments(clip, shot)]
     if not parts:
         return clip
-    return _in_order(clip, {name: np.concatenate([part[name] for part in parts]) for name in _ROWS})
+    return _in_order(clip, {name: np.concatenate([part[name] for part in parts]) for name in ROWS})
 
 
 def _in_order(clip: Clip, arrays: dict[str, Any]) -> Clip:
@@ -127,7 +122,7 @@ def _filled(clip: Clip, rows: NDArray[np.int64]) -> dict[str, Any]:
     """All rows of a segment, the missing ones among them, as arrays by name."""
     seen = clip.frames[rows]
     frames = np.arange(seen[0], seen[-1] + 1)
-    arrays: dict[str, Any] = {name: getattr(clip, name)[rows] for name in _ROWS}
+    arrays: dict[str, Any] = {name: getattr(clip, name)[rows] for name in ROWS}
     if len(frames) > len(rows):
         new = ~np.isin(frames, seen)
         place = np.searchsorted(seen, frames, side="right") - 1

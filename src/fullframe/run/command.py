@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fullframe.console import UsageError, console, count, say
+from fullframe.console import UsageError, console, count, progress_bar, say
 from fullframe.run.inputs import find_inputs, is_live, is_video, output_names
 from fullframe.run.outputs import choose, make_writable, photo_files, video_files
 
@@ -109,8 +108,7 @@ def run(
         say(failed[-1], "failed ", "red")
 
     done = found = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=len(photos) < 2) as progress:
+    with progress_bar(disable=len(photos) < 2) as progress:
         task = progress.add_task("photos", total=len(photos))
         try:
             for photo in photos:

@@ -4,14 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.console import count
 from fullframe.export import EXPORTERS
-from fullframe.files import atomic_path
-from fullframe.image import read_photo
+from fullframe.image import read_photo, write_jpeg
 from fullframe.people import People
 from fullframe.recovery import Recoverer
 from fullframe.render import overlay, sheet
@@ -37,10 +35,7 @@ def write_outputs(people: People, pixels: NDArray[np.uint8], files: dict[str, Pa
     pictures = {"overlay": overlay, "sheet": sheet}
     for kind, path in files.items():
         if kind in pictures:
-            picture = cv2.cvtColor(pictures[kind](pixels, people), cv2.COLOR_RGB2BGR)
-            with atomic_path(path) as temporary:
-                if not cv2.imwrite(str(temporary), picture, [cv2.IMWRITE_JPEG_QUALITY, 92]):
-                    raise OSError(f"cannot write {path}")
+            write_jpeg(path, pictures[kind](pixels, people))
         else:
             EXPORTERS[kind](people, path)
 

@@ -28,7 +28,7 @@ def synth(
     """
     from rich.progress import track
 
-    from fullframe.cli import UsageError, console
+    from fullframe.console import UsageError, console
     from fullframe.data.formats.spin_npz import write_spin_npz
     from fullframe.synth.people import SyntheticPeople
 

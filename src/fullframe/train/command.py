@@ -22,12 +22,11 @@ def train(
         config: TOML file; keys as in fullframe.train.config.TrainConfig.
         settings: further keys and values.
     """
-    from fullframe.cli import UsageError
+    from fullframe.console import UsageError, say
 
     try:
         from fullframe.train.config import read_config
         from fullframe.train.loop import TrainError, fit
-        from fullframe.train.record import say
         from fullframe.train.sources import open_mixture, open_validation
     except ImportError as error:
         raise UsageError(f"training needs more packages ({error}): pip install 'fullframe[train]'") from error
@@ -44,5 +43,5 @@ def train(
     except (ValueError, OSError, TrainError, DataError) as error:
         raise UsageError(str(error)) from error
     if path:
-        say(f"trained: {path}", "green")
+        say(f"trained: {path}", style="green")
     return 0

@@ -18,14 +18,16 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from fullframe.body import load_body
+from fullframe.console import say
 from fullframe.data.batch import Batch
+from fullframe.files import write_npz
 from fullframe.losses import Losses
 from fullframe.models import CLIFF, Prediction, create_model, load_model
 from fullframe.models.checkpoint import save_checkpoint
 from fullframe.models.frozen import freeze_statistics
 from fullframe.train.config import ConfigError, TrainConfig, write_config
 from fullframe.train.pictures import draw_batch
-from fullframe.train.record import Record, say, write_provenance
+from fullframe.train.record import Record, write_provenance
 from fullframe.train.state import State, load_state, save_state
 
 Batches = Callable[[int, int, int], Iterator[Batch]]
@@ -371,7 +373,7 @@ class _Run:
             sets = value.items() if isinstance(value, dict) else ()
             arrays |= {f"{field.name}_{key}": tensor for key, tensor in sets} or {field.name: value}
         numpy_arrays = {key: tensor.detach().float().cpu().numpy() for key, tensor in arrays.items()}
-        np.savez(self.folder / name, allow_pickle=False, **numpy_arrays)
+        write_npz(self.folder / name, numpy_arrays)
         broken = ", ".join(f"{key} {value:.4g}" for key, value in values.items())
         return (
             f"the loss is not finite after {self.state.samples:,} people ({broken}); the batch is in "
@@ -392,7 +394,7 @@ class _Run:
 
     def _tell(self, text: str, style: str = "") -> None:
         if self.fabric.is_global_zero:
-            say(text, style)
+            say(text, style=style)
 
 
 def _passed(every: int, before: int, now: int) -> bool:

@@ -12,13 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
 
+from fullframe.console import console, say
 from fullframe.files import atomic_path
-
-console = Console(stderr=True, highlight=False)
+from fullframe.image import write_jpeg
 
 
 class Table:
@@ -101,21 +99,14 @@ class Record:
 
     def picture(self, samples: int, pixels: NDArray[np.uint8]) -> None:
         """Keep a picture (H, W, 3) RGB as pictures/<samples>.jpg."""
-        import cv2
-
         path = self.folder / "pictures" / f"{samples:09d}.jpg"
         path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+        write_jpeg(path, pixels)
         self.board.add_image("people", pixels, samples, dataformats="HWC")
 
     def close(self) -> None:
         self.progress.stop()
         self.board.close()
-
-
-def say(text: str, style: str = "") -> None:
-    """A message on the console; brackets in file names are not markup."""
-    console.print(Text(text, style=style), soft_wrap=True)
 
 
 def write_provenance(folder: Path, samples: int, seen: Mapping[str, int]) -> None:

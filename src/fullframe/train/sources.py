@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress
-
 from fullframe.body import load_body
+from fullframe.console import progress_bar, say
 from fullframe.data.mixture import Mixture
 from fullframe.data.sample import Sample
 from fullframe.train.config import ConfigError, TrainConfig
-from fullframe.train.record import console, say
 from fullframe.train.validation import Validation
 
 
@@ -42,7 +40,7 @@ def _stock(config: TrainConfig, settings: dict[str, Any]) -> Sequence[Sample]:
     else:
         if not is_full(config.stock_folder, config.stock):
             say(f"drawing {config.stock:,} synthetic people into {config.stock_folder}")
-        with Progress(console=console) as progress:
+        with progress_bar() as progress:
             task = progress.add_task("people", total=config.stock)
             fill(config.stock_folder, config.stock, settings, os.cpu_count() or 1,
                  lambda people: progress.update(task, completed=people))  # fmt: skip

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fullframe.geometry.box import PersonBox
 from fullframe.geometry.camera import Camera
 from fullframe.models import Bodies
+from fullframe.models.cliff import locate
 from fullframe.models.predict import cut_crops, predict_crops
 from fullframe.motion.cuts import CutFinder
 from fullframe.motion.tracker import Tracker
@@ -108,7 +109,7 @@ class Watcher:
             crops = np.stack([p.crop for p in people if p.crop is not None])
             boxes = [p.box for p in people if p.box is not None]
             box = PersonBox(*(np.concatenate(each) for each in zip(*boxes, strict=True)))
-            bodies = predict_crops(network, crops, box, self._camera)
+            bodies = predict_crops(network, crops, locate(box, self._camera))
         if fitter is not None:
             keypoints = np.stack([p.keypoints for p in people])
             xyxy = np.stack([p.xyxy for p in people])

@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from fullframe.clip import Clip
 from fullframe.geometry.camera import Camera
-from fullframe.motion import finish
 from fullframe.recovery import Recoverer, known_camera
 from fullframe.render import overlay as draw
 from fullframe.video.analysis import Watcher, find
 from fullframe.video.reader import Frame, VideoError, VideoReader
-from fullframe.video.rows import Rows, join, raw_clip
+from fullframe.video.recovery import finished
+from fullframe.video.rows import Rows, raw_clip
 from fullframe.video.writer import VideoWriter
 
 _TYPICAL_FPS = 10.0
@@ -79,9 +79,7 @@ def watch(
         frames.close()
         if writer is not None:
             writer.close()
-    all_rows = join(parts)
-    clip = raw_clip(all_rows, camera, *names)
-    return finish(clip, recoverer.body, smooth=smooth, lock_feet=lock_feet, cuts=all_rows.cuts.tolist())
+    return finished(recoverer, parts, camera, source, smooth, lock_feet)
 
 
 def _camera(source: str) -> Iterator[NDArray[np.uint8]]:

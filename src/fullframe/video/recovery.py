@@ -85,7 +85,7 @@ def process(
             if analysed:
                 kept.finish(skipped)
         reader.close()
-        clip = _finished(recoverer, parts, camera, str(video), smooth, lock_feet)
+        clip = finished(recoverer, parts, camera, str(video), smooth, lock_feet)
         result = Result(clip, analysed, total, skipped, complete=analysed)
         if overlay is not None:
             # Who stopped the analysis wants to see what was found so far.
@@ -158,9 +158,10 @@ def clip_camera(video: VideoReader, **told: Any) -> Camera:
     )
 
 
-def _finished(
+def finished(
     recoverer: Recoverer, parts: list[Rows], camera: Camera, video: str, smooth: bool, lock_feet: bool
 ) -> Clip:
+    """The result from the rows of each part of a video, in order."""
     rows = join(parts)
     clip = raw_clip(rows, camera, recoverer.body.name, recoverer.name, video)
     return finish(clip, recoverer.body, smooth=smooth, lock_feet=lock_feet, cuts=rows.cuts.tolist())

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.clip import Clip
-from fullframe.files import atomic_path
+from fullframe.files import atomic_path, write_npz
 from fullframe.geometry.camera import Camera
 
 CHUNK = 64
@@ -48,8 +48,7 @@ class Rows:
 
     def save(self, path: Path) -> None:
         """Write one .npz, whole or not at all."""
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **{f.name: getattr(self, f.name) for f in fields(self)})
+        write_npz(path, {f.name: getattr(self, f.name) for f in fields(self)}, compress=False)
 
     @classmethod
     def load(cls, path: Path) -> "Rows":

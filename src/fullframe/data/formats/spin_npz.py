@@ -14,7 +14,7 @@ from fullframe.data.formats.h36m import h36m_camera
 from fullframe.data.formats.placement import rotation_matrices, rotation_vectors
 from fullframe.data.formats.samples import Samples, read_npz, shaped, window_box
 from fullframe.data.sample import Sample
-from fullframe.files import atomic_path
+from fullframe.files import write_npz
 from fullframe.geometry.box import ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera
 
@@ -173,8 +173,7 @@ def write_spin_npz(path: str | Path, samples: Iterable[Sample], images: str | Pa
     for key in dict.fromkeys(key for row in rows for key in row):
         blank = np.zeros_like(next(row[key] for row in rows if key in row))
         arrays[key] = np.array([row.get(key, blank) for row in rows])
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+    write_npz(path, arrays)
 
 
 def _row(sample: Sample, images: Path) -> dict[str, Any]:
