@@ -6,7 +6,7 @@ import torch
 from fullframe.body import load_body
 from fullframe.geometry.box import box_from_xyxy
 from fullframe.synth.bodies import NUM_BETAS
-from fullframe.synth.people import VAL_PEOPLE, SyntheticPeople, synth_val
+from fullframe.synth.people import VAL_PEOPLE, SyntheticPeople, synth_val, visible_box
 from fullframe.synth.scenes import MAX_PEOPLE
 
 
@@ -91,6 +91,26 @@ def test_pictures_show_the_person_where_labels_say():
         shares.append(changed[body].mean())
         assert changed[~cv2.dilate(body.astype(np.uint8), np.ones((9, 9))).astype(bool)].mean() < 0.2
     assert np.median(shares) > 0.7
+
+
+def test_simplified_people_look_the_same(people):
+    for seed in range(6):
+        scene = people.scenes.compose(np.random.default_rng(seed))
+        whole = people.painter.dress(scene.people[0])
+        box = visible_box(whole.mesh.vertices, scene.camera)
+        window, shape = people._window(box)
+        few = people.painter.dress(scene.people[0], scene.camera.focal[0] / window[2])
+        np.testing.assert_allclose(visible_box(few.mesh.vertices, scene.camera), box, atol=2 * window[2])
+        pictures = [people.painter.paint(scene, [p], window, shape).astype(int) for p in (whole, few)]
+        difference = np.abs(pictures[0] - pictures[1]).max(axis=2)
+        assert difference.mean() < 5
+        assert (difference > 40).mean() < 0.03
+
+
+def test_people_who_are_small_get_fewer_triangles(people):
+    person = people.scenes.compose(np.random.default_rng(1)).people[0]
+    counts = [len(people.painter.dress(person, focal).mesh.faces) for focal in (50.0, 500.0, np.inf)]
+    assert 4 * counts[0] < counts[2] and counts[0] <= counts[1] <= counts[2]
 
 
 def test_people_look_different(some):

@@ -287,12 +287,11 @@ def _hash(i, j):
 
 
 @compiled
-def _second_colour(pattern, u, v):
-    """How much of a pattern's second colour shows at (u, v)."""
+def _second_colour(pattern, c, s, u, v):
+    """How much of a pattern's second colour shows at (u, v); c and s are cosine and sine of its angle."""
     kind = int(pattern[0])
     if kind == 0:
         return np.float32(0)
-    c, s = np.cos(pattern[3]), np.sin(pattern[3])
     x, y = (c * u + s * v) * pattern[1], (-s * u + c * v) * pattern[2]
     if kind == 1:
         shown = x - np.floor(x) < 0.5
@@ -315,6 +314,7 @@ def _shade(
     direction, lamp, sky, ground, up, axes, center, scale, depth,
 ):  # fmt: skip
     """Lights the samples and blends them into the picture, both in place."""
+    cosine, sine = np.cos(pattern[:, 3]), np.sin(pattern[:, 3])
     for k in range(len(pixel)):
         n = attributes[k]
         nx, ny, nz = n[0], n[1], n[2]
@@ -330,7 +330,7 @@ def _shade(
         s = face_surface[face[k]]
         red, green, blue = _texel(texels, texture[s, 0], texture[s, 1], texture[s, 2], n[3], n[4])
         red, green, blue = red * tint[s, 0], green * tint[s, 1], blue * tint[s, 2]
-        share = _second_colour(pattern[s], n[3], n[4])
+        share = _second_colour(pattern[s], cosine[s], sine[s], n[3], n[4])
         if share > 0:
             # The texture's folds stay visible in the second colour.
             fold = np.float32(0.4) + np.float32(0.6) * (red + green + blue) / np.float32(

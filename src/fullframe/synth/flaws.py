@@ -30,10 +30,11 @@ def photograph(picture: NDArray[np.float32], rng: np.random.Generator) -> NDArra
     # Noise is taken from one sheet at a random place: drawing it anew costs as much as drawing the people.
     sheet = _noise_sheet()
     height, width = picture.shape[:2]
-    y, x = int(rng.integers(len(sheet) - height + 1)), int(rng.integers(len(sheet) - width + 1))
-    noise = sheet[y : y + height, x : x + width]
+    corner = int(rng.integers(len(sheet) - height + 1)), int(rng.integers(len(sheet) - width + 1))
+    gains = np.tile(gain.astype(np.float32), width)
+    exposed = _expose(np.ascontiguousarray(picture), gains, np.float32(sigma), sheet, *corner)
     curve = (255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
-    stored = _expose(picture, gain.astype(np.float32), np.float32(sigma), noise, curve)
+    stored = cv2.LUT(exposed, curve)
     if rng.random() < 0.7:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(30, 95))]
         stored = cv2.imdecode(cv2.imencode(".jpg", stored, quality)[1], cv2.IMREAD_COLOR)
@@ -41,15 +42,19 @@ def photograph(picture: NDArray[np.float32], rng: np.random.Generator) -> NDArra
 
 
 @compiled
-def _expose(picture, gain, sigma, noise, curve):
-    """Amplifies, adds noise and applies a tone curve, (H, W, 3) float32 to uint8."""
-    out = np.empty(picture.shape, np.uint8)
-    for row in range(picture.shape[0]):
-        for column in range(picture.shape[1]):
-            for channel in range(3):
-                value = picture[row, column, channel] * gain[channel] + sigma * noise[row, column, channel]
-                out[row, column, channel] = curve[int(min(max(value, np.float32(0)), np.float32(255)))]
-    return out
+def _expose(picture, gains, sigma, sheet, y, x):
+    """Amplifies and adds the noise of the sheet from (y, x) on, (H, W, 3) float32 to uint8.
+
+    gains: (3 W,), of a row's numbers.
+    """
+    height, width = picture.shape[:2]
+    values, noise = picture.reshape(height, 3 * width), sheet.reshape(len(sheet), -1)
+    out = np.empty((height, 3 * width), np.uint8)
+    for row in range(height):
+        for k in range(3 * width):
+            value = values[row, k] * gains[k] + sigma * noise[y + row, 3 * x + k]
+            out[row, k] = np.uint8(min(max(value, np.float32(0)), np.float32(255)))
+    return out.reshape(height, width, 3)
 
 
 def _streak(length: float, angle: float) -> NDArray[np.float32]:

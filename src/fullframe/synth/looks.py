@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.synth.chance import drawn, shares
+
 _LEVELS = 3
 """Every texture is kept at full, half and quarter size."""
 
@@ -13,6 +15,8 @@ _BASIC = np.array([[0.35, 0.45, 0.7], [0.75, 0.6, 0.45]])  # denim, khaki
 _HAIR = np.array(
     [[0.1, 0.08, 0.07], [0.25, 0.17, 0.11], [0.45, 0.3, 0.18], [0.85, 0.68, 0.42], [0.6, 0.6, 0.6]]
 )
+_HAIR_SHARES = shares(0.35, 0.3, 0.17, 0.1, 0.08)
+_PATTERN_SHARES = shares(0.35, 0.2, 0.15, 0.3)
 
 
 class TexturePool:
@@ -68,33 +72,38 @@ def look_of(kind: str, rng: np.random.Generator) -> Look:
     if kind == "hair":
         if rng.random() < 0.3:
             return Look(False, np.full(3, rng.uniform(0.6, 1.2)), none, rng.uniform(5, 30))
-        color = _HAIR[rng.choice(len(_HAIR), p=(0.35, 0.3, 0.17, 0.1, 0.08))]
+        color = _HAIR[drawn(_HAIR_SHARES, rng)]
         return Look(True, color * rng.uniform(0.7, 1.3), none, rng.uniform(5, 40))
     if kind != "plain" and rng.random() < 0.25:
         tint = rng.uniform(0.6, 1.3) * (1 + 0.15 * rng.normal(size=3))
         return Look(False, tint, none, rng.uniform(0, 12))
     spots = none if kind == "shoes" else _pattern(rng)
-    return Look(True, _cloth_color(rng), spots, float(rng.choice([0.0, rng.uniform(0, 40)])))
+    return Look(True, _cloth_color(rng), spots, (0.0, rng.uniform(0, 40))[rng.integers(2)])
 
 
 def _cloth_color(rng: np.random.Generator) -> NDArray[np.float64]:
     """A cloth's colour, RGB 0 to 1: black, white, grey, blue and brown often, loud seldom."""
     kind = rng.random()
     if kind < 0.4:
-        return np.clip(rng.uniform(0.04, 1.05) + rng.normal(0, 0.03, 3), 0.02, 1.1)
+        return _between(rng.uniform(0.04, 1.05) + rng.normal(0, 0.03, 3), 1.1)
     if kind < 0.7:
         base = _BASIC[int(rng.integers(len(_BASIC)))]
-        return np.clip(rng.uniform(0.3, 1.2) * base + rng.normal(0, 0.05, 3), 0.02, 1)
-    return np.clip(rng.random(3) ** 1.2, 0.02, 1)
+        return _between(rng.uniform(0.3, 1.2) * base + rng.normal(0, 0.05, 3), 1)
+    return _between(rng.random(3) ** 1.2, 1)
+
+
+def _between(color: NDArray[np.float64], most: float) -> NDArray[np.float64]:
+    """From 0.02 to `most`; np.clip takes longer."""
+    return np.minimum(np.maximum(color, 0.02), most)
 
 
 def _pattern(rng: np.random.Generator) -> NDArray[np.float32]:
     """A row of Surfaces.pattern; mostly none."""
     row = np.zeros(8, np.float32)
     if rng.random() < 0.4:
-        row[0] = rng.choice([1, 2, 3, 4], p=[0.35, 0.2, 0.15, 0.3])
+        row[0] = 1 + drawn(_PATTERN_SHARES, rng)
         row[1:3] = np.exp(rng.uniform(np.log(5), np.log(60)))
-        row[3] = rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)])
+        row[3] = (0.0, np.pi / 2, rng.uniform(0, np.pi))[rng.integers(3)]
         row[4:7] = 255 * _cloth_color(rng)
         row[7] = rng.uniform(0.3, 1.0)
     return row

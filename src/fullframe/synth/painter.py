@@ -26,6 +26,10 @@ from fullframe.synth.wardrobe import Surface, load_wardrobe
 
 _SHADOW_DEPTH = 0.8
 """Share of the lamp's light on the ground that a shadow takes."""
+_SLACK = 1.0
+"""By how many px the surface of somebody simplified may be off, as a root mean square."""
+_ERRORS = (0.002, 0.004, 0.008)
+"""Metres for which simplified outfits are made."""
 
 
 class Dressed(NamedTuple):
@@ -49,10 +53,17 @@ class Painter:
         self._pool = TexturePool([*self._wardrobe.textures, board])
         self._backgrounds = Backgrounds(backgrounds)
 
-    def dress(self, person: Person) -> Dressed:
-        """The person in clothes, where they stand in the camera frame."""
+    def dress(self, person: Person, focal: float = np.inf) -> Dressed:
+        """The person in clothes, where they stand in the camera frame.
+
+        Args:
+            person: of a scene.
+            focal: of the picture, px: fewer triangles will do for somebody who is small in it.
+        """
         rng = np.random.default_rng(person.seed)
-        outfit = self._wardrobe.outfit(rng)
+        depth = max(float((person.posed.joints[:, 2] + person.translation[2]).min()), 0.0)
+        errors = [error for error in _ERRORS if error < _SLACK * depth / focal]
+        outfit = self._wardrobe.outfit(rng, max(errors, default=0.0))
         vertices = np.empty_like(outfit.vertices)
         skin(outfit.vertices, outfit.shape_dirs, person.betas, outfit.bone, outfit.share,
              person.posed.transforms, vertices)  # fmt: skip

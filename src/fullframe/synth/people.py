@@ -29,7 +29,7 @@ _SMALLEST = 40
 
 def synth_val() -> "SyntheticPeople":
     """The benchmark synth-val; its first VAL_PEOPLE count. Places are made up: everybody has those."""
-    return SyntheticPeople("val", VAL_SEED)
+    return SyntheticPeople("val", VAL_SEED, simplify=False)
 
 
 class SyntheticPeople(Sequence[Sample]):
@@ -43,6 +43,7 @@ class SyntheticPeople(Sequence[Sample]):
         height: of the crop that the window is meant for, px; the window is 1.25 times as high.
         backgrounds: folder of photos without people; None for made-up places.
         extra_poses: (N, 24, 3) further poses, axis-angle, root without heading.
+        simplify: fewer triangles for whoever is small in the window, which is hardly to be seen.
     """
 
     def __init__(
@@ -52,13 +53,15 @@ class SyntheticPeople(Sequence[Sample]):
         height: int = 224,
         backgrounds: str | Path | None = None,
         extra_poses: NDArray[np.floating] | None = None,
+        simplify: bool = True,
     ) -> None:
         if split not in _SPLITS:
             raise ValueError(f"unknown split {split!r}; known: {', '.join(_SPLITS)}")
-        self._arguments = (split, seed, height, backgrounds, extra_poses)
+        self._arguments = (split, seed, height, backgrounds, extra_poses, simplify)
         self.split = split
         self.seed = seed
         self.height = height
+        self.simplify = simplify
         self.scenes = Scenes(split, extra_poses)
         self.painter = Painter(backgrounds)
 
@@ -81,13 +84,18 @@ class SyntheticPeople(Sequence[Sample]):
         while True:
             scene = self.scenes.compose(rng)
             person = scene.people[0]
-            dressed = self.painter.dress(person)
+            # Who is seen closely is told from the joints before there is anything else.
+            joints = visible_box(person.posed.joints + person.translation, scene.camera)
+            dressed = self.painter.dress(person, self._focal(scene.camera, joints))
             box = visible_box(dressed.mesh.vertices, scene.camera)
             if box is not None:
                 break
         window, shape = self._window(box)
+        focal = self._focal(scene.camera, box)
         others = [
-            self.painter.dress(p) for p in scene.people[1:] if _may_show(p, scene.camera, window, shape)
+            self.painter.dress(p, focal)
+            for p in scene.people[1:]
+            if _may_show(p, scene.camera, window, shape)
         ]
         pixels = self.painter.paint(scene, [dressed, *others], window, shape)
         return self._label(scene, person, box, pixels, window, f"synth-{self.split}/{index}")
@@ -137,6 +145,12 @@ class SyntheticPeople(Sequence[Sample]):
 
     def _rng(self, index: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, _SPLITS[self.split], index])
+
+    def _focal(self, camera: Camera, box: NDArray[np.float32] | None) -> float:
+        """Of the window around a box, px, where it decides how many triangles people get."""
+        if not self.simplify or box is None:
+            return np.inf
+        return camera.focal[0] / self._window(box)[0][2]
 
     def _window(self, box: NDArray[np.float32]) -> tuple[tuple[float, float, float], tuple[int, int]]:
         """What is drawn for a box: (x, y, scale) of the window, and its (height, width) in px."""

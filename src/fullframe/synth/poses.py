@@ -162,7 +162,9 @@ def _compose(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray
     """The rotation vector of R(first) R(second), (N, 3), by quaternions."""
     a, b = _quaternion(first), _quaternion(second)
     w = a[:, 0] * b[:, 0] - (a[:, 1:] * b[:, 1:]).sum(1)
-    v = a[:, :1] * b[:, 1:] + b[:, :1] * a[:, 1:] + np.cross(a[:, 1:], b[:, 1:])
+    # np.cross takes longer than all the rest.
+    cross = a[:, [2, 3, 1]] * b[:, [3, 1, 2]] - a[:, [3, 1, 2]] * b[:, [2, 3, 1]]
+    v = a[:, :1] * b[:, 1:] + b[:, :1] * a[:, 1:] + cross
     norm = np.linalg.norm(v, axis=1)
     angle = 2 * np.arctan2(norm, w)
     angle = np.where(angle > np.pi, angle - 2 * np.pi, angle)

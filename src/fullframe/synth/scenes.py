@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from fullframe.geometry.camera import Camera
 from fullframe.synth.bodies import NUM_BETAS, Bodies, Posed
+from fullframe.synth.chance import drawn, shares
 from fullframe.synth.draw import Light
 from fullframe.synth.poses import Poses
 
@@ -16,7 +17,10 @@ KIDS = 0.12
 
 # Width and height of frames, px, and how often each comes.
 _FRAMES = ((1280, 960), (960, 1280), (1280, 720), (720, 1280), (1200, 800), (800, 1200), (1000, 1000))
-_FRAME_SHARES = (0.26, 0.16, 0.18, 0.12, 0.12, 0.08, 0.08)
+_FRAME_SHARES = shares(0.26, 0.16, 0.18, 0.12, 0.12, 0.08, 0.08)
+
+_COMPANY_SHARES = shares(0.42, 0.2, 0.14, 0.09, 0.06, 0.04, 0.03, 0.02)
+"""Of scenes with none to seven others."""
 
 # How far flesh reaches below a joint (SMPL's 24), metres: what touches the ground.
 _RADIUS = np.full(24, 0.08)
@@ -106,7 +110,7 @@ class Scenes:
                 return scene
 
     def _try(self, rng: np.random.Generator) -> Scene | None:
-        size = _FRAMES[rng.choice(len(_FRAMES), p=_FRAME_SHARES)]
+        size = _FRAMES[drawn(_FRAME_SHARES, rng)]
         camera = _camera(size, rng)
         focal = camera.focal[0]
         first = self._person(rng)
@@ -117,7 +121,7 @@ class Scenes:
             return None
         spot = np.array([rng.uniform(-0.02, 1.02), rng.normal(0.52, 0.13)]) * size
         ray = np.append((spot - camera.principal_point) / focal, 1)
-        pitch = np.radians(np.clip(rng.normal(8, 13), -30, 65))
+        pitch = np.radians(min(max(rng.normal(8, 13), -30), 65))
         tilted = rng.random() < 0.15
         roll = np.radians(rng.normal(0, 20 if tilted else 2.5))
         turn = _world_to_camera(pitch, roll)
@@ -157,7 +161,7 @@ class Scenes:
 
 def _camera(size: tuple[int, int], rng: np.random.Generator) -> Camera:
     """Views of 25 to 100 degrees over the longer side, ordinary lenses more often."""
-    wide = np.radians(rng.uniform(25, 100) if rng.random() < 0.5 else np.clip(rng.normal(58, 12), 25, 100))
+    wide = np.radians(rng.uniform(25, 100) if rng.random() < 0.5 else min(max(rng.normal(58, 12), 25), 100))
     return Camera.from_focal(max(size) / 2 / np.tan(wide / 2), size, "intrinsics")
 
 
@@ -210,7 +214,7 @@ def _in_view(person: Person, camera: Camera, share: float = 0.4) -> bool:
 
 def _company(rng: np.random.Generator) -> int:
     """How many others: mostly few."""
-    return int(rng.choice(MAX_PEOPLE, p=(0.42, 0.2, 0.14, 0.09, 0.06, 0.04, 0.03, 0.02)))
+    return drawn(_COMPANY_SHARES, rng)
 
 
 def _beside(
@@ -230,10 +234,12 @@ def _beside(
 
 def _seat(person: Person, turn: NDArray[np.float64], height: float, rng: np.random.Generator) -> list[Block]:
     """Something to sit on for most of those who sit."""
+    if person.kind != "sitting":
+        return []
     pelvis = person.posed.joints[0] + person.translation
     above = height + float(turn[:, 1] @ pelvis)
     top = above - 0.13 * _stature(person) / 1.7
-    if person.kind != "sitting" or top < 0.08 or rng.random() < 0.12:
+    if top < 0.08 or rng.random() < 0.12:
         return []
     c, s = np.cos(person.heading), np.sin(person.heading)
     sideways, back = turn @ np.array([c, 0, -s]), turn @ np.array([-s, 0, -c])
@@ -266,7 +272,7 @@ def _light(turn: NDArray[np.float64], rng: np.random.Generator) -> Light:
     )
     warmth = rng.normal(0, 0.07) * np.array([1, 0.1, -1])
     hardness = rng.uniform(0.1, 0.75)
-    exposure = np.clip(rng.normal(1.15, 0.2), 0.6, 1.7)
+    exposure = min(max(rng.normal(1.15, 0.2), 0.6), 1.7)
     lamp = exposure * 1.5 * hardness * (1 + warmth)
     sky = exposure * (1.0 - 0.75 * hardness) * (1 - 0.7 * warmth)
     ground = sky * rng.uniform(0.4, 0.8) * (1 + rng.normal(0, 0.05, 3))

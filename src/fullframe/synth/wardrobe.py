@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.synth.decimation import decimate
+
 NUM_COMBINATIONS = 80
 """Combinations of garments that `Wardrobe.outfit` chooses from; each takes about 2 MB once it is used."""
 
@@ -101,6 +103,25 @@ class Outfit(NamedTuple):
     face_surface: NDArray[np.int32]
     surfaces: tuple[Surface, ...]
 
+    def only(self, faces: NDArray[np.int32], face_surface: NDArray[np.int32]) -> "Outfit":
+        """With these faces, and none of the vertices that they do without."""
+        used = np.zeros(len(self.weld), bool)
+        used[faces] = True
+        kept = np.flatnonzero(used)
+        new = np.cumsum(used, dtype=np.int32) - np.int32(1)
+        first = np.full(len(used), len(used), np.int64)
+        np.minimum.at(first, self.weld[kept], kept)  # of those left at the same place
+        return self._replace(
+            vertices=self.vertices[kept],
+            shape_dirs=self.shape_dirs[kept],
+            bone=self.bone[kept],
+            share=self.share[kept],
+            uv=self.uv[kept],
+            weld=new[first[self.weld[kept]]],
+            faces=new[faces],
+            face_surface=face_surface,
+        )
+
 
 class Wardrobe:
     """Everything to wear. `load_wardrobe` gives the one that comes with the package.
@@ -124,18 +145,28 @@ class Wardrobe:
         self.skins = skins
         self.textures = textures
         self._triangles = body.anchor[body.faces]
-        self._combinations: dict[int, Outfit] = {}
+        self._combinations: dict[tuple[int, float], Outfit] = {}
 
     def of_kind(self, kind: str, sex: str) -> list[Garment]:
         """The garments of a kind that suit a sex."""
         return [g for g in self.garments.values() if g.kind == kind and g.sex in (sex, "any")]
 
-    def outfit(self, rng: np.random.Generator) -> Outfit:
-        """Somebody: one of NUM_COMBINATIONS combinations of garments on any skin of that sex."""
+    def outfit(self, rng: np.random.Generator, error: float = 0.0) -> Outfit:
+        """Somebody: one of NUM_COMBINATIONS combinations of garments on any skin of that sex.
+
+        Args:
+            rng: source of chance, of which no more is used for one `error` than for another.
+            error: root mean square of how far the surface may be off, metres; see synth.decimation. What is
+                kept in memory is one outfit for each of its values.
+        """
         number = int(rng.integers(NUM_COMBINATIONS))
-        if number not in self._combinations:
-            self._combinations[number] = self._combine(number)
-        outfit = self._combinations[number]
+        if (number, error) not in self._combinations:
+            outfit = self._combine(number)
+            if error:
+                mesh = (outfit.vertices, outfit.weld, outfit.faces, outfit.face_surface)
+                outfit = outfit.only(*decimate(*mesh, error))
+            self._combinations[number, error] = outfit
+        outfit = self._combinations[number, error]
         skins = self.skins[outfit.sex]
         skin = Surface("skin", skins[int(rng.random() * len(skins))])
         return outfit._replace(surfaces=(skin, *outfit.surfaces[1:]))
@@ -185,33 +216,29 @@ class Wardrobe:
         pieces.insert(0, self.body)
         shown.insert(0, ~hidden[self.body.anchor][self.body.faces].any(axis=1))
 
-        parts: list[list[NDArray[Any]]] = []
         surfaces = [Surface("skin", self.skins[sex][0])]
+        weld, faces, surface = [], [], []
         count = 0
         for piece, visible in zip(pieces, shown, strict=True):
-            faces = piece.faces[visible]
-            used = np.zeros(len(piece.vertices), bool)
-            used[faces] = True
-            kept = np.flatnonzero(used)
-            first = np.full(len(used), len(used), np.int64)
-            np.minimum.at(first, piece.weld[kept], kept)  # of those left at the same place
-            new = np.cumsum(used, dtype=np.int32) + np.int32(count - 1)
-            surface = piece.surface[visible] + np.int32(len(surfaces) - (piece is self.body))
-            parts.append(
-                [
-                    array[kept]
-                    for array in (piece.vertices, piece.shape_dirs, piece.bone, piece.share, piece.uv)
-                ]
-                + [new[first[piece.weld[kept]]], new[faces], surface]
-            )
+            weld.append(piece.weld + np.int32(count))
+            faces.append(piece.faces[visible] + np.int32(count))
+            surface.append(piece.surface[visible] + np.int32(len(surfaces) - (piece is self.body)))
             surfaces += piece.surfaces[1:] if piece is self.body else piece.surfaces
-            count += len(kept)
-        joined: list[Any] = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
-        vertices, shape_dirs, bone, share, uv, weld, faces, surface = joined
-        names = tuple(garment.name for garment in garments)
-        return Outfit(
-            sex, names, vertices, shape_dirs, bone, share, uv, weld, faces, surface, tuple(surfaces)
+            count += len(piece.vertices)
+        whole = Outfit(
+            sex,
+            tuple(garment.name for garment in garments),
+            np.concatenate([piece.vertices for piece in pieces]),
+            np.concatenate([piece.shape_dirs for piece in pieces]),
+            np.concatenate([piece.bone for piece in pieces]),
+            np.concatenate([piece.share for piece in pieces]),
+            np.concatenate([piece.uv for piece in pieces]),
+            np.concatenate(weld),
+            np.concatenate(faces),
+            np.concatenate(surface),
+            tuple(surfaces),
         )
+        return whole.only(whole.faces, whole.face_surface)
 
 
 def _tucked(garment: Garment, covered: NDArray[np.bool_]) -> Garment:
