@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from fullframe.annotate.command import annotate
+from fullframe.annotate.command import annotate, review
 from fullframe.console import UsageError, console, say
 from fullframe.evaluate.command import evaluate
 from fullframe.imagine.command import imagine
@@ -68,6 +68,7 @@ def main() -> None:
                 "train": train,
                 "evaluate": evaluate,
                 "annotate": annotate,
+                "review": review,
                 "convert-checkpoint": convert_checkpoint,
                 "doctor": doctor,
             },

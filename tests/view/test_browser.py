@@ -1,13 +1,11 @@
 """Both pages in a real browser."""
 
 import io
-import threading
-import time
 
 import av
-import cv2
 import numpy as np
 import pytest
+from browsers import click, hide_notes, see, wait_until
 from waving import SIZE, waving_clip
 
 pytest.importorskip("viser", reason="needs the extra view")
@@ -21,68 +19,6 @@ from fullframe.view.viewer import fitting_fov
 
 BODY = load_body()
 RED, GREEN, BLUE, YELLOW = (200, 30, 30), (30, 160, 30), (30, 30, 200), (200, 200, 30)
-
-
-class Service:
-    """Runs one of the two services in a thread until `stop`, as until Ctrl-C."""
-
-    def __init__(self, monkeypatch, module, serve, *args):
-        self._ended, told = threading.Event(), []
-        monkeypatch.setattr(module, "say_until_ctrl_c", lambda line: told.append(line) or self._ended.wait())
-        self._thread = threading.Thread(target=serve, args=(*args, "127.0.0.1", 9500))
-        self._thread.start()
-        wait_until(lambda: told)
-        self.url = next(word for word in told[0].split() if word.startswith("http://127.0.0.1:"))
-
-    def stop(self):
-        self._ended.set()
-        self._thread.join(30)
-        assert not self._thread.is_alive()
-
-
-@pytest.fixture
-def service(monkeypatch):
-    services = []
-
-    def start(*args) -> str:
-        services.append(Service(monkeypatch, *args))
-        return services[-1].url
-
-    yield start
-    for each in services:
-        each.stop()
-
-
-def wait_until(condition, seconds: float = 60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def see(page, condition, seconds: float = 60) -> None:
-    """Look at the scene, (H, W, 3), again and again until it is as wanted."""
-    end = time.monotonic() + seconds
-    while True:
-        box = page.locator("canvas").first.bounding_box()
-        png = np.frombuffer(page.screenshot(clip=box, timeout=60_000), np.uint8)
-        image = cv2.cvtColor(cv2.imdecode(png, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        try:
-            return condition(image)
-        except AssertionError:
-            if time.monotonic() > end:
-                raise
-            page.wait_for_timeout(300)
-
-
-def click(locator) -> None:
-    """At once: Playwright would wait for two frames, which take long where WebGL runs in software."""
-    locator.evaluate("element => element.click()")
-
-
-def hide_notes(page) -> None:
-    """viser's warning that WebGL runs in software lies over the scene."""
-    page.add_style_tag(content=".mantine-Notifications-root { display: none !important }")
 
 
 def video_of_quarters(path, frames: int) -> None:

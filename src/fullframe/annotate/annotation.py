@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -10,14 +11,14 @@ from typing import NamedTuple
 import torch
 
 from fullframe.annotate import cliff, eft, smplify
-from fullframe.annotate.chunks import Advance, claim, silent
+from fullframe.annotate.chunks import Advance, claim, here, silent
 from fullframe.annotate.crops import prepare
 from fullframe.annotate.job import Job, Tuning, predict
 from fullframe.annotate.labels import Labels, judge, write_cliff
 from fullframe.annotate.page import write_page
-from fullframe.annotate.photos import PhotoPeople, find_people, read_annotations
+from fullframe.annotate.photos import PhotoPeople, SharedDetector, find_people, read_annotations
+from fullframe.annotate.scale import ray_workers
 from fullframe.body import BodyModel, load_body
-from fullframe.detect import load_detector
 from fullframe.files import atomic_path
 from fullframe.models import CLIFF, Bodies, load_model
 from fullframe.models.checkpoint import find_weights
@@ -59,6 +60,7 @@ def annotate(
     method: str = "cliff",
     model: str | Path | None = None,
     detector: str = "builtin",
+    ray: str | None = None,
     advance: Advance = silent,
 ) -> Written:
     """Label the people of photos with bodies.
@@ -75,6 +77,8 @@ def annotate(
         method: key of METHODS.
         model: name or path of a pretrained network; only smplify does without.
         detector: provider of boxes and keypoints, see `fullframe.detect`.
+        ray: address of a Ray cluster that shares the work, see `fullframe.annotate.scale.ray_workers`; None
+            for this process alone. The labels are the same.
         advance: told of progress.
 
     Raises:
@@ -89,7 +93,11 @@ def annotate(
         raise ValueError(f"{out}: the name of a file of labels ends in .npz")
     if not images.is_dir():
         raise FileNotFoundError(f"{images}: no such folder of photos")
-    network, body, name = _network(model, method)
+    if ray is not None:  # its workers are elsewhere
+        images, out = images.resolve(), out.resolve()
+    # They have a core each.
+    device = "cuda" if torch.cuda.is_available() and ray is None else "cpu"
+    network, body, name = _network(model, method, device)
     told = None if annotations is None else read_annotations(Path(annotations))
     work = out.with_name(f"{out.stem}_work")
     claim(
@@ -104,32 +112,36 @@ def annotate(
             "fullframe": version("fullframe"),
         },
     )
-    finder = None
-    if told is None or told.keypoints is None:
-        finder = load_detector(detector)
-        if told is None or not len(told):
-            told = find_people(images, _photos(images), finder, work / "finding_people", advance)
-    people = PhotoPeople(told, images, finder)
-    crops, problems = prepare(people, told.joint_set, work / "reading_photos", network, advance)
-    problems = [*told.left_out, *problems]
-    if not len(crops):
-        first = f"; the first problem: {problems[0]}" if problems else ""
-        raise ValueError(f"{told.source}: nobody can be labelled in {images}{first}")
-    plain = None if network is None else predict(network, crops, work / "predicting", advance)
-    bodies = METHODS[method](Job(crops, body, network, plain, work / method, advance))
+    with nullcontext(here) if ray is None else ray_workers(ray) as workers:
+        finder = None
+        if told is None or told.keypoints is None:
+            finder = SharedDetector(detector)
+            if told is None or not len(told):
+                folder = work / "finding_people"
+                told = find_people(images, _photos(images), finder, folder, advance, workers)
+        people, folder = PhotoPeople(told, images, finder), work / "reading_photos"
+        crops, problems = prepare(people, told.joint_set, folder, network, advance, workers)
+        problems = [*told.left_out, *problems]
+        if not len(crops):
+            first = f"; the first problem: {problems[0]}" if problems else ""
+            raise ValueError(f"{told.source}: nobody can be labelled in {images}{first}")
+        plain = None
+        if network is not None:
+            plain = predict(network, crops, work / "predicting", advance, workers)
+        bodies = METHODS[method](Job(crops, body, network, plain, work / method, advance, workers))
     compared = None if bodies is plain else plain
     labels = judge(crops, told, bodies, compared, body, name)
     return Written(labels, problems, _write(out, labels, images, body, problems))
 
 
-def _network(model: str | Path | None, method: str) -> tuple[CLIFF | None, BodyModel, str]:
+def _network(model: str | Path | None, method: str, device: str) -> tuple[CLIFF | None, BodyModel, str]:
     """The network, the body that it predicts, and what to call the labels' maker."""
     if model is None:
         if method != "smplify":
             raise ValueError(f"the method {method} needs a pretrained network: give its --model")
         return None, load_body(), method
     path = find_weights(model)
-    network = load_model(path).to("cuda" if torch.cuda.is_available() else "cpu")
+    network = load_model(path).to(device)
     assert network.card is not None
     return network, load_body(network.card.body, num_betas=network.num_betas), f"{path.stem}+{method}"
 

@@ -1,7 +1,7 @@
-"""Long work in small files, so that a killed run goes on where it stopped."""
+"""Long work in small files, so that a killed run goes on where it stopped, and many can share it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,24 @@ Arrays = dict[str, NDArray[Any]]
 Advance = Callable[[str, int, int], object]
 """Called with the name of a stage, how much of it is done, and how much there is."""
 
-_CAPTION = "made_by.json"
+Span = tuple[int, int]
+"""Some items: the first, and the one after the last."""
+Workers = Callable[[Callable[[int, int], None], Sequence[Span]], Iterable[Span]]
+"""Have a function called for spans, in any order and anywhere; tells which are done, as they are done."""
+
+CAPTION = "made_by.json"
+"""The file that tells what the work of a folder is."""
 
 
 def silent(stage: str, done: int, total: int) -> None:
     """An Advance that tells nobody."""
+
+
+def here(make: Callable[[int, int], None], spans: Sequence[Span]) -> Iterator[Span]:
+    """Workers: this process, one span after another."""
+    for start, end in spans:
+        make(start, end)
+        yield start, end
 
 
 class WorkError(ValueError):
@@ -39,7 +52,7 @@ def claim(folder: Path, made_by: Mapping[str, Any]) -> None:
         WorkError: the folder holds other work.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    caption = folder / _CAPTION
+    caption = folder / CAPTION
     wanted = json.loads(json.dumps(made_by))
     if not caption.is_file():
         if any(folder.iterdir()):
@@ -65,6 +78,7 @@ def in_chunks(
     make: Callable[[int, int], Arrays],
     advance: Advance = silent,
     size: int = CHUNK,
+    workers: Workers = here,
 ) -> Arrays:
     """What `make` gives for all of `count` items; what is on disk already is not made again.
 
@@ -73,21 +87,30 @@ def in_chunks(
         count: of items.
         make: for the items from start to end, arrays whose rows are joined along the first axis.
         size: items per file.
+        workers: who makes them.
 
     Raises:
         WorkError: a file is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts: list[Arrays] = []
-    for start in range(0, count, size):
-        end, path = min(start + size, count), folder / f"{start:09d}.npz"
-        if path.is_file():
-            parts.append(_load(path))
-        else:
-            parts.append(make(start, end))
-            write_npz(path, parts[-1], compress=False)
-        advance(folder.name, end, count)
+    spans = [(start, min(start + size, count)) for start in range(0, count, size)]
+    made = {path.name for path in folder.iterdir()}
+    missing = [(start, end) for start, end in spans if _file(folder, start).name not in made]
+    done = count - sum(end - start for start, end in missing)
+
+    def write(start: int, end: int) -> None:
+        if not _file(folder, start).is_file():  # it is there if a worker was killed a little later
+            write_npz(_file(folder, start), make(start, end), compress=False)
+
+    for start, end in workers(write, missing):
+        done += end - start
+        advance(folder.name, done, count)
+    parts = [_load(_file(folder, start)) for start, _ in spans]
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
+
+
+def _file(folder: Path, start: int) -> Path:
+    return folder / f"{start:09d}.npz"
 
 
 def _load(path: Path) -> Arrays:

@@ -30,7 +30,8 @@ def annotate(job: Job, tuning: Tuning | None = None) -> Bodies:
         WorkError: a file of an earlier run is damaged.
     """
     network, plain = job.pretrained
-    tuner = Tuner(network, job.body, tuning or Tuning())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tuner = Tuner(network, job.body, tuning or Tuning(), device)
     steps, state = tuner.tuning.steps(len(job.crops)), job.folder / "state.pt"
     job.folder.mkdir(parents=True, exist_ok=True)
     done, saved = _load(state, tuner), time.monotonic()
@@ -42,7 +43,8 @@ def annotate(job: Job, tuning: Tuning | None = None) -> Bodies:
             _save(state, tuner, done)
             saved = time.monotonic()
         job.advance("fine-tuning", done, steps)
-    return predict(tuner.network, job.crops, job.folder / "labels", job.advance)
+    tuned = tuner.network.to(next(network.parameters()).device)  # where the workers of the first pass had it
+    return predict(tuned, job.crops, job.folder / "labels", job.advance, job.workers)
 
 
 def people_of_step(step: int, people: int, batch_size: int) -> NDArray[np.int64]:

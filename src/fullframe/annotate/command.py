@@ -1,4 +1,4 @@
-"""The command `fullframe annotate`."""
+"""The commands `fullframe annotate` and `fullframe review`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +15,7 @@ def annotate(
     method: str = "cliff",
     model: str | None = None,
     detector: str = "builtin",
+    ray: str | None = None,
 ) -> int:
     """Label the people of your photos with bodies, from 2D keypoints.
 
@@ -30,6 +31,8 @@ def annotate(
             as it is).
         model: a trained network (.safetensors) to start from.
         detector: builtin, torchvision, rtmlib or transformers.
+        ray: share the work on a Ray cluster: local (the cores of this computer), auto (the cluster that it
+            belongs to), or host:port of one. The labels are the same.
     """
     from fullframe.console import UsageError, count, progress_bar, say
 
@@ -48,7 +51,7 @@ def annotate(
 
             given = annotations[0] if annotations else None
             labels, problems, files = make_labels(
-                images, out, given, method=method, model=model, detector=detector, advance=advance
+                images, out, given, method=method, model=model, detector=detector, ray=ray, advance=advance
             )
     except KeyboardInterrupt:
         say(f"what is done is kept beside {out}; the same command goes on", "stopped ", "yellow")
@@ -64,4 +67,42 @@ def annotate(
         f"{count(len(labels), 'person', 'people')} labelled, {unreliable} of them unreliable; "
         f"{count(len(problems), 'problem', 'problems')} -> {', '.join(str(file) for file in files)}"
     )
+    return 0
+
+
+def review(
+    labels: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="LABELS.npz")],
+    images: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[IMAGES]")] = None,
+    /,
+    body_path: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+) -> int:
+    """Accept, reject and correct labels in the browser. Ctrl-C ends it.
+
+    Every verdict and every correction is at once in <labels>_review.jsonl, and the same command goes on from
+    there. The labels themselves are not changed; a button writes the accepted people to
+    <labels>_accepted.npz.
+
+    Args:
+        labels: what `fullframe annotate` wrote.
+        images: the folder of the photos; by itself the one that was labelled, while <labels>_work is there.
+        body_path: your SMPL file, .npz or .pkl, for labels of SMPL; else the one fullframe doctor finds.
+        host: who may review: 127.0.0.1, this computer only; 0.0.0.0, the whole network. There is no password.
+        port: the next free one is taken if it is not free.
+    """
+    from fullframe.console import UsageError
+
+    try:
+        from fullframe.annotate.review import Review
+        from fullframe.annotate.review_page import serve_review
+    except ImportError as error:
+        raise UsageError(
+            f"the browser page needs one more package ({error}): pip install 'fullframe[view]'"
+        ) from error
+    try:
+        reviewed = Review(labels, body_path)
+        serve_review(reviewed, images or reviewed.images(), host, port)
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
     return 0

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fullframe.annotate.chunks import CHUNK, Advance, Arrays, WorkError, in_chunks, silent
+from fullframe.annotate.chunks import CHUNK, Advance, Arrays, WorkError, Workers, here, in_chunks, silent
 from fullframe.body.joints import JOINT_SETS
 from fullframe.data.augment import Augmentation, augment, pixels_of
 from fullframe.data.batch import Batch
@@ -130,16 +130,19 @@ def prepare(
     folder: Path,
     network: CLIFF | None,
     advance: Advance = silent,
+    workers: Workers = here,
 ) -> tuple[Crops, list[str]]:
     """Cut everyone's crop out once; later passes read these and not the photos.
 
     Keypoints that are not finite or lie outside the image become unknown.
 
     Args:
-        samples: each is asked for once, in order.
+        samples: each is asked for once, those of a chunk in order.
         joint_set: of the keypoints that are used.
         folder: for the crops and what is known about them; finished parts of it are not made again.
         network: that the crops are for; None for no crops.
+        advance: told of progress.
+        workers: who cuts them.
 
     Returns:
         the people, and messages about those who cannot be labelled and keypoints that are not used.
@@ -168,7 +171,7 @@ def prepare(
         columns = {key: np.stack([row[key] for row in rows])[1:] for key in blank}
         return {**columns, "problems": np.array(problems, np.str_)}
 
-    found = in_chunks(folder, len(samples), make, advance)
+    found = in_chunks(folder, len(samples), make, advance, CHUNK, workers)
     problems = found.pop("problems").tolist() if found else []
     columns: Arrays = found or {key: value[None][:0] for key, value in blank.items()}
     crop = (0, 0) if network is None else network.crop

@@ -24,6 +24,7 @@ def annotate(job: Job, tuning: Tuning = TUNING) -> Bodies:
         WorkError: a file of an earlier run is damaged.
     """
     network, plain = job.pretrained
+    crops = job.crops  # what is sent to other processes cannot hold the job's callbacks
     tuner = Tuner(network, job.body, tuning)
     start = [weight.detach().clone() for weight in tuner.weights]
 
@@ -31,13 +32,13 @@ def annotate(job: Job, tuning: Tuning = TUNING) -> Bodies:
         person = np.array([index])
         tuner.restart(start)
         for step in range(tuning.passes):
-            if tuner.step(job.crops, plain, person, step / tuning.passes).keypoints < GOOD_ENOUGH:
+            if tuner.step(crops, plain, person, step / tuning.passes).keypoints < GOOD_ENOUGH:
                 break
-        return predict_crops(tuner.network, job.crops.pixels(person), job.crops.location(person))
+        return predict_crops(tuner.network, crops.pixels(person), crops.location(person))
 
     def make(first: int, end: int) -> Arrays:
         parts = [label(index) for index in range(first, end)]
         return Bodies.joined(parts)._asdict()
 
-    found = in_chunks(job.folder / "labels", len(job.crops), make, job.advance, _CHUNK)
+    found = in_chunks(job.folder / "labels", len(job.crops), make, job.advance, _CHUNK, job.workers)
     return Bodies(**found) if found else Bodies.nobody(network.num_betas)

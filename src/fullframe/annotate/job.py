@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fullframe.annotate.chunks import Advance, Arrays, in_chunks, silent
+from fullframe.annotate.chunks import CHUNK, Advance, Arrays, Workers, here, in_chunks, silent
 from fullframe.annotate.crops import Crops
 from fullframe.body import BodyModel
 from fullframe.losses import Losses, LossWeights
@@ -33,6 +33,7 @@ class Job:
         plain: its first predictions, the explicit prior; None without a network.
         folder: for the method's files.
         advance: told of progress.
+        workers: who makes chunks.
     """
 
     crops: Crops
@@ -41,6 +42,7 @@ class Job:
     plain: Bodies | None
     folder: Path
     advance: Advance = silent
+    workers: Workers = here
 
     @property
     def pretrained(self) -> tuple[CLIFF, Bodies]:
@@ -54,7 +56,9 @@ class Job:
         return self.network, self.plain
 
 
-def predict(network: CLIFF, crops: Crops, folder: Path, advance: Advance = silent) -> Bodies:
+def predict(
+    network: CLIFF, crops: Crops, folder: Path, advance: Advance = silent, workers: Workers = here
+) -> Bodies:
     """What a network says about everyone, in files of `folder`."""
 
     def make(start: int, end: int) -> Arrays:
@@ -63,7 +67,7 @@ def predict(network: CLIFF, crops: Crops, folder: Path, advance: Advance = silen
         parts = [predict_crops(network, crops.pixels(some), crops.location(some)) for some in batches]
         return Bodies.joined(parts)._asdict()
 
-    found = in_chunks(folder, len(crops), make, advance)
+    found = in_chunks(folder, len(crops), make, advance, CHUNK, workers)
     return Bodies(**found) if found else Bodies.nobody(network.num_betas)
 
 
@@ -117,22 +121,24 @@ class Tuner:
         network: pretrained; it is copied.
         body: that it predicts.
         tuning: weights and steps.
+        device: to learn on; the network's own if not given.
     """
 
-    def __init__(self, network: CLIFF, body: BodyModel, tuning: Tuning) -> None:
-        self.network = copy.deepcopy(network).eval()
+    def __init__(
+        self, network: CLIFF, body: BodyModel, tuning: Tuning, device: str | torch.device | None = None
+    ) -> None:
+        self.network = copy.deepcopy(network).eval().to(device)
         self.tuning = tuning
         freeze_statistics(self.network.encoder.net)
         for module in self.network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.requires_grad_(False)
         self.weights = [p for p in self.network.parameters() if p.requires_grad]
-        device = self.weights[0].device
+        self.device = self.weights[0].device
         terms = LossWeights(
             keypoints=tuning.keypoints, joints=0, pose=tuning.pose, betas=tuning.betas, camera=tuning.camera
         )
-        self.losses = Losses(body, terms, tuning.kind).to(device)
-        self.device = device
+        self.losses = Losses(copy.deepcopy(body), terms, tuning.kind).to(self.device)
         self.optimizer = torch.optim.Adam(self.weights, lr=tuning.learning_rate)
 
     @torch.no_grad()

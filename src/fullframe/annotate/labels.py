@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import roma
@@ -86,10 +86,21 @@ class Labels:
     def __len__(self) -> int:
         return len(self.photos)
 
+    def __getitem__(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "Labels":
+        """A copy of some of the people: indices or a mask."""
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Labels(**{name: v if name in _HEADER else v[index] for name, v in values.items()})
+
     @property
     def visible(self) -> NDArray[np.int64]:
         """(N,) how many keypoints are known."""
         return (self.keypoints[..., 2] > 0).sum(axis=1)
+
+    def camera(self, index: int) -> Camera:
+        """Of the photo that the person is in."""
+        (fx, fy), (cx, cy) = self.focal[index].tolist(), self.principal_point[index].tolist()
+        width, height = self.sizes[index].tolist()
+        return Camera((fx, fy), (cx, cy), (width, height), str(self.sources[index]))
 
     def people(self, photo: str, body: BodyModel) -> People:
         """Everyone labelled in a photo, for renderers and exporters.
@@ -103,7 +114,6 @@ class Labels:
         some = np.flatnonzero(self.photos == photo)
         if not len(some):
             raise KeyError(f"nobody is labelled in {photo!r}")
-        first = int(some[0])
         return People.posed(
             body,
             boxes=self.boxes[some],
@@ -113,12 +123,7 @@ class Labels:
             pose=self.pose[some],
             betas=self.betas[some],
             translation=self.translation[some],
-            camera=Camera(
-                tuple(self.focal[first].tolist()),
-                tuple(self.principal_point[first].tolist()),
-                tuple(self.sizes[first].tolist()),
-                str(self.sources[first]),
-            ),
+            camera=self.camera(int(some[0])),
             model=self.model,
             image=photo,
         )
@@ -143,6 +148,54 @@ class Labels:
 _HEADER = ("joint_set", "body", "model")
 
 
+class Scores(NamedTuple):
+    """Of N bodies against 2D keypoints.
+
+    Attributes:
+        reprojection, prior: (N,) float32, as in Labels.
+        pixels: (N, K, 2) where the bodies have the keypoints, px.
+        joints: (N, 24, 3) of the bodies before translation, metres.
+    """
+
+    reprojection: NDArray[np.float32]
+    prior: NDArray[np.float32]
+    pixels: NDArray[np.float64]
+    joints: torch.Tensor
+
+
+def score(
+    model: KeypointModel,
+    prior: PosePrior,
+    bodies: Bodies,
+    keypoints: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    focal: NDArray[np.float64],
+    principal_point: NDArray[np.float64],
+) -> Scores:
+    """How near N bodies are to their keypoints (N, K, 3), and how likely their poses are.
+
+    Args:
+        model: of the bodies and the keypoints' joint set.
+        boxes: (N, 4) x1, y1, x2, y2 px.
+        focal, principal_point: (N, 2) px.
+    """
+    state, rotvec = _state(model, bodies)
+    points = state.keypoints.numpy() + bodies.translation[:, None]
+    seen = points[..., :2] / np.maximum(points[..., 2:], 0.1)
+    pixels = seen * focal[:, None] + principal_point[:, None]
+    known = keypoints[..., 2] > 0
+    square = ((pixels - keypoints[..., :2]) ** 2).sum(-1) * known
+    number = known.sum(1)
+    error = np.sqrt(square.sum(1) / np.maximum(number, 1)) / (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    reprojection = np.where(number > 0, error, np.nan).astype(np.float32)
+    return Scores(reprojection, prior.energy(rotvec)[0].numpy(), pixels, state.joints)
+
+
+def reliable(visible: NDArray[np.int64], reprojection: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whose keypoints are enough, and near to the body."""
+    return (visible >= LEAST_JOINTS) & (np.nan_to_num(reprojection, nan=np.inf) <= MOST_ERROR)
+
+
 def judge(
     crops: Crops, annotations: Annotations, bodies: Bodies, plain: Bodies | None, body: BodyModel, model: str
 ) -> Labels:
@@ -162,19 +215,19 @@ def judge(
     keypoint_model, prior = KeypointModel(body, crops.joint_set), PosePrior()
     for start in range(0, count, _POSED):
         some = slice(start, start + _POSED)
-        state, rotvec = _state(keypoint_model, bodies, some)
-        points = state.keypoints.numpy() + bodies.translation[some, None]
-        seen = points[..., :2] / np.maximum(points[..., 2:], 0.1)
-        pixels = seen * crops.focal[some, None] + crops.principal_point[some, None]
-        known = crops.keypoints[some, :, 2] > 0
-        square = ((pixels - crops.keypoints[some, :, :2]) ** 2).sum(-1) * known
-        number = known.sum(1)
-        error = np.sqrt(square.sum(1) / np.maximum(number, 1)) / crops.longer_side[some]
-        reprojection[some] = np.where(number > 0, error, np.nan)
-        energy[some] = prior.energy(rotvec)[0].numpy()
+        found = score(
+            keypoint_model,
+            prior,
+            Bodies(*(values[some] for values in bodies)),
+            crops.keypoints[some],
+            crops.boxes[some],
+            crops.focal[some],
+            crops.principal_point[some],
+        )
+        reprojection[some], energy[some] = found.reprojection, found.prior
         if plain is not None:
-            ours, theirs = state.joints, _state(keypoint_model, plain, some)[0].joints
-            apart = (ours - ours[:, :1]) - (theirs - theirs[:, :1])
+            theirs = _state(keypoint_model, Bodies(*(values[some] for values in plain)))[0].joints
+            apart = (found.joints - found.joints[:, :1]) - (theirs - theirs[:, :1])
             agreement[some] = 1000 * apart.norm(dim=-1).mean(1).numpy()
     visible = (crops.keypoints[..., 2] > 0).sum(axis=1)
     return Labels(
@@ -192,7 +245,7 @@ def judge(
         reprojection=reprojection,
         prior=energy,
         agreement=agreement,
-        reliable=(visible >= LEAST_JOINTS) & (np.nan_to_num(reprojection, nan=np.inf) <= MOST_ERROR),
+        reliable=reliable(visible, reprojection),
         joint_set=crops.joint_set,
         body=body.name,
         model=model,
@@ -259,15 +312,16 @@ def _joints24(labels: Labels, body: BodyModel) -> NDArray[np.float32]:
     out = np.ones((len(labels), 24, 4), np.float32)
     bodies = Bodies(labels.pose, labels.betas, labels.translation)
     for start in range(0, len(labels), _POSED):
-        points = _state(model, bodies, slice(start, start + _POSED))[0].keypoints
-        out[start : start + _POSED, :, :3] = points - points[:, pelvis, None]
+        some = slice(start, start + _POSED)
+        points = _state(model, Bodies(*(values[some] for values in bodies)))[0].keypoints
+        out[some, :, :3] = points - points[:, pelvis, None]
     return out
 
 
 @torch.inference_mode()
-def _state(model: KeypointModel, bodies: Bodies, some: slice) -> tuple[Any, torch.Tensor]:
+def _state(model: KeypointModel, bodies: Bodies) -> tuple[Any, torch.Tensor]:
     """Keypoints of some bodies before translation, and their body pose (n, 69) axis-angle."""
-    pose, betas = torch.from_numpy(bodies.pose[some]), torch.from_numpy(bodies.betas[some])
+    pose, betas = torch.from_numpy(bodies.pose), torch.from_numpy(bodies.betas)
     return model(betas, pose), roma.rotmat_to_rotvec(pose[:, 1:]).flatten(1)
 
 

@@ -9,10 +9,10 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.annotate.chunks import Advance, Arrays, in_chunks, silent
+from fullframe.annotate.chunks import Advance, Arrays, Workers, here, in_chunks, silent
 from fullframe.body.joints import JOINT_SETS
 from fullframe.data.sample import Sample
-from fullframe.detect import Detector
+from fullframe.detect import Detector, load_detector
 from fullframe.geometry.box import box_from_keypoints
 from fullframe.geometry.camera import Camera
 from fullframe.image import ImageError, Photo, read_photo
@@ -187,13 +187,34 @@ def read_annotations(path: Path) -> Annotations:
     )
 
 
+class SharedDetector:
+    """A detector that other processes can be sent: each loads it for itself.
+
+    Args:
+        provider: see `load_detector`, whose errors it raises.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self._provider, detector = provider, load_detector(provider)
+        self.name, self.boxes, self.keypoints = detector.name, detector.boxes, detector.keypoints
+
+    def __reduce__(self) -> tuple[type["SharedDetector"], tuple[str]]:
+        return SharedDetector, (self._provider,)
+
+
 def find_people(
-    images: Path, photos: Sequence[str], detector: Detector, folder: Path, advance: Advance = silent
+    images: Path,
+    photos: Sequence[str],
+    detector: Detector,
+    folder: Path,
+    advance: Advance = silent,
+    workers: Workers = here,
 ) -> Annotations:
     """The people that a detector finds in photos; what it found is kept in `folder`.
 
     Args:
         images: the folder that the photos' names are relative to.
+        workers: who looks for them.
     """
 
     def make(start: int, end: int) -> Arrays:
@@ -212,7 +233,7 @@ def find_people(
             "problems": np.array(problems, np.str_),
         }
 
-    found = in_chunks(folder, len(photos), make, advance, PHOTO_CHUNK)
+    found = in_chunks(folder, len(photos), make, advance, PHOTO_CHUNK, workers)
     count = len(found["boxes"]) if found else 0
     names = np.array(photos, np.str_)
     return Annotations(

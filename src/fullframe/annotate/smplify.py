@@ -17,7 +17,7 @@ def annotate(job: Job) -> Bodies:
         BodyFileError: the body has no regressor for the keypoints.
         WorkError: a file of an earlier run is damaged.
     """
-    crops = job.crops
+    crops, plain = job.crops, job.plain  # what is sent to other processes cannot hold the job's callbacks
     fitter = KeypointFitter(job.body, crops.joint_set)
 
     def make(start: int, end: int) -> Arrays:
@@ -26,10 +26,10 @@ def annotate(job: Job) -> Bodies:
         edges = [i for i in range(1, len(cameras)) if cameras[i] != cameras[i - 1]]
         parts = []
         for some in np.split(np.arange(start, end), edges):
-            begin = None if job.plain is None else Bodies(*(values[some] for values in job.plain))
+            begin = None if plain is None else Bodies(*(values[some] for values in plain))
             camera = crops.camera(int(some[0]))
             parts.append(fitter.fit(crops.keypoints[some], crops.boxes[some], camera, begin).bodies)
         return Bodies.joined(parts)._asdict()
 
-    found = in_chunks(job.folder / "labels", len(crops), make, job.advance, _CHUNK)
+    found = in_chunks(job.folder / "labels", len(crops), make, job.advance, _CHUNK, job.workers)
     return Bodies(**found) if found else Bodies.nobody(job.body.num_betas)

@@ -1,0 +1,256 @@
+"""What somebody says about labels: accepted, rejected, keypoints put right; kept beside them at once."""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullframe.annotate.chunks import CAPTION
+from fullframe.annotate.labels import Labels, Scores, reliable, score, write_cliff
+from fullframe.body import BodyModel, load_body
+from fullframe.fit import KeypointFitter
+from fullframe.models.predict import Bodies
+
+ACCEPTED, REJECTED = "accepted", "rejected"
+SHOWN = ("everyone", "not reviewed", ACCEPTED, REJECTED, "changed", "unreliable")
+"""Whom `Review.choose` can choose from."""
+SCORES = ("reprojection", "prior", "agreement")
+
+_CORRECTED = ("keypoints", "pose", "betas", "translation", "reprojection", "prior", "agreement")
+
+
+class Review:
+    """Labels with verdicts and corrections.
+
+    Every word is a line of the file <labels>_review.jsonl, on the disk before the method that says it
+    returns; a review goes on where the last one ended. The labels themselves are never changed.
+
+    Args:
+        path: labels as `annotate` wrote them, either of its two .npz files.
+        body_path: your SMPL file, for labels of SMPL.
+
+    Attributes:
+        labels: with the corrections so far.
+        verdicts: (N,) "accepted", "rejected", or "" for none yet.
+        changed: (N,) bool, whose keypoints were corrected.
+        notes: the file of what was said.
+
+    Raises:
+        FileNotFoundError: there are no labels.
+        ValueError: the file is something else, or the verdicts beside it are about other labels.
+        fullframe.body.BodyFileError: the body of the labels is not there.
+    """
+
+    def __init__(self, path: Path, body_path: Path | None = None) -> None:
+        self.path = path.with_name(path.name.replace("_people.npz", ".npz"))
+        people = self.path.with_name(f"{self.path.stem}_people.npz")
+        if not people.is_file():
+            raise FileNotFoundError(
+                f"{people}: no such file; give the labels that `fullframe annotate` wrote"
+            )
+        self._original = Labels.load(people)
+        self.labels = self._original[np.arange(len(self._original))]
+        self.body: BodyModel = load_body(
+            self.labels.body, body_path if self.labels.body != "open" else None, self.labels.betas.shape[1]
+        )
+        self.verdicts: NDArray[np.str_] = np.full(len(self.labels), "", f"U{len(ACCEPTED)}")
+        self.changed: NDArray[np.bool_] = np.zeros(len(self.labels), bool)
+        self.notes = self.path.with_name(f"{self.path.stem}_review.jsonl")
+        self._lock = threading.RLock()
+        self._rows = {number: row for row, number in enumerate(self.labels.ids.tolist())}
+        self._recall()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def images(self) -> Path:
+        """The folder of the photos that were labelled.
+
+        Raises:
+            FileNotFoundError: it is not known, or not there any more.
+        """
+        caption = self.path.with_name(f"{self.path.stem}_work") / CAPTION
+        try:
+            folder = Path(json.loads(caption.read_text(encoding="utf-8"))["images"])
+        except (OSError, ValueError, KeyError) as error:
+            raise FileNotFoundError(
+                f"{caption} does not tell where the photos are: give their folder after the labels"
+            ) from error
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: no such folder; give that of the photos after the labels")
+        return folder
+
+    # What is said
+
+    def judge(self, index: int, verdict: str) -> None:
+        """Accept or reject somebody, or with "" take that back."""
+        if verdict not in (ACCEPTED, REJECTED, ""):
+            raise ValueError(f"unknown verdict {verdict!r}; choose {ACCEPTED}, {REJECTED} or an empty one")
+        with self._lock:
+            self._note(index, {"verdict": verdict})
+
+    def correct(self, index: int, keypoints: NDArray[np.float32]) -> None:
+        """Put keypoints right, and fit the body to them from the present label: SMPLify, `fullframe.fit`.
+
+        Args:
+            keypoints: (K, 3) x, y px and confidence, of the labels' joint set.
+        """
+        labels, some = self.labels, slice(index, index + 1)
+        begin = Bodies(labels.pose[some], labels.betas[some], labels.translation[some])
+        points = keypoints[None].astype(np.float32)
+        bodies = self._fitter.fit(points, labels.boxes[some], labels.camera(index), begin).bodies
+        measured = self._measured(index, bodies, points)
+        found = {
+            "keypoints": points[0],
+            **{name: values[0] for name, values in bodies._asdict().items()},
+            "reprojection": measured.reprojection[0],
+            "prior": measured.prior[0],
+            # Of the label that was; the network's plain prediction is not kept with the labels.
+            "agreement": np.float32(np.nan),
+        }
+        with self._lock:
+            self._note(index, {"corrected": {name: value.tolist() for name, value in found.items()}})
+
+    def restore(self, index: int) -> None:
+        """Take all corrections of somebody back."""
+        with self._lock:
+            if self.changed[index]:
+                self._note(index, {"corrected": None})
+
+    # What is asked
+
+    def projected(self, index: int) -> NDArray[np.float64]:
+        """Where somebody's body has its keypoints in the photo, (K, 2) px."""
+        labels, some = self.labels, slice(index, index + 1)
+        bodies = Bodies(labels.pose[some], labels.betas[some], labels.translation[some])
+        return self._measured(index, bodies, labels.keypoints[some]).pixels[0]
+
+    def choose(
+        self, shown: str, by: str, low: float = -np.inf, high: float = np.inf, worst_first: bool = False
+    ) -> list[int]:
+        """Some of the people.
+
+        Args:
+            shown: one of SHOWN.
+            by: one of SCORES.
+            low, high: of that score; people without it are among them only if both are infinite.
+            worst_first: in the order of the score, those without it last; else in the order of the labels.
+        """
+        kept = {
+            "everyone": np.ones(len(self), bool),
+            "not reviewed": self.verdicts == "",
+            ACCEPTED: self.verdicts == ACCEPTED,
+            REJECTED: self.verdicts == REJECTED,
+            "changed": self.changed,
+            "unreliable": ~self.labels.reliable,
+        }[shown]
+        values = getattr(self.labels, by)
+        if np.isfinite(low) or np.isfinite(high):
+            kept = kept & (values >= low) & (values <= high)
+        order = np.argsort(-values, kind="stable") if worst_first else np.arange(len(self))
+        return [int(index) for index in order if kept[index]]
+
+    def export(self) -> list[Path]:
+        """Write the accepted people, corrected where they were, as `annotate` writes labels.
+
+        Beside the labels: <labels>_accepted.npz, in the form of CLIFF's released labels, and
+        <labels>_accepted_people.npz (Labels). All of them count as reliable, since somebody has said so.
+
+        Returns:
+            the two files; none if nobody is accepted.
+        """
+        with self._lock:
+            some = np.flatnonzero(self.verdicts == ACCEPTED)
+            if not len(some):
+                return []
+            accepted = replace(self.labels[some], reliable=np.ones(len(some), bool))
+        out = self.path.with_name(f"{self.path.stem}_accepted.npz")
+        people = out.with_name(f"{out.stem}_people.npz")
+        accepted.save(people)
+        write_cliff(accepted, out, self.body)
+        return [out, people]
+
+    def _measured(self, index: int, bodies: Bodies, keypoints: NDArray[np.float32]) -> Scores:
+        labels, some = self.labels, slice(index, index + 1)
+        places = (labels.boxes[some], labels.focal[some], labels.principal_point[some])
+        return score(self._fitter.model, self._fitter.prior, bodies, keypoints, *places)
+
+    @cached_property
+    def _fitter(self) -> KeypointFitter:
+        return KeypointFitter(self.body, self.labels.joint_set)
+
+    # The file of what was said
+
+    def _note(self, index: int, said: dict[str, Any]) -> None:
+        """Write a line, and only then take it over."""
+        with self.notes.open("ab") as file:
+            if file.tell() == 0:
+                file.write(_line({"labels": self._digest}))
+            file.write(_line({"id": int(self.labels.ids[index]), **said}))
+            file.flush()
+            os.fsync(file.fileno())
+        self._take(index, said)
+
+    def _take(self, index: int, said: dict[str, Any]) -> None:
+        if "verdict" in said:
+            self.verdicts[index] = said["verdict"]
+        if "corrected" in said:
+            values = said["corrected"]
+            self.changed[index] = values is not None
+            for name in _CORRECTED:
+                value = getattr(self._original, name)[index] if values is None else values[name]
+                getattr(self.labels, name)[index] = value
+            some = slice(index, index + 1)
+            self.labels.reliable[some] = reliable(self.labels.visible[some], self.labels.reprojection[some])
+
+    def _recall(self) -> None:
+        """Take over what was said before."""
+        if not self.notes.is_file():
+            return
+        for number, line in enumerate(_lines(self.notes)):
+            try:
+                if number == 0:
+                    if line["labels"] != self._digest:
+                        raise ValueError(
+                            f"{self.notes} is about other labels than {self.path}: move it away to begin a "
+                            "new review"
+                        )
+                else:
+                    self._take(self._rows[line["id"]], line)
+            except (KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{self.notes}, line {number + 1}: not of a review ({error!r}); mend or remove it"
+                ) from error
+
+    @cached_property
+    def _digest(self) -> str:
+        """Of the labels, whatever file they lie in."""
+        digest = hashlib.sha256()
+        for name in ("ids", "keypoints", "pose", "betas", "translation"):
+            digest.update(np.ascontiguousarray(getattr(self._original, name)).tobytes())
+        return digest.hexdigest()
+
+
+def _line(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode() + b"\n"
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """What was written whole; a line that was cut off by a crash ends the file, and is taken away."""
+    whole = path.read_bytes()
+    end = whole.rfind(b"\n") + 1
+    if end < len(whole):
+        os.truncate(path, end)
+    for number, line in enumerate(whole[:end].splitlines()):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number + 1}: damaged ({error}); remove this line") from error

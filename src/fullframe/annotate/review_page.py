@@ -1,0 +1,436 @@
+"""`fullframe review`: labels in the browser, for somebody to accept, to reject and to put right.
+
+The scene is a table with two squares side by side: the photo around a person, with the body drawn over it
+and the keypoints as points that can be dragged; and the body alone, which can be turned.
+"""
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import viser
+from numpy.typing import NDArray
+
+from fullframe.annotate.review import ACCEPTED, REJECTED, SCORES, SHOWN, Review
+from fullframe.body import JOINT_SETS
+from fullframe.geometry.box import PersonBox, crop_image
+from fullframe.image import ImageError, read_photo
+from fullframe.render.colors import PALETTE
+from fullframe.render.shading import draw_meshes
+from fullframe.view.rig import UPRIGHT, quaternion
+from fullframe.view.server import address, say_until_ctrl_c, serve
+
+SIDE = 800
+"""px of the photo that is sent."""
+ROOM = 1.4
+"""The photo's window in units of the box's longer side."""
+
+_FOV = np.radians(20)
+_APART = 0.52  # of each square's centre from the middle; a square's side is 1
+_RADIUS = 0.009
+_LEFT, _RIGHT, _MIDDLE, _UNKNOWN = (255, 140, 0), (0, 150, 255), (240, 60, 160), (150, 150, 150)
+_TURNS = {"front": (0.0, 0.0), "side": (np.pi / 2, 0.0), "back": (np.pi, 0.0), "above": (0.0, np.pi / 2)}
+_HELP = (
+    "**Drag a point** to where the joint is: the body is fitted again. **Click a point** to leave it out "
+    "(grey) or to take it in. **Drag the body** on the right to turn it.\n\n"
+    "Keys: Y accept, N reject, Page Down next, Page Up previous, U undo corrections, B body on and off, "
+    "F straighten the view."
+)
+
+
+def serve_review(review: Review, images: Path, host: str, port: int) -> None:
+    """Serve the page until Ctrl-C. Whoever opens it has a place of their own in the same review.
+
+    Args:
+        images: the folder that the names of the photos are relative to.
+
+    Raises:
+        OSError: nothing can listen on the host.
+    """
+    with serve(host, port, "fullframe review") as server:
+        tabs: dict[int, Tab] = {}
+
+        @server.on_client_connect
+        def _(client: viser.ClientHandle) -> None:
+            tabs[client.client_id] = Tab(client, review, images)
+
+        @server.on_client_disconnect
+        def _(client: viser.ClientHandle) -> None:
+            tab = tabs.pop(client.client_id, None)
+            if tab is not None:
+                tab.close()
+
+        say_until_ctrl_c(
+            f"{review.path}: review it on {address(server)} (Ctrl-C ends); every verdict is kept at once in "
+            f"{review.notes}"
+        )
+        for tab in list(tabs.values()):
+            tab.close()
+
+
+class Tab:
+    """A browser tab that shows one person at a time."""
+
+    def __init__(self, client: viser.ClientHandle, review: Review, images: Path) -> None:
+        self._client, self._review, self._images = client, review, images
+        self._worker = ThreadPoolExecutor(1)  # one thing after another, and none in the server's event loop
+        self._chosen: list[int] = []
+        self._place = 0
+        self._photo: tuple[str, NDArray[np.uint8]] = "", np.zeros((1, 1, 3), np.uint8)
+        self._turn = np.zeros(2)  # about the vertical, and towards the viewer
+        with client.atomic():
+            self._add_panel()
+            self._add_scene()
+        self._do(self._choose)
+        self.straighten()
+
+        # The window's shape is known only after the panel has found its place, and may change.
+        @client.camera.on_update
+        def _(camera: viser.CameraHandle) -> None:
+            if abs(camera.aspect - self._aspect) > 0.01:
+                self.straighten()
+
+    def close(self) -> None:
+        """What was said is on disk already."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def straighten(self) -> None:
+        """Look straight at the table, from where both squares fit into the window."""
+        camera = self._client.camera
+        self._aspect = camera.aspect
+        half = max(0.53, (_APART + 0.53) / self._aspect)
+        with self._client.atomic():
+            camera.fov = _FOV
+            camera.up_direction = (0.0, 1.0, 0.0)
+            camera.position = (0.0, 0.0, float(half / np.tan(_FOV / 2)))
+            camera.look_at = (0.0, 0.0, 0.0)
+
+    # The panel
+
+    def _add_panel(self) -> None:
+        gui = self._client.gui
+        self._title = gui.add_markdown("")
+        self._accept = gui.add_button("Accept (Y)", color="green", icon=viser.Icon.CHECK)
+        self._reject = gui.add_button("Reject (N)", color="red", icon=viser.Icon.X)
+        self._step = gui.add_button_group("Go", ("previous", "next"))
+        self._undo = gui.add_button("Undo corrections (U)", icon=viser.Icon.ARROW_BACK_UP)
+        self._body = gui.add_checkbox("Body over the photo (B)", True)
+        self._side = gui.add_button_group("Turn", tuple(_TURNS))
+        with gui.add_folder("Who"):
+            self._shown = gui.add_dropdown("Show", SHOWN)
+            self._by = gui.add_dropdown("Score", SCORES)
+            self._worst_first = gui.add_checkbox("Worst first", False)
+            self._least = gui.add_number("at least", 0.0, step=0.001)
+            self._most = gui.add_number("at most", 0.0, step=0.001)
+            self._number = gui.add_markdown("")
+        self._export = gui.add_button("Write accepted labels", icon=viser.Icon.DEVICE_FLOPPY)
+        gui.add_markdown(_HELP)
+        self._span()
+
+        actions: dict[str, tuple[Any, Any]] = {
+            "Accept": ("Y", lambda: self._judge(ACCEPTED)),
+            "Reject": ("N", lambda: self._judge(REJECTED)),
+            "Next": ("pagedown", lambda: self._go(1)),
+            "Previous": ("pageup", lambda: self._go(-1)),
+            "Undo corrections": ("U", self._restore),
+            "Body over the photo": ("B", self._switch_body),
+            "Straighten the view": ("F", self.straighten),
+        }
+        for name, (key, action) in actions.items():
+            command = gui.add_command(name, hotkey=key)
+            command.on_trigger(lambda _, action=action: self._do(action))
+        self._accept.on_click(lambda _: self._do(self._judge, ACCEPTED))
+        self._reject.on_click(lambda _: self._do(self._judge, REJECTED))
+        self._step.on_click(lambda event: self._do(self._go, 1 if event.target.value == "next" else -1))
+        self._undo.on_click(lambda _: self._do(self._restore))
+        self._body.on_update(lambda _: self._do(self._draw_photo))
+        self._side.on_click(lambda event: self._turn_to(event.target.value))
+        self._export.on_click(lambda _: self._do(self._write))
+        self._by.on_update(lambda _: self._do(self._rescale))
+        for handle in (self._shown, self._worst_first, self._least, self._most):
+            handle.on_update(lambda _: self._do(self._choose))
+
+    def _do(self, action: Any, *arguments: Any) -> None:
+        """Later, in the tab's own thread; what fails is told to whoever looks at it."""
+
+        def run() -> None:
+            try:
+                action(*arguments)
+            except Exception as error:  # a page must go on
+                self._client.add_notification("This did not work", str(error) or repr(error), color="red")
+
+        with contextlib.suppress(RuntimeError):  # closed meanwhile
+            self._worker.submit(run)
+
+    def _span(self) -> None:
+        """The bounds of the score that is chosen from: those of all people."""
+        values = getattr(self._review.labels, self._by.value)
+        known = values[np.isfinite(values)]
+        low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+        self._bounds = np.floor(100 * low) / 100, np.ceil(100 * high) / 100
+        self._least.value, self._most.value = self._bounds
+
+    def _rescale(self) -> None:
+        self._span()
+        self._choose()
+
+    def _choose(self) -> None:
+        """Show those that the panel asks for, from the first on."""
+        low, high = self._bounds
+        chosen = self._review.choose(
+            self._shown.value,
+            self._by.value,
+            -np.inf if self._least.value <= low else self._least.value,
+            np.inf if self._most.value >= high else self._most.value,
+            self._worst_first.value,
+        )
+        if chosen != self._chosen or not chosen:
+            self._chosen, self._place = chosen, 0
+            self._show()
+
+    def _go(self, by: int) -> None:
+        place = self._place + by
+        if 0 <= place < len(self._chosen):
+            self._place = place
+            self._show()
+        elif self._chosen:
+            told = "the last" if by > 0 else "the first"
+            self._client.add_notification(f"This is {told} one", "", auto_close_seconds=2)
+
+    def _judge(self, verdict: str) -> None:
+        if self._chosen:
+            self._review.judge(self._index, verdict)
+            self._tell()
+            self._go(1)
+
+    def _restore(self) -> None:
+        if self._chosen and self._review.changed[self._index]:
+            self._review.restore(self._index)
+            self._show_person()
+
+    def _write(self) -> None:
+        files = self._review.export()
+        told = ", ".join(str(file) for file in files) or "nobody is accepted yet"
+        self._client.add_notification("Written" if files else "Nothing written", told)
+
+    def _switch_body(self) -> None:
+        self._body.value = not self._body.value
+        self._draw_photo()
+
+    def _tell(self) -> None:
+        review, labels = self._review, self._review.labels
+        accepted, rejected = (int((review.verdicts == v).sum()) for v in (ACCEPTED, REJECTED))
+        self._number.content = (
+            f"{len(self._chosen)} of {len(review)} people; {accepted} accepted, {rejected} rejected"
+        )
+        if not self._chosen:
+            self._title.content = "**Nobody** is like this: choose others below."
+            return
+        i = self._index
+        verdict = str(review.verdicts[i]) or "not reviewed"
+        scores = [
+            f"reprojection {labels.reprojection[i]:.3f}",
+            f"prior {labels.prior[i]:.0f}",
+            f"agreement {labels.agreement[i]:.0f} mm",
+        ]
+        marks = [
+            verdict,
+            *["corrected"] * bool(review.changed[i]),
+            *["unreliable"] * (not labels.reliable[i]),
+        ]
+        self._title.content = (
+            f"**{self._place + 1} of {len(self._chosen)}: {', '.join(marks)}**\n\n"
+            f"{labels.photos[i]}, annotation {labels.ids[i]}: {labels.visible[i]} keypoints, "
+            + ", ".join(text for text in scores if "nan" not in text)
+        )
+
+    # The scene
+
+    def _add_scene(self) -> None:
+        scene = self._client.scene
+        table = {"show_axes": False, "wxyz": quaternion(UPRIGHT)}  # x right, y down
+        scene.add_frame("/photo", position=(-_APART, 0.0, 0.0), **table)
+        scene.add_frame("/person", position=(_APART, 0.0, 0.0), **table)
+        flat = {"cast_shadow": False, "receive_shadow": False}
+        blank = np.full((2, 2, 3), 235, np.uint8)
+        self._plane = scene.add_image("/photo/picture", blank, 1.0, 1.0, format="jpeg", **flat)
+        joints = JOINT_SETS[self._review.labels.joint_set]
+        self._bones = np.array(joints.bones)
+        self._lines: viser.LineSegmentsHandle | None = None
+        self._name = scene.add_label("/photo/name", "", visible=False)
+        self._points = [
+            scene.add_icosphere(f"/photo/point_{k}", _RADIUS, _color(name), subdivisions=2, **flat)
+            for k, name in enumerate(joints.names)
+        ]
+        for k in range(len(self._points)):
+            self._make_draggable(k)
+        self._mesh: viser.MeshHandle | None = None
+
+    def _make_draggable(self, k: int) -> None:
+        point = self._points[k]
+        name = JOINT_SETS[self._review.labels.joint_set].names[k].replace("_", " ")
+        grabbed = np.zeros(2)
+
+        # In the event loop, so that phases come in order; what takes time is left to the worker.
+        @point.on_drag
+        async def _(event: viser.SceneNodeDragEvent) -> None:
+            nonlocal grabbed
+            if event.phase == "start":
+                grabbed = _on_table(event.client, event.start_position) - point.position[:2]
+            place = np.clip(_on_table(event.client, event.end_position) - grabbed, -0.5, 0.5)
+            point.position = (*place, -_RADIUS)
+            point.color = _color(name)
+            self._name.position = (place[0], place[1] - 0.03, -0.02)
+            self._name.text, self._name.visible = name, event.phase != "end"
+            if event.phase == "end":
+                self._do(self._move, self._index, k, place)
+
+        @point.on_click
+        def _(_: viser.SceneNodePointerEvent) -> None:
+            self._do(self._toggle, self._index, k)
+
+    def _move(self, index: int, k: int, place: NDArray[np.float64]) -> None:
+        points = self._review.labels.keypoints[index].copy()
+        size = self._review.labels.sizes[index]
+        points[k] = *np.clip(self._window.center[0] + place * self._window.size[0], 0, size - 1), 1.0
+        self._correct(index, points)
+
+    def _toggle(self, index: int, k: int) -> None:
+        points = self._review.labels.keypoints[index].copy()
+        if points[k, 2] > 0:
+            points[k] = 0
+        else:
+            points[k] = *self._review.projected(index)[k], 1.0
+        self._correct(index, points)
+
+    def _correct(self, index: int, points: NDArray[np.float32]) -> None:
+        self._review.correct(index, points)
+        if self._chosen and self._index == index:
+            self._show_person()
+
+    @property
+    def _index(self) -> int:
+        return self._chosen[self._place]
+
+    def _show(self) -> None:
+        """Somebody else: their photo and their body."""
+        for point in self._points:
+            point.visible = bool(self._chosen)
+        if self._chosen:
+            self._turn = np.zeros(2)
+            labels, i = self._review.labels, self._index
+            box = labels.boxes[i].astype(np.float64)
+            self._window = PersonBox(
+                (box[:2] + box[2:])[None] / 2, np.array([ROOM * (box[2:] - box[:2]).max()])
+            )
+            self._view = crop_image(self._read(str(labels.photos[i])), self._window, (SIDE, SIDE))[0]
+        self._show_person()
+
+    def _show_person(self) -> None:
+        """Draw again what a correction changes."""
+        self._tell()
+        if not self._chosen:
+            return
+        labels, some = self._review.labels, slice(self._index, self._index + 1)
+        with torch.inference_mode():
+            values = (labels.betas[some], labels.pose[some], labels.translation[some])
+            self._vertices = self._review.body(*map(torch.from_numpy, values)).vertices.numpy()
+        with self._client.atomic():
+            self._draw_photo()
+            self._draw_points()
+            self._draw_body()
+
+    def _draw_photo(self) -> None:
+        if not self._chosen:
+            return
+        view = self._view
+        if self._body.value:
+            labels, i = self._review.labels, self._index
+            scale = SIDE / self._window.size[0]
+            (fx, fy), (cx, cy) = (
+                labels.focal[i] * scale,
+                (labels.principal_point[i] - self._window.center[0]) * scale,
+            )
+            intrinsics = np.array([[fx, 0, cx + SIDE / 2], [0, fy, cy + SIDE / 2], [0, 0, 1]])
+            faces = self._review.body.faces.numpy().astype(np.int32)
+            view = draw_meshes(view, self._vertices, faces, [PALETTE[0]], intrinsics, 0.65)
+        self._plane.image = view
+
+    def _draw_points(self) -> None:
+        given = self._review.labels.keypoints[self._index]
+        known = given[:, 2] > 0
+        pixels = np.where(known[:, None], given[:, :2], self._review.projected(self._index))
+        places = (pixels - self._window.center[0]) / self._window.size[0]
+        names = JOINT_SETS[self._review.labels.joint_set].names
+        for point, place, seen, name in zip(self._points, places, known, names, strict=True):
+            point.position = (*place, -_RADIUS)
+            point.color = _color(name) if seen else _UNKNOWN
+            point.visible = bool(seen or (np.abs(place) < 0.5).all())
+        drawn = [(a, b) for a, b in self._bones if known[a] and known[b]]
+        segments = np.array([[[*places[a], -0.003], [*places[b], -0.003]] for a, b in drawn], np.float32)
+        if self._lines is not None:
+            self._lines.remove()
+        self._lines = None
+        if drawn:
+            self._lines = self._client.scene.add_line_segments(
+                "/photo/bones", segments, (255, 255, 255), thickness=1.5, thickness_units="screen"
+            )
+
+    def _draw_body(self) -> None:
+        vertices = self._vertices[0]
+        low, high = vertices.min(axis=0), vertices.max(axis=0)
+        placed = (vertices - (low + high) / 2) * (0.85 / float((high - low).max()))
+        self._mesh = self._client.scene.add_mesh_simple(
+            "/person/body", placed, self._review.body.faces.numpy(), color=PALETTE[0],
+            cast_shadow=False, receive_shadow=False, wxyz=self._turned(),
+        )  # fmt: skip
+        last = np.zeros(2)
+
+        @self._mesh.on_drag
+        async def _(event: viser.SceneNodeDragEvent) -> None:
+            nonlocal last
+            now = np.array(event.end_screen_pos)
+            if event.phase != "start":
+                self._turn += (now - last) * (2 * np.pi, np.pi)
+                self._turn[1] = np.clip(self._turn[1], -np.pi / 2, np.pi / 2)
+                event.target.wxyz = self._turned()
+            last = now
+
+    def _turn_to(self, name: str) -> None:
+        self._turn = np.array(_TURNS[name])
+        if self._mesh is not None:
+            self._mesh.wxyz = self._turned()
+
+    def _turned(self) -> NDArray[np.float64]:
+        """The body's rotation (w, x, y, z) on the table."""
+        about, towards = self._turn
+        (c, s), (d, t) = ((np.cos(a), np.sin(a)) for a in (about, towards))
+        turn = np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
+        return quaternion(np.array([[1, 0, 0], [0, d, t], [0, -t, d]]) @ turn)
+
+    def _read(self, name: str) -> NDArray[np.uint8]:
+        """The photo, or a grey one with a message."""
+        if self._photo[0] != name:
+            try:
+                self._photo = name, read_photo(self._images / name).pixels
+            except ImageError as error:
+                self._client.add_notification("The photo cannot be shown", str(error), color="red")
+                width, height = self._review.labels.sizes[self._index].tolist()
+                self._photo = name, np.full((height, width, 3), 200, np.uint8)
+        return self._photo[1]
+
+
+def _color(name: str) -> tuple[int, int, int]:
+    """Of a keypoint: left, right or neither."""
+    return {"left": _LEFT, "righ": _RIGHT}.get(name[:4], _MIDDLE)
+
+
+def _on_table(client: viser.ClientHandle, position: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Where the client sees a point of the world on the photo's plane: x right, y down from its middle."""
+    eye, seen = np.array(client.camera.position), np.array(position)
+    along = eye[2] / (eye[2] - seen[2])
+    x, y = (eye + along * (seen - eye))[:2]
+    return np.array([x + _APART, -y])

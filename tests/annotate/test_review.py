@@ -1,0 +1,182 @@
+"""Verdicts and corrections: at once on disk, never lost, and exported with the labels."""
+
+import json
+import os
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fullframe.annotate.annotation import annotate
+from fullframe.annotate.command import review as command
+from fullframe.annotate.labels import Labels
+from fullframe.annotate.review import ACCEPTED, REJECTED, SCORES, Review
+from fullframe.console import UsageError
+from fullframe.data.formats.cliff_npz import CLIFFLabels
+
+
+@pytest.fixture
+def labels(photos, checkpoint, tmp_path):
+    """The path of labels for four people."""
+    annotate(photos, tmp_path / "labels.npz", tmp_path / "people.json", method="none", model=checkpoint)
+    return tmp_path / "labels.npz"
+
+
+def same(a: Labels, b: Labels) -> bool:
+    return all(np.array_equal(x, getattr(b, k), equal_nan=x.dtype.kind == "f") for k, x in vars(a).items()
+               if isinstance(x, np.ndarray))  # fmt: skip
+
+
+def test_a_review_goes_on_where_it_ended(labels):
+    review = Review(labels)
+    before = review.labels.keypoints[1].copy()
+    review.judge(0, ACCEPTED)
+    review.judge(1, REJECTED)
+    review.judge(2, ACCEPTED)
+    review.judge(2, "")
+    review.correct(1, before + np.float32([5, -5, 0]))
+    review.correct(3, before)
+    review.restore(3)
+    again = Review(labels.with_name("labels_people.npz"))
+    assert again.verdicts.tolist() == [ACCEPTED, REJECTED, "", ""]
+    assert again.changed.tolist() == [False, True, False, False]
+    assert same(again.labels, review.labels)
+    np.testing.assert_array_equal(again.labels.keypoints[1], before + np.float32([5, -5, 0]))
+    assert same(Labels.load(labels.with_name("labels_people.npz")), Review(labels)._original)
+    with pytest.raises(ValueError, match="unknown verdict 'maybe'"):
+        review.judge(0, "maybe")
+
+
+def test_what_is_said_is_on_disk_before_it_counts(labels, monkeypatch):
+    review = Review(labels)
+    written = []
+
+    def fsync(descriptor):
+        written.append(review.notes.read_bytes().count(b"\n"))
+        assert review.verdicts[0] == ""
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    review.judge(0, ACCEPTED)
+    assert written == [2] and review.verdicts[0] == ACCEPTED
+
+
+@pytest.mark.parametrize("cut", [1, 20, 45])
+def test_a_line_cut_off_by_a_crash_takes_no_other_with_it(labels, cut):
+    review = Review(labels)
+    review.judge(0, ACCEPTED)
+    whole = review.notes.read_bytes()
+    review.judge(1, REJECTED)
+    review.notes.write_bytes(review.notes.read_bytes()[: len(whole) + min(cut, 30)])
+    again = Review(labels)
+    assert again.verdicts.tolist() == [ACCEPTED, "", "", ""]
+    again.judge(2, REJECTED)
+    assert Review(labels).verdicts.tolist() == [ACCEPTED, "", REJECTED, ""]
+
+
+def test_a_dragged_keypoint_draws_the_body_to_it(labels):
+    review = Review(labels)
+    for index in range(4):  # an untrained network's labels: now there is something to go on from
+        review.correct(index, review.labels.keypoints[index])
+    good = review.labels.reprojection[0]
+    assert good < 0.5 * review._original.reprojection[0] and np.isnan(review.labels.agreement[0])
+    elbow, wrist = review.projected(0)[[7, 9]]
+    points = review.labels.keypoints[0].copy()
+    points[9] = [*(elbow + (elbow - wrist)[::-1] * (1, -1)), 1]  # the forearm turned by 90 degrees
+    review.correct(0, points)
+    away = np.linalg.norm([wrist, review.projected(0)[9]] - points[9, :2], axis=1)
+    assert away[1] < 0.5 * away[0]
+    hidden = points.copy()
+    hidden[5:] = 0
+    review.correct(0, hidden)
+    assert review.labels.visible[0] == 5 and not review.labels.reliable[0]
+    review.restore(0)
+    assert review.labels.reprojection[0] == review._original.reprojection[0]
+    assert review.labels.reliable[0] == review._original.reliable[0]
+
+
+def test_accepted_people_are_exported(labels, photos):
+    review = Review(labels)
+    assert review.export() == []
+    review.judge(3, ACCEPTED)
+    review.judge(1, ACCEPTED)
+    review.judge(0, REJECTED)
+    review.correct(1, review.labels.keypoints[1])
+    cliff, people = review.export()
+    assert (cliff.name, people.name) == ("labels_accepted.npz", "labels_accepted_people.npz")
+    accepted = Labels.load(people)
+    assert accepted.ids.tolist() == [101, 103] and accepted.reliable.all()
+    np.testing.assert_array_equal(accepted.pose, review.labels.pose[[1, 3]])
+    assert len(accepted.people("1.jpg", review.body)) == 1
+    training = CLIFFLabels(cliff, photos)
+    assert len(training) == 2 and training[0].pose is not None
+
+
+def test_people_are_chosen_by_score(labels):
+    review = Review(labels)
+
+    @settings(max_examples=30, deadline=None)
+    @given(
+        values=st.lists(st.floats(0, 1, width=32) | st.just(float("nan")), min_size=4, max_size=4),
+        bounds=st.tuples(st.floats(0, 1, width=32), st.floats(0, 1, width=32)),
+    )
+    def check(values, bounds):
+        low, high = sorted(bounds)
+        review.labels.prior[:] = values
+        order = review.choose("everyone", "prior", worst_first=True)
+        known = [values[i] for i in order if not np.isnan(values[i])]
+        assert sorted(order) == [0, 1, 2, 3] and known == sorted(known, reverse=True)
+        assert np.isnan([values[i] for i in order[len(known) :]]).all()
+        assert review.choose("everyone", "prior", low, high) == [
+            i for i in range(4) if low <= values[i] <= high
+        ]
+
+    check()
+
+
+def test_people_are_chosen_by_what_was_said(labels):
+    review = Review(labels)
+    review.judge(0, ACCEPTED)
+    review.judge(2, REJECTED)
+    review.correct(3, review.labels.keypoints[3])
+    by = SCORES[0]
+    assert review.choose("not reviewed", by) == [1, 3]
+    assert review.choose(ACCEPTED, by) == [0]
+    assert review.choose(REJECTED, by) == [2]
+    assert review.choose("changed", by) == [3]
+    assert review.choose("unreliable", by) == np.flatnonzero(~review.labels.reliable).tolist()
+
+
+def test_other_files_are_named(labels, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere_people.npz: no such file; give the labels"):
+        Review(tmp_path / "nowhere.npz")
+    review = Review(labels)
+    review.judge(0, ACCEPTED)
+    lines = review.notes.read_text().splitlines()
+    for broken, message in (
+        ([json.dumps({"labels": "others"}), lines[1]], "is about other labels .* move it away"),
+        ([lines[0], json.dumps({"id": 7, "verdict": ACCEPTED})], "line 2: not of a review"),
+        ([lines[0], "?", lines[1]], "line 2: damaged"),
+    ):
+        review.notes.write_text("\n".join(broken) + "\n")
+        with pytest.raises(ValueError, match=f"labels_review.jsonl.*{message}"):
+            Review(labels)
+
+
+def test_mistakes_are_told(labels, tmp_path, monkeypatch):
+    pytest.importorskip("viser", reason="needs the extra view")
+    with pytest.raises(UsageError, match=r"nowhere_people\.npz: no such file"):
+        command(tmp_path / "nowhere.npz")
+    assert Review(labels).images() == tmp_path / "photos"
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    with pytest.raises(UsageError, match="photos: no such folder"):
+        command(labels)
+    shutil.rmtree(tmp_path / "labels_work")
+    with pytest.raises(UsageError, match="give their folder after the labels"):
+        command(labels)
+    monkeypatch.delitem(sys.modules, "fullframe.annotate.review_page", raising=False)
+    monkeypatch.setitem(sys.modules, "viser", None)
+    with pytest.raises(UsageError, match=r"pip install 'fullframe\[view\]'"):
+        command(labels)
