@@ -1,5 +1,6 @@
 """Person candidates by NanoDet (RangiLyu, 2020), an anchor-free detector of the 80 COCO classes."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -48,9 +49,10 @@ def candidates(network: Network, image: NDArray[np.uint8]) -> Candidates:
         network: NanoDet at 416 x 416.
         image: (H, W, 3) RGB.
     """
-    plain = _raw(network, image)
-    mirror = _raw(network, np.ascontiguousarray(image[:, ::-1]))
-    mirror.boxes[:, [0, 2]] = image.shape[1] - mirror.boxes[:, [2, 0]]
+    canvas, inside = _letterbox(image)
+    plain, mirror = _raw(network, canvas), _raw(network, canvas[:, ::-1])
+    mirror.boxes[:, [0, 2]] = SIDE - mirror.boxes[:, [2, 0]]
+    plain, mirror = (_in_image(found, inside, image.shape[1::-1]) for found in (plain, mirror))
     raw = _join(plain, mirror)
     best = _distinct(raw)
     weight = raw.person * (iou(best.boxes, raw.boxes) > SAME_PERSON)
@@ -73,16 +75,29 @@ def _distinct(found: Candidates) -> Candidates:
     return Candidates(*(values[keep] for values in found))
 
 
-def _raw(network: Network, image: NDArray[np.uint8]) -> Candidates:
-    """Every place of the three grids where a person is likelier than `LOWEST_SCORE`."""
+def _letterbox(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The whole image in the middle of what the network sees, and x1, y1, x2, y2 of its place there."""
     height, width = image.shape[:2]
     scale = SIDE / max(height, width)
     size = np.array([max(1, round(width * scale)), max(1, round(height * scale))])
-    offset = (SIDE - size) // 2
+    low = (SIDE - size) // 2
+    high = low + size
     canvas = np.full((SIDE, SIDE, 3), 114, np.uint8)
-    inside = canvas[offset[1] : offset[1] + size[1], offset[0] : offset[0] + size[0]]
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    inside[:] = cv2.resize(image, size.tolist(), interpolation=how)
+    canvas[low[1] : high[1], low[0] : high[0]] = cv2.resize(image, size.tolist(), interpolation=how)
+    return canvas, np.concatenate((low, high))
+
+
+def _in_image(found: Candidates, inside: NDArray[np.int64], size: Sequence[int]) -> Candidates:
+    """The candidates in px of an image of `size` (width, height); none that lies in the margin only."""
+    boxes = (found.boxes - np.tile(inside[:2], 2)) * np.tile(size / (inside[2:] - inside[:2]), 2)
+    boxes = boxes.clip(0, np.tile(size, 2))
+    visible = (boxes[:, 2:] - boxes[:, :2] > 1).all(axis=1)
+    return Candidates(boxes[visible], found.person[visible], found.other[visible])
+
+
+def _raw(network: Network, canvas: NDArray[np.uint8]) -> Candidates:
+    """Every place of the three grids where a person is likelier than `LOWEST_SCORE`, in px of the canvas."""
     inputs = ((canvas[:, :, ::-1] - MEAN) / STD).transpose(2, 0, 1)[None]
     outputs = {output.shape[1:]: output[0] for output in network(np.ascontiguousarray(inputs))}
 
@@ -96,10 +111,7 @@ def _raw(network: Network, image: NDArray[np.uint8]) -> Candidates:
         reach = chance @ np.arange(BINS) / chance.sum(axis=-1) * stride  # left, top, right, bottom
         center = (np.stack((place % cells, place // cells), axis=1) + 0.5) * stride
         boxes = np.concatenate((center - reach[:, :2], center + reach[:, 2:]), axis=1)
-        boxes = (boxes - np.tile(offset, 2)) * np.tile([width, height] / size, 2)
-        boxes = boxes.clip(0, [width, height] * 2)
-        visible = (boxes[:, 2:] - boxes[:, :2] > 1).all(axis=1)  # not only in the margin
         classes = scores[place].astype(float)
         person, other = classes[:, PERSON], np.delete(classes, PERSON, axis=1).max(axis=1)
-        parts.append(Candidates(boxes[visible], person[visible], other[visible]))
+        parts.append(Candidates(boxes, person, other))
     return _join(*parts)

@@ -20,8 +20,8 @@ from fullframe.video.pipeline import ahead, frames_ahead, in_order
 from fullframe.video.reader import Frame, VideoReader
 from fullframe.video.rows import CHUNK, Rows
 
-BATCH = 16
-"""People that a network or fit takes at a time."""
+BATCH = 8
+"""People that a network or fit takes at a time: more take as long each, and more memory."""
 
 
 @dataclass
