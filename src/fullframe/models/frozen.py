@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from timm.layers import BatchNormAct2d, Conv2dSame, pad_same
 from torch import Tensor, nn
 
+from fullframe.models import depthwise
+
 
 def freeze_statistics(net: nn.Module) -> None:
     """Normalise with the running statistics in training too; they are no longer updated.
@@ -42,9 +44,11 @@ def _normalised(self: Any, x: Tensor) -> Tensor:
     shift = -norm.running_mean if self.bias is None else self.bias - norm.running_mean
     padding = self.padding
     if isinstance(self, Conv2dSame):
-        x, padding = pad_same(x, self.kernel_size, self.stride, self.dilation), 0
+        x, padding = pad_same(x, self.kernel_size, self.stride, self.dilation), (0, 0)
     weight = self.weight * scale[:, None, None, None]
     bias = norm.bias + shift * scale
+    if depthwise.suits(x, weight, self.groups):
+        return depthwise.conv2d(x, weight, bias, self.stride, padding)
     return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 

@@ -21,6 +21,7 @@ class HMR(CLIFF):
         *,
         num_betas: int = 10,
         regressor_act: str = "none",
+        regressor_dropout: float = 0.5,
         pool: str = "mean",
         pretrained: bool = False,
     ) -> None:
@@ -31,6 +32,7 @@ class HMR(CLIFF):
             full_frame_loss=False,
             num_betas=num_betas,
             regressor_act=regressor_act,
+            regressor_dropout=regressor_dropout,
             pool=pool,
             pretrained=pretrained,
         )
@@ -38,4 +40,6 @@ class HMR(CLIFF):
     @property
     def options(self) -> dict[str, Any]:
         options = super().options
-        return {key: options[key] for key in ("encoder", "crop", "num_betas", "regressor_act", "pool")}
+        for key in ("location_input", "full_frame_loss", "bbox_norm", "crop_routine"):
+            del options[key]
+        return options

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fullframe.models.cliff import CLIFF, Prediction
+from fullframe.models.cliff import CLIFF, Learned, Prediction
 from fullframe.models.field import Field
 from fullframe.models.regressor import Regressor
 from fullframe.models.volume import render, sample_rays
@@ -57,8 +57,8 @@ class ImpHMR(CLIFF):
     then stands in the axes of the full frame's camera, and one regressor serves all directions.
 
     Args:
-        encoder, crop, location_input, full_frame_loss, bbox_norm, num_betas, regressor_act, pool, pretrained:
-            as for CLIFF.
+        encoder, crop, location_input, full_frame_loss, bbox_norm, num_betas, regressor_act,
+            regressor_dropout, pool, pretrained: as for CLIFF.
         field_size: height and width of the rendered feature map in px.
         field_samples: points per ray.
         field_width: of the field's layers and features, a multiple of 8.
@@ -84,6 +84,7 @@ class ImpHMR(CLIFF):
         bbox_norm: str = "plain",
         num_betas: int = 10,
         regressor_act: str = "none",
+        regressor_dropout: float = 0.5,
         pool: str = "mean",
         field_size: int = 16,
         field_samples: int = 24,
@@ -99,6 +100,7 @@ class ImpHMR(CLIFF):
             bbox_norm=bbox_norm,
             num_betas=num_betas,
             regressor_act=regressor_act,
+            regressor_dropout=regressor_dropout,
             pool=pool,
             pretrained=pretrained,
         )
@@ -119,7 +121,7 @@ class ImpHMR(CLIFF):
         self.register_buffer("lengths", lengths, persistent=False)
         self.head = _head(field_size, field_width)
         # What it sees comes from the field alone, the same from every direction.
-        self.regressor = Regressor(_LAST**2 * field_width, False, num_betas, regressor_act)
+        self.regressor = Regressor(_LAST**2 * field_width, False, num_betas, regressor_act, regressor_dropout)
         self.silhouette = _silhouette_branch(field_size, field_width) if view_range else None
 
     @property
@@ -131,7 +133,7 @@ class ImpHMR(CLIFF):
 
     def forward(self, crop: Tensor, location: Tensor) -> Prediction:
         """Bodies from crops, seen as the image's camera does; arguments as for CLIFF."""
-        return self._infer(self._code(crop, location), None)[0]
+        return self._infer(self._code(crop, location)[0], None)[0]
 
     def imagine(self, crop: Tensor, location: Tensor, phi: Tensor) -> Imagined:
         """Bodies and silhouettes inferred in other directions.
@@ -140,23 +142,25 @@ class ImpHMR(CLIFF):
             crop, location: (N, ...) as for `forward`.
             phi: (N,) radians, see models.volume.
         """
-        return self._imagine(self._code(crop, location), phi)
+        return self._imagine(self._code(crop, location)[0], phi)
 
-    def learn(self, crop: Tensor, location: Tensor) -> tuple[Prediction, Imagined | None]:
-        """As for CLIFF: the bodies, and what is imagined of them from one random direction each."""
-        code = self._code(crop, location)
+    def learn(self, crop: Tensor, location: Tensor) -> Learned:
+        """As for CLIFF, and what is imagined of the people from one random direction each."""
+        code, heatmaps = self._code(crop, location)
         prediction = self._infer(code, None)[0]
         if not self.view_range:
-            return prediction, None
+            return Learned(prediction, heatmaps)
         limit = math.radians(self.view_range)
         phi = (2 * torch.rand(len(code), device=code.device, dtype=location.dtype) - 1) * limit
-        return prediction, self._imagine(code, phi)
+        return Learned(prediction, heatmaps, self._imagine(code, phi))
 
-    def _code(self, crop: Tensor, location: Tensor) -> Tensor:
-        features, given = self.encoder(crop), self._given(location)
+    def _code(self, crop: Tensor, location: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What conditions the field, and the encoder's heatmaps."""
+        features, heatmaps = self.encoder(crop)
+        given = self._given(location)
         code = self.to_code(features if given is None else torch.cat((features, given), dim=1))
         # Encoders' features differ in size by orders of magnitude; the field's first layers expect about 1.
-        return functional.layer_norm(code, (CODE,))
+        return functional.layer_norm(code, (CODE,)), heatmaps
 
     def _infer(self, code: Tensor, phi: Tensor | None) -> tuple[Prediction, Tensor]:
         """Bodies seen from phi, and the rendered maps that they were inferred from."""

@@ -20,9 +20,9 @@ class RayCLIFF(CLIFF):
 
     name = "ray"
 
-    def forward(self, crop: Tensor, location: Tensor) -> Prediction:
+    def regress(self, features: Tensor, location: Tensor) -> Prediction:
         """As for CLIFF; the root rotation returned is in the camera frame."""
-        pose, betas, weak_camera = super().forward(crop, location)
+        pose, betas, weak_camera = super().regress(features, location)
         # In bf16 the product would be off by tenths of a degree.
         with torch.autocast(location.device.type, enabled=False):
             root = ray_rotation(location[:, None, :2]) @ pose[:, :1].to(location.dtype)

@@ -27,6 +27,7 @@ class Regressor(nn.Module):
         location_input: whether the three location numbers are inputs.
         num_betas: number of shape coefficients.
         act: "none", or "relu" after each hidden layer as in the HMR of 2018.
+        dropout: share of hidden values that training leaves out.
 
     Raises:
         ValueError: for an unknown act.
@@ -36,7 +37,14 @@ class Regressor(nn.Module):
     init_shape: Tensor
     init_cam: Tensor
 
-    def __init__(self, features: int, location_input: bool, num_betas: int = 10, act: str = "none") -> None:
+    def __init__(
+        self,
+        features: int,
+        location_input: bool,
+        num_betas: int = 10,
+        act: str = "none",
+        dropout: float = 0.5,
+    ) -> None:
         super().__init__()
         if act not in ACTIVATIONS:
             raise ValueError(f"unknown regressor_act {act!r}; known: {', '.join(ACTIVATIONS)}")
@@ -44,7 +52,7 @@ class Regressor(nn.Module):
         inputs = features + 3 * location_input + pose + num_betas + camera
         self.fc1 = nn.Linear(inputs, hidden)
         self.fc2 = nn.Linear(hidden, hidden)
-        self.act, self.dropout = ACTIVATIONS[act](), nn.Dropout(0.5)
+        self.act, self.dropout = ACTIVATIONS[act](), nn.Dropout(dropout)
         self.decpose = nn.Linear(hidden, pose)
         self.decshape = nn.Linear(hidden, num_betas)
         self.deccam = nn.Linear(hidden, camera)

@@ -22,6 +22,7 @@ from fullframe.losses import ERRORS, LossWeights
 from fullframe.models import ENCODERS, MODELS
 from fullframe.models.encoder import POOLS
 from fullframe.models.imphmr import SIZES
+from fullframe.models.regressor import ACTIVATIONS
 
 
 class ConfigError(ValueError):
@@ -39,11 +40,16 @@ class TrainConfig:
         crop: [height, width] px of the network's input.
         location_input: CLIFF's first switch, the network sees where the crop sits; hmr has it off.
         full_frame_loss: CLIFF's second switch, the 2D loss is in the full frame; hmr has it off.
-        pool: of the encoder's last map: mean, or grid; see models.encoder.
+        pool: how the encoder's maps become features: mean, or joints; see models.joints.
+        regressor_act: after the regressor's hidden layers: none, or relu.
+        regressor_dropout: share of their values that training leaves out.
         bbox_norm: scaling of the location: plain or h36m.
         pretrained: start the encoder from ImageNet weights.
         frozen_statistics: batch normalisation keeps the statistics that the encoder comes with, which saves a
             CPU 40 % of a step; see models.frozen.
+        frozen_stages: the encoder's first so many stages, each of which halves the map, keep their weights.
+        lifting: with the pool joints, the regressor first learns from so many people's joints, without
+            pictures; see train.lifting.
         init: trained network (.safetensors) to start from instead.
         body: name of the body whose pose and betas are learned.
         body_path: file of an SMPL body, if it is not where fullframe looks for it.
@@ -71,6 +77,7 @@ class TrainConfig:
         batch_size: of all processes together.
         optimizer: adam, or adamw with `weight_decay` on matrices and kernels.
         learning_rate: at its highest.
+        head_rate: factor on it for all that is not the encoder's own.
         schedule: cosine to 0, or step: a tenth in the second half, as CLIFF.
         warmup: samples over which the learning rate grows from 0.
         grad_clip: largest norm of the gradient; 0 for no limit.
@@ -99,8 +106,12 @@ class TrainConfig:
     full_frame_loss: bool = True
     bbox_norm: str = "plain"
     pool: str = "mean"
+    regressor_act: str = "none"
+    regressor_dropout: float = 0.5
     pretrained: bool = True
     frozen_statistics: bool = False
+    frozen_stages: int = 0
+    lifting: int = 0
     init: str = ""
     body: str = "open"
     body_path: str = ""
@@ -143,6 +154,7 @@ class TrainConfig:
     betas_weight: float = LossWeights.betas
     vertices_weight: float = LossWeights.vertices
     camera_weight: float = LossWeights.camera
+    heatmaps_weight: float = LossWeights.heatmaps
     imagined_joints_weight: float = LossWeights.imagined_joints
     imagined_pose_weight: float = LossWeights.imagined_pose
     imagined_betas_weight: float = LossWeights.imagined_betas
@@ -155,6 +167,7 @@ class TrainConfig:
     batch_size: int = 64
     optimizer: str = "adam"
     learning_rate: float = 1e-4
+    head_rate: float = 1.0
     weight_decay: float = 0.0
     schedule: str = "cosine"
     warmup: int = 10_000
@@ -198,6 +211,7 @@ CHOICES: dict[str, Collection[str]] = {
     "encoder": ENCODERS,
     "bbox_norm": LOCATION_NORMS,
     "pool": POOLS,
+    "regressor_act": ACTIVATIONS,
     "body": BODY_NAMES,
     "loss": ERRORS,
     "optimizer": ("adam", "adamw"),
@@ -205,7 +219,8 @@ CHOICES: dict[str, Collection[str]] = {
     "precision": ("32", "bf16-mixed", "16-mixed"),
 }
 
-_POSITIVE = ("crop", "num_betas", "samples", "batch_size", "learning_rate", "devices", "nodes",
+MOST_FROZEN = 5
+_POSITIVE = ("crop", "num_betas", "samples", "batch_size", "learning_rate", "head_rate", "devices", "nodes",
              "field_samples", "field_width")  # fmt: skip
 
 
@@ -305,6 +320,8 @@ def _check(config: TrainConfig, origin: str) -> None:
     rules.append(("field_size", lambda v: v in SIZES, f"one of {', '.join(map(str, SIZES))}"))
     rules.append(("field_width", lambda v: v % 8 == 0, "a multiple of 8"))
     rules.append(("view_range", lambda v: v <= 180, "at most 180 degrees"))
+    rules.append(("regressor_dropout", lambda v: v < 1, "below 1"))
+    rules.append(("frozen_stages", lambda v: v <= MOST_FROZEN, f"at most {MOST_FROZEN}"))
     rules.append(("crop", lambda v: min(v) >= 32, "at least 32 px high and wide"))
     for key, allowed, expected in rules:
         value = getattr(config, key)
@@ -312,6 +329,10 @@ def _check(config: TrainConfig, origin: str) -> None:
             near = difflib.get_close_matches(str(value), CHOICES.get(key, ()), 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"{origin}: {key} must be {expected}, not {value!r}{hint}")
+    if config.frozen_stages and not config.frozen_statistics:
+        raise ConfigError(f"{origin}: frozen_stages needs frozen_statistics = true")
+    if config.lifting and (config.pool != "joints" or not config.synth or config.model == "imphmr"):
+        raise ConfigError(f'{origin}: lifting needs pool = "joints", synth above 0, and not the model imphmr')
     try:
         _ = config.augmentation
     except ValueError as error:

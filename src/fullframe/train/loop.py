@@ -18,7 +18,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from fullframe.body import load_body
-from fullframe.console import say
+from fullframe.console import progress_bar, say
 from fullframe.data.batch import Batch
 from fullframe.files import write_npz
 from fullframe.losses import Losses
@@ -26,6 +26,7 @@ from fullframe.models import CLIFF, Prediction, create_model, load_model
 from fullframe.models.checkpoint import save_checkpoint
 from fullframe.models.frozen import freeze_statistics
 from fullframe.train.config import ConfigError, TrainConfig, write_config
+from fullframe.train.lifting import lift
 from fullframe.train.pictures import draw_batch
 from fullframe.train.record import Record, write_provenance
 from fullframe.train.state import State, load_state, save_state
@@ -35,6 +36,10 @@ Batches = Callable[[int, int, int], Iterator[Batch]]
 
 Validation = Callable[[CLIFF], Mapping[str, float]]
 """Metrics of a network in evaluation mode."""
+
+
+_ENCODER = "encoder.net."
+"""Begins the names of the encoder's own weights."""
 
 
 class TrainError(RuntimeError):
@@ -76,14 +81,21 @@ def build_model(config: TrainConfig) -> CLIFF:
 
 
 def build_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Adam or AdamW over all weights; biases and normalisation do not decay."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    """Adam or AdamW over all weights that learn; biases and normalisation do not decay.
+
+    Each group has its factor on the learning rate as "factor".
+    """
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    groups = []
+    for own, factor in ((True, 1.0), (False, config.head_rate)):
+        some = [
+            p for name, p in model.named_parameters() if p.requires_grad and name.startswith(_ENCODER) == own
+        ]
+        for params, decay in (
+            ([p for p in some if p.ndim > 1], config.weight_decay),
+            ([p for p in some if p.ndim <= 1], 0.0),
+        ):
+            groups.append({"params": params, "weight_decay": decay, "factor": factor})
     # One pass over the weights; gradient scaling needs to come in between.
     return kind(groups, lr=config.learning_rate, fused=config.precision != "16-mixed")
 
@@ -195,32 +207,36 @@ class _Run:
         model = build_model(config)
         if config.frozen_statistics:
             freeze_statistics(model.encoder.net)
+        model.encoder.freeze_stages(config.frozen_stages)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             # Batch statistics over all processes. On CPUs each has its own, and the first one's are kept.
             model = convert_sync_batchnorm(model)
         model.to(fabric.device)
         optimizer = build_optimizer(config, model)
         self.state = State(model, copy.deepcopy(model).requires_grad_(False).eval(), optimizer)
-        self._resume()
+        resumed = self._resume()
         self.losses = Losses(self.body, config.loss_weights, config.loss).to(fabric.device)
+        self.drawn = torch.zeros(len(sources), dtype=torch.int64)  # here, since the last checkpoint
+        if config.lifting and not resumed:
+            self._lift(batches(0, fabric.global_rank, fabric.world_size))
         self.average = Average(model, self.state.average, config.ema)
+        # The first process's weights become everyone's.
         self.wrapped, self.optimizer = fabric.setup(model, optimizer)
         self.wrapped.mark_forward_method("learn")
         self.wrapped.train()
-        self.drawn = torch.zeros(len(sources), dtype=torch.int64)  # here, since the last checkpoint
         self.metrics: dict[str, float] = {}
         # Data workers are forked here, before threads start that would not survive it.
         self.batches = batches(self.state.samples, fabric.global_rank, fabric.world_size)
         self.batches = itertools.chain([next(self.batches)], self.batches)
 
-    def _resume(self) -> None:
-        """Take over the state in the run's folder, if there is one."""
+    def _resume(self) -> bool:
+        """Take over the state in the run's folder: whether there is one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         packed, warnings = load_state(self.folder)
         for warning in warnings:
             self._tell(f"{warning}; using the checkpoint before it", "yellow")
         if packed is None:
-            return
+            return False
         before, now = packed["config"], _plain(self.config)
         # Keys that are newer than the run do not count.
         changed = {key: (before[key], now[key]) for key in now if key in before and before[key] != now[key]}
@@ -233,6 +249,20 @@ class _Run:
         self._tell(f"going on in {self.folder} after {self.state.samples:,} people")
         for key, (old, new) in changed.items():
             self._tell(f"changed: {key} was {old}, is {new}", "yellow")
+        return True
+
+    def _lift(self, batches: Iterator[Batch]) -> None:
+        """Teach the regressor what it can learn without pictures, and keep it."""
+        config, state = self.config, self.state
+        with progress_bar(disable=not self.fabric.is_global_zero) as progress:
+            task = progress.add_task("labels", total=None)
+
+            def advance(stage: str, done: int, total: int) -> None:
+                progress.update(task, description=stage, completed=done, total=total)
+
+            lift(state.model, self.losses, batches, config.lifting, config.seed, advance)
+        state.average.load_state_dict(state.model.state_dict())
+        self._save()
 
     def go(self) -> Path | None:
         """Train, validate, save, export."""
@@ -290,12 +320,18 @@ class _Run:
         torch.manual_seed(int(words[0]) << 32 | int(words[1]))
         rate = learning_rate(config, state.samples)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
 
-        prediction, imagined = self.wrapped.learn(state.model.prepare(batch.crops), batch.location)
+        prediction, heatmaps, imagined = self.wrapped.learn(state.model.prepare(batch.crops), batch.location)
         grown = min(1, state.samples / config.imagination_warmup) if config.imagination_warmup else 1
         loss, terms = self.losses(
-            state.model, prediction, batch, self._mean, imagined=imagined, imagination=grown
+            state.model,
+            prediction,
+            batch,
+            self._mean,
+            heatmaps=heatmaps,
+            imagined=imagined,
+            imagination=grown,
         )
         fabric.backward(loss)
         limit = config.grad_clip or math.inf

@@ -1,0 +1,125 @@
+"""What a regressor can learn before it sees a picture: from places of joints in the crop to the body."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from fullframe.body.joints import JOINT_SETS
+from fullframe.data.batch import Batch
+from fullframe.losses import Losses
+from fullframe.models.cliff import CLIFF
+from fullframe.models.joints import HEATMAP_SETS, JointPool
+
+PASSES = 12
+"""How often each person is used, with other noise each time."""
+_BATCH = 256
+_RATE = 5e-4
+_GRADIENT = 50.0
+
+_NOISE = (0.015, 0.12)
+_LOST = (0.2, 0.5)
+"""Spread of places, in halves of the crop's height, of joints that are found and of those that are not."""
+_MOST_LOST = 0.24
+
+
+def lift(
+    model: CLIFF,
+    losses: Losses,
+    batches: Iterator[Batch],
+    people: int,
+    seed: int,
+    advance: Callable[[str, int, int], object] = lambda stage, done, total: None,
+) -> None:
+    """Train the regressor of a network with a JointPool on labels alone.
+
+    Lifting 2D joints needs a thousandth of what a picture costs, and a regressor that knows how leaves it to
+    the pictures to teach where joints are (Martinez et al., ICCV 2017, lifts true and detected joints). In
+    the place of what the pool sees of the picture beside the joints there are zeros here, and their weights
+    become zero.
+
+    Args:
+        model: its regressor learns.
+        losses: all terms of the trainer's but for heatmaps.
+        batches: of people; those without a known pose are left out.
+        people: how many to take.
+        seed: of noise and order.
+        advance: told of the stage, how much of it is done, and how much there is.
+    """
+    device = next(model.parameters()).device
+    known = _collect(batches, people, advance)
+    generator = torch.Generator().manual_seed(seed)
+    regressor = model.regressor
+    cells = JointPool.features - 3 * known.keypoints["places"].shape[1]
+    with torch.no_grad():
+        regressor.fc1.weight[:, :cells] = 0
+    optimizer = torch.optim.AdamW(regressor.parameters(), lr=_RATE, weight_decay=1e-3)
+    steps = max(1, PASSES * len(known) // _BATCH)
+    training = model.training
+    regressor.train()
+    for step in range(steps):
+        part = step / steps
+        for group in optimizer.param_groups:
+            group["lr"] = _RATE * min(1, 20 * part + 0.01) * (1 + math.cos(math.pi * part)) / 2
+        batch = known.take(torch.randint(len(known), (_BATCH,), generator=generator))
+        told = blur(batch.keypoints.pop("places"), model.crop, generator).flatten(1)
+        features = torch.cat((told.new_zeros(len(told), cells), told), dim=1).to(device)
+        batch = batch.to(device)
+        prediction = model.regress(features, batch.location)
+        loss, _ = losses(model, prediction, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(regressor.parameters(), _GRADIENT)
+        optimizer.step()
+        advance("lifting", step + 1, steps)
+    model.train(training)
+
+
+def blur(joints: Tensor, crop: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Labels as a network might see them: (N, J, 3) x, y and spread, as from `models.joints.places`.
+
+    Args:
+        joints: (N, J, 3) x, y, confidence; without confidence a joint may be anywhere.
+        crop: (height, width) px; what is outside is seen at its border.
+    """
+    count, number = joints.shape[:2]
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    low, high = (math.log(value) for value in _NOISE)
+    # Some people are seen better than others, and some joints of theirs.
+    spread = (low + (high - low) * uniform(count, number) + uniform(count, 1) - 0.5).exp()
+    lost = uniform(count, number) < _MOST_LOST * uniform(count, 1)
+    lost |= joints[..., 2] <= 0
+    spread = torch.where(lost, _LOST[0] + (_LOST[1] - _LOST[0]) * uniform(count, number), spread)
+    noise = torch.randn((count, number, 2), generator=generator)
+    # The mean of a heatmap errs less than its spread says.
+    seen = joints[..., :2] + 0.8 * spread[..., None] * noise
+    border = torch.tensor((crop[1] / crop[0], 1.0))
+    return torch.cat((seen.clamp(-border, border), spread[..., None]), dim=2)
+
+
+def _collect(batches: Iterator[Batch], people: int, advance: Callable[[str, int, int], object]) -> Batch:
+    """Labels of people whose pose is known; all joints of HEATMAP_SETS are the keypoints "places"."""
+    parts: list[Batch] = []
+    found = 0
+    while found < people:
+        batch = next(batches)
+        some = batch.take(batch.has_pose.nonzero()[:, 0])
+        if not len(some):
+            continue
+        unknown = {name: torch.zeros(len(some), len(JOINT_SETS[name]), 3) for name in HEATMAP_SETS}
+        places = torch.cat([(unknown | some.keypoints)[name] for name in HEATMAP_SETS], dim=1)
+        some.crops = some.crops[:, :0]
+        some.keypoints, some.joints = _quickest(some.keypoints) | {"places": places}, _quickest(some.joints)
+        parts.append(some)
+        found += len(some)
+        advance("labels", min(found, people), people)
+    return Batch.joined(parts)
+
+
+def _quickest(sets: dict[str, Tensor]) -> dict[str, Tensor]:
+    """SMPL's own joints, if they are labelled: others take time to regress and say little more."""
+    return {"smpl24": sets["smpl24"]} if "smpl24" in sets else sets
