@@ -123,3 +123,15 @@ def test_nobody_for_minutes():
     for frame in range(1, 600):
         assert tracker.update(frame / 5, np.zeros((0, 4)), np.zeros(0)).shape == (0,)
     assert tracker.update(120.0, np.array([box(300)]), np.array([0.9])).tolist() == [1]
+
+
+def test_a_second_box_of_the_same_person_begins_nobody():
+    """As when an outstretched arm makes one detection wide and another narrow."""
+    tracker, wide, narrow = Tracker(30), (428, 32, 918, 441), (453, 38, 710, 426)
+    assert tracker.update(0.0, np.array([wide]), np.array([0.9])).tolist() == [0]
+    assert sorted(tracker.update(0.1, np.array([wide, narrow]), np.array([0.96, 0.92])).tolist()) == [-1, 0]
+    assert tracker.update(0.2, np.array([wide]), np.array([0.9])).tolist() == [0]
+    # A child before somebody is someone else, and so is whoever stands half behind.
+    child, behind = (600, 250, 700, 440), (800, 30, 1000, 441)
+    ids = tracker.update(0.3, np.array([wide, child, behind]), np.array([0.9, 0.9, 0.9])).tolist()
+    assert ids[0] == 0 and len({*ids}) == 3 and min(ids) >= 0

@@ -20,6 +20,11 @@ from fullframe.video.recovery import process
 PEOPLE = 2
 
 
+def looks(first: int, frames: int) -> int:
+    """At how many frames from the first on the detector looks in a video of 25 frames/s."""
+    return sum(frame >= first for frame in (0, 2, 4, 6, *range(7, frames, 2)))
+
+
 @pytest.fixture(autouse=True)
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (analysis, recovery):
@@ -105,7 +110,7 @@ def test_a_stopped_run_goes_on_with_the_same_result(
     assert stopped.clip.num_frames == stop_at == stopped.drawn == frames_of(tmp_path / "o.mp4")
     recoverer.detector.calls = 0  # type: ignore[attr-defined]
     again = process(recoverer, video, work=work, overlay=tmp_path / "o.mp4")
-    assert recoverer.detector.calls == 20 - stop_at // 8 * 8  # type: ignore[attr-defined]
+    assert recoverer.detector.calls == looks(stop_at // 8 * 8, 20)  # type: ignore[attr-defined]
     assert again.complete and frames_of(tmp_path / "o.mp4") == 20
     assert_same(again.clip, whole)
 
@@ -119,7 +124,7 @@ def test_an_analysed_video_is_not_looked_at_again(
     assert_same(process(recoverer, video, work=work).clip, whole)
     assert recoverer.detector.calls == 0  # type: ignore[attr-defined]
     process(recoverer, video, work=work, focal=500)  # another camera is another request
-    assert recoverer.detector.calls == 20  # type: ignore[attr-defined]
+    assert recoverer.detector.calls == looks(0, 20)  # type: ignore[attr-defined]
 
 
 def test_stopping_while_drawing_leaves_a_playable_overlay(
@@ -215,7 +220,7 @@ def test_a_killed_run_goes_on_with_the_same_result(
     known = len(list(work.glob("0*.npz")))
     assert 2 <= known < 5
     resumed = process(recoverer, video, work=work)
-    assert recoverer.detector.calls == 40 - 8 * known  # type: ignore[attr-defined]
+    assert recoverer.detector.calls == looks(8 * known, 40)  # type: ignore[attr-defined]
     assert_same(resumed.clip, process(recoverer, video).clip)
 
 

@@ -36,6 +36,8 @@ _CELLS = 8
 _CORNERS = np.array(list(np.ndindex(2, 2, 2)))
 _COVERED = 0.3
 """Share of an upper body that may be hidden by somebody nearer for its colours to count."""
+_DOUBLE_INSIDE, _DOUBLE_HEIGHT = 0.9, 0.8
+"""Share of the smaller box in the other, and of their heights, from which both are of one person."""
 _DOUBTFUL_AFTER = 0.5
 """Seconds out of sight after which a doubtful box is not taken for the person."""
 
@@ -148,8 +150,9 @@ class Tracker:
             waiting = [t for t in waiting if t not in seen.values() and time - t.last <= recent]
         for index, track in seen.items():
             track.see(points[index], colors[index], _NOISE if confident[index] else _DOUBTFUL_NOISE)
+        known = xyxy[list(seen)]
         for index in np.flatnonzero(confident).tolist():
-            if index not in seen:
+            if index not in seen and not _double(xyxy[index], known):
                 seen[index] = _begin(time, points[index], colors[index])
                 self._tracks.append(seen[index])
         ids: NDArray[np.int64] = np.full(len(xyxy), -1)
@@ -172,6 +175,15 @@ class Tracker:
 def _begin(time: float, point: NDArray[np.float64], colors: NDArray[np.float64]) -> _Track:
     state = np.stack((point, np.zeros(4)))
     return _Track(state, np.diag([_NOISE**2, _SPEED**2]), colors, time, time, time)
+
+
+def _double(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
+    """Whether a box (4,) shows no more than one of the others (N, 4) does, or that no more than it."""
+    both = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    sides, each = box[2:] - box[:2], others[:, 2:] - others[:, :2]
+    inside = both.clip(0).prod(axis=1) / np.minimum(sides.prod(), each.prod(axis=1))
+    height = np.minimum(sides[1], each[:, 1]) / np.maximum(sides[1], each[:, 1])
+    return bool(((inside >= _DOUBLE_INSIDE) & (height >= _DOUBLE_HEIGHT)).any())
 
 
 def _match(

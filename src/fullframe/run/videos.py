@@ -25,7 +25,7 @@ from fullframe.recovery import Recoverer
 from fullframe.run.outputs import video_files
 from fullframe.video.live import watch
 from fullframe.video.page import Page
-from fullframe.video.pipeline import return_freed_frames
+from fullframe.video.pipeline import share_memory
 from fullframe.video.recovery import Result, process
 from fullframe.video.rows import Work
 
@@ -83,7 +83,7 @@ def run_video(
     Returns:
         Whether it was done to the end and not stopped by Ctrl-C, and a line for the user.
     """
-    return_freed_frames()
+    share_memory()
     files = video_files(stem, kinds)
     overlay = files.pop("overlay", None)
     work = stem.with_name(f".{stem.name}_work")

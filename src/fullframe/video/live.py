@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from fullframe.clip import Clip
 from fullframe.geometry.camera import Camera
+from fullframe.motion.cuts import CutFinder
 from fullframe.recovery import Recoverer, known_camera
 from fullframe.render import overlay as draw
-from fullframe.video.analysis import Watcher, find
+from fullframe.video.analysis import View, Watcher, find
 from fullframe.video.reader import Frame, VideoError, VideoReader
 from fullframe.video.recovery import finished
 from fullframe.video.rows import Rows, raw_clip
@@ -60,13 +61,13 @@ def watch(
     size = (first.image.shape[1], first.image.shape[0])
     camera = known_camera(size, focal, fov, intrinsics) or Camera.from_diagonal(size)
     names = (recoverer.body.name, recoverer.name, source)
-    watcher = Watcher(recoverer, camera, _TYPICAL_FPS)
+    watcher, cuts = Watcher(recoverer, camera, _TYPICAL_FPS), CutFinder()
     parts: list[Rows] = []
     writer = VideoWriter(overlay, size, _TYPICAL_FPS) if overlay is not None else None
     frame: Frame | None = first
     try:
         while frame is not None:
-            watcher.see(find(recoverer, frame))
+            watcher.see(View(frame, cuts.is_cut(frame.image), look=True), find(recoverer, frame))
             rows = watcher.take()
             parts.append(rows)
             now = raw_clip(replace(rows, frames=np.zeros_like(rows.frames)), camera, *names)

@@ -94,14 +94,17 @@ def _torch_on_one_core() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def return_freed_frames() -> None:
-    """Let the memory of a frame go back to the system when it is freed, from now on in the whole process.
+def share_memory() -> None:
+    """Let threads use memory that others have freed, from now on in the whole process.
 
-    glibc keeps it otherwise, in a heap for each thread: 150 MB for 1080p. Elsewhere nothing is done.
+    glibc has a heap for each thread, and keeps what is freed: 150 MB for 1080p. What is larger than the maps
+    of a network, which are needed again at once, goes back to the system. Elsewhere nothing is done.
     """
     if platform.libc_ver()[0] == "glibc":
-        M_MMAP_THRESHOLD = -3  # malloc.h
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
+        M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # malloc.h
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_ARENA_MAX, 1)
+        libc.mallopt(M_MMAP_THRESHOLD, 16 << 20)
 
 
 def frames_ahead(size: tuple[int, int]) -> int:
