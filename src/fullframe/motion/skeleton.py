@@ -11,6 +11,7 @@ from fullframe.clip import Clip
 
 LEGS = ((1, 4, 7, 10), (2, 5, 8, 11))
 """Hip, knee, ankle and foot of the left and the right leg."""
+_ROWS = 2048
 
 
 class Skeletons(NamedTuple):
@@ -35,13 +36,17 @@ def skeletons(
     body: BodyModel, betas: NDArray, pose: NDArray, translation: NDArray | None = None
 ) -> Skeletons:
     """The skeletons of bodies of betas (N, B), pose (N, 24, 3, 3) and translation (N, 3), metres."""
-    with torch.inference_mode():
-        rest = body.rest_joints(torch.from_numpy(np.asarray(betas, np.float32))).double()
-        rotations, joints = forward_kinematics(rest, torch.from_numpy(np.asarray(pose, np.float64)))
-    moved = joints.numpy()
+    found = Skeletons(*(np.empty((len(pose), 24, *shape)) for shape in ((3,), (3, 3), (3,))))
+    for start in range(0, len(pose), _ROWS):  # what lies between takes several times the memory
+        some = slice(start, start + _ROWS)
+        with torch.inference_mode():
+            rest = body.rest_joints(torch.from_numpy(np.asarray(betas[some], np.float32))).double()
+            rotations, joints = forward_kinematics(rest, torch.from_numpy(np.asarray(pose[some], np.float64)))
+        for array, values in zip(found, (rest, rotations, joints), strict=True):
+            array[some] = values.numpy()
     if translation is not None:
-        moved = moved + np.asarray(translation, np.float64)[:, None]
-    return Skeletons(rest.numpy(), rotations.numpy(), moved)
+        found.joints[:] += np.asarray(translation, np.float64)[:, None]
+    return found
 
 
 def soles(body: BodyModel, clip: Clip, posed: Skeletons) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ def _synth(config: TrainConfig, split: str) -> Sequence[Sample]:
         "seed": seed,
         "height": config.crop[0],
         "backgrounds": config.backgrounds or None,
+        "simplify": True,
     }
     if split == "train" and config.stock:
         return _stock(config, settings)
