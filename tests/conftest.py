@@ -3,6 +3,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from browsers import chromium, page, service
+
+# One browser for all folders: Playwright runs once in a process.
+__all__ = ["chromium", "page", "service"]
 
 ROOT = Path(__file__).parents[1]
 

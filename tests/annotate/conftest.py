@@ -6,14 +6,11 @@ import cv2
 import pytest
 import tiny
 import torch
-from browsers import chromium, page, service
 
 from fullframe.annotate.crops import prepare
 from fullframe.annotate.job import Job, predict
 from fullframe.body import JOINT_SETS, load_body
 from fullframe.models import ENCODERS, create_model, load_model, save_checkpoint
-
-__all__ = ["chromium", "page", "service"]
 
 PEOPLE = 4
 

@@ -186,6 +186,7 @@ def test_resnet_agrees_with_the_official_layout(resnet, tmp_path, capsys):
         "crop": (256, 192),
         "location_input": True,
         "full_frame_loss": True,
+        "regressor_dropout": 0.5,
         "bbox_norm": "h36m",
         "num_betas": 10,
         "regressor_act": "none",

@@ -12,7 +12,8 @@ from fullframe.body import load_body
 from fullframe.console import UsageError
 from fullframe.view.command import app, view
 
-RUN = """import pathlib, sys
+RUN = """import pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from fullframe.view.command import view
 sys.exit(view(pathlib.Path(sys.argv[1])))"""
 

@@ -1,3 +1,0 @@
-from browsers import chromium, page, service
-
-__all__ = ["chromium", "page", "service"]
