@@ -61,9 +61,14 @@ class Crops:
 
     def camera(self, index: int) -> Camera:
         """Of the image that the person is in."""
-        (fx, fy), (cx, cy) = self.focal[index].tolist(), self.principal_point[index].tolist()
-        width, height = self.sizes[index].tolist()
-        return Camera((fx, fy), (cx, cy), (width, height), str(self.sources[index]))
+        return Camera.from_dict(
+            {
+                "focal": self.focal[index],
+                "principal_point": self.principal_point[index],
+                "size": self.sizes[index],
+                "source": str(self.sources[index]),
+            }
+        )
 
     @property
     def longer_side(self) -> NDArray[np.float32]:

@@ -98,9 +98,14 @@ class Labels:
 
     def camera(self, index: int) -> Camera:
         """Of the photo that the person is in."""
-        (fx, fy), (cx, cy) = self.focal[index].tolist(), self.principal_point[index].tolist()
-        width, height = self.sizes[index].tolist()
-        return Camera((fx, fy), (cx, cy), (width, height), str(self.sources[index]))
+        return Camera.from_dict(
+            {
+                "focal": self.focal[index],
+                "principal_point": self.principal_point[index],
+                "size": self.sizes[index],
+                "source": str(self.sources[index]),
+            }
+        )
 
     def people(self, photo: str, body: BodyModel) -> People:
         """Everyone labelled in a photo, for renderers and exporters.

@@ -69,9 +69,7 @@ def _smoothed(clip: Clip, body: BodyModel, pieces: list[NDArray[np.int64]]) -> C
     middle = to_view(skeletons(body, clip.betas, pose, clip.translation).joints.mean(axis=1))
     for rows in pieces:
         times, seen = clip.times[clip.frames[rows]], clip.detected[rows].astype(np.float64)
-        for joint in range(24):  # one by one: all together would take four times the memory
-            some = pose[rows, joint, None]
-            pose[rows, joint] = smooth_rotations(some, times, seen, np.array([ROTATIONS]))[:, 0]
+        pose[rows] = smooth_rotations(pose[rows], times, seen, np.full(24, ROTATIONS))
         middle[rows, :2] = smooth_robustly(middle[rows, :2], times, seen, PLACE)
         middle[rows, 2:] = smooth_robustly(middle[rows, 2:], times, seen, DEPTH)
     translation = from_view(middle) - skeletons(body, clip.betas, pose).joints.mean(axis=1)

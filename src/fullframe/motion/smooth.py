@@ -84,18 +84,18 @@ def smooth_rotations(
         weights: (T,) as for `smooth`.
         cutoff: (J,) Hz.
     """
-    count, joints = rotations.shape[:2]
-    numbers = rotations.reshape(count, joints, 9)
-    robust: NDArray[np.float64] = np.repeat(weights[:, None], joints, axis=1)
-    result = rotations
-    for highest, outlying in _PASSES:
-        curves = [smooth(numbers[:, j], times, robust[:, j], min(highest, cutoff[j])) for j in range(joints)]
-        result = nearest_rotation(np.stack(curves, axis=1).reshape(rotations.shape))
-        # The chord is 2 sqrt(2) sin(angle / 2).
-        chord = np.linalg.norm((result - rotations).reshape(count, joints, 9), axis=2)
-        robust = weights[:, None] / (1 + (chord / (np.sqrt(2) * outlying)) ** 2) ** 2
-    curves = [smooth(numbers[:, j], times, robust[:, j], cutoff[j]) for j in range(joints)]
-    return nearest_rotation(np.stack(curves, axis=1).reshape(rotations.shape))
+    result = np.empty_like(rotations)
+    for joint, highest in enumerate(cutoff):  # one by one: all together would take four times the memory
+        given = rotations[:, joint]
+        numbers, robust = given.reshape(-1, 9), weights
+        for lower, outlying in _PASSES:
+            curve = smooth(numbers, times, robust, min(lower, highest))
+            near = nearest_rotation(curve.reshape(given.shape))
+            # The chord is 2 sqrt(2) sin(angle / 2).
+            chord = np.linalg.norm((near - given).reshape(-1, 9), axis=1)
+            robust = weights / (1 + (chord / (np.sqrt(2) * outlying)) ** 2) ** 2
+        result[:, joint] = nearest_rotation(smooth(numbers, times, robust, highest).reshape(given.shape))
+    return result
 
 
 def nearest_rotation(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
