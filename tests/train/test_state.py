@@ -1,6 +1,7 @@
 import copy
 import errno
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -58,6 +59,17 @@ def test_the_whole_state_returns(tmp_path):
         for a, b in zip(moments(state, name), moments(other, name), strict=True):
             assert torch.equal(a, b)
     assert (other.samples, other.seen) == (128, {"synth": 128})
+
+
+def test_rates_and_decay_are_those_of_the_configuration():
+    state = make_state()
+    model = create_model("cliff", **CONFIG.model_options)
+    changed = replace(CONFIG, head_rate=7.0, weight_decay=0.3)
+    other = State(model, copy.deepcopy(model), build_optimizer(changed, model))
+    other.unpack(state.pack({}))
+    assert {group["factor"] for group in other.optimizer.param_groups} == {1.0, 7.0}
+    assert {group["weight_decay"] for group in other.optimizer.param_groups} == {0.0, 0.3}
+    assert moments(other, "step") == moments(state, "step")
 
 
 def test_the_light_state_is_small_and_near(tmp_path):

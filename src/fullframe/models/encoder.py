@@ -16,13 +16,13 @@ class EncoderInfo(NamedTuple):
     """What an encoder is, known without building it.
 
     Attributes:
-        timm_name: architecture and tag of the ImageNet weights in timm.
+        timm_name: architecture and tag of the ImageNet weights in timm; None for models.movenet.
         features: width of the feature vector.
         colour: (mean, std) per RGB channel of the input on a 0..1 scale.
         multiple: crop sides must be multiples of this (HRNet adds maps of all its resolutions).
     """
 
-    timm_name: str
+    timm_name: str | None
     features: int
     colour: tuple[tuple[float, ...], tuple[float, ...]]
     multiple: int = 1
@@ -35,6 +35,8 @@ ENCODERS = {
     "hrnet_w48": EncoderInfo("hrnet_w48.ms_in1k", 2048, IMAGENET, multiple=32),
     "tf_efficientnet_lite0": EncoderInfo("tf_efficientnet_lite0.in1k", 1280, HALF),
     "resnet18": EncoderInfo("resnet18.tv_in1k", 512, IMAGENET),
+    # Its pretrained weights are MoveNet's, which finds joints, instead of ImageNet's.
+    "movenet_multipose": EncoderInfo(None, 1280, HALF),
 }
 
 
@@ -77,14 +79,42 @@ def load_in_order(net: nn.Module, weights: dict[str, Tensor]) -> None:
     net.load_state_dict({name: tensor for name, (_, tensor) in zip(own, given, strict=False)})
 
 
+def _movenet(pretrained: bool) -> Any:
+    from fullframe.models import movenet
+
+    net = movenet.backbone()
+    if pretrained:
+        net.load_state_dict(movenet.weights(net))
+    return net
+
+
+def _from_timm(name: str, timm_name: str, pretrained: bool) -> Any:
+    import timm  # here, since it takes seconds and reading a list of models should not
+
+    packaged = PACKAGED[name]() if pretrained and name in PACKAGED else None
+    try:
+        net = timm.create_model(
+            timm_name, pretrained=pretrained and packaged is None, num_classes=0, global_pool="avg"
+        )
+    except OSError as error:
+        raise ConnectionError(
+            f"the ImageNet weights {timm_name} are not in the cache and cannot be downloaded ({error}): "
+            f"run once with internet access, copy ~/.cache/huggingface from a machine that has them, "
+            f"{_PACKAGE_HINT if name in PACKAGED else ''}or start from random weights (pretrained=False)"
+        ) from error
+    if packaged is not None:
+        load_in_order(net, packaged)
+    return net
+
+
 class Encoder(nn.Module):
     """One of ENCODERS with a pool instead of its classifier.
 
     Args:
         name: key of ENCODERS.
         crop: (height, width) px of what it will see.
-        pretrained: start from ImageNet weights; else from random ones. timm downloads them once, except where
-            an installed package has them (PACKAGED).
+        pretrained: start from ImageNet weights, or MoveNet's; else from random ones. timm downloads the
+            former once, except where an installed package has them (PACKAGED).
         pool: "mean" over the last map, as in HMR and CLIFF, or "joints", see JointPool: our choice for small
             networks.
 
@@ -103,8 +133,6 @@ class Encoder(nn.Module):
     def __init__(
         self, name: str, crop: tuple[int, int], pretrained: bool = False, pool: str = "mean"
     ) -> None:
-        import timm  # here, since it takes seconds and reading a list of models should not
-
         super().__init__()
         if name not in ENCODERS:
             raise ValueError(f"unknown encoder {name!r}; known: {', '.join(ENCODERS)}")
@@ -117,19 +145,7 @@ class Encoder(nn.Module):
                 f"a crop of {crop[0]} x {crop[1]} px does not suit {name}, which needs positive multiples "
                 f"of {multiple}"
             )
-        packaged = PACKAGED[name]() if pretrained and name in PACKAGED else None
-        try:
-            net = timm.create_model(
-                timm_name, pretrained=pretrained and packaged is None, num_classes=0, global_pool="avg"
-            )
-        except OSError as error:
-            raise ConnectionError(
-                f"the ImageNet weights {timm_name} are not in the cache and cannot be downloaded ({error}): "
-                f"run once with internet access, copy ~/.cache/huggingface from a machine that has them, "
-                f"{_PACKAGE_HINT if name in PACKAGED else ''}or start from random weights (pretrained=False)"
-            ) from error
-        if packaged is not None:
-            load_in_order(net, packaged)
+        net = _movenet(pretrained) if timm_name is None else _from_timm(name, timm_name, pretrained)
         self.joints: JointPool | None = None
         if pool == "joints":
             self.joints = JointPool((self.features, *(_stages(net)[i]["num_chs"] for i in _FINER)))

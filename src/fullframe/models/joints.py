@@ -14,7 +14,7 @@ HEATMAP_SETS = ("coco17", "lsp14", "smpl24")
 NUM_HEATMAPS = sum(len(JOINT_SETS[name]) for name in HEATMAP_SETS)
 GRID = (4, 3)
 """Rows and columns in which the last map is kept."""
-_CELL_CHANNELS = 128
+_CELL_CHANNELS = 64
 _WIDTH = 96
 
 

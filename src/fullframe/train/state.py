@@ -76,7 +76,11 @@ class State:
         self.average.load_state_dict(packed["average"])
         self.model.load_state_dict(packed.get("model", packed["average"]))
         if "optimizer" in packed:
+            # Moments come from the file, rates and decay from the configuration.
+            own = [{**group, "params": None} for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(packed["optimizer"])
+            for group, settings in zip(self.optimizer.param_groups, own, strict=True):
+                group.update({**settings, "params": group["params"]})
             return
         for p, moments in zip(self._parameters(), packed["moments"], strict=True):
             if moments:
