@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and the form of those that hold results."""
+"""Files that are either whole or absent, the form of those that hold results, and folders of long work."""
 
 import json
 import os
@@ -9,6 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+CAPTION = "made_by.json"
+"""The file that tells what the work of a folder is."""
+
+
+class WorkError(ValueError):
+    """The files of an earlier run cannot be used; the message says what to do."""
 
 
 @contextmanager
@@ -64,3 +71,35 @@ def load_result(path: str | Path, what: str) -> Iterator[dict[str, Any]]:
         raise
     except Exception as error:  # zipfile, zlib, numpy and json each have their own way to fail
         raise ValueError(f"{path} is not {what} written by fullframe: {error}") from error
+
+
+def claim(folder: Path, made_by: Mapping[str, Any]) -> None:
+    """Make a folder for work that is done file by file, or see that the work in it is the same.
+
+    Args:
+        folder: made if it does not exist.
+        made_by: everything that decides about the results, as JSON.
+
+    Raises:
+        WorkError: the folder holds other work.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    caption = folder / CAPTION
+    wanted = json.loads(json.dumps(made_by))
+    if not caption.is_file():
+        if any(folder.iterdir()):
+            raise WorkError(f"{folder} holds other files: choose another folder, or remove this one")
+        with atomic_path(caption) as temporary:
+            temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+        return
+    try:
+        found = json.loads(caption.read_text(encoding="utf-8"))
+    except ValueError:
+        found = {}
+    different = sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key))
+    if different:
+        changes = ", ".join(f"{key} {found.get(key)} for {wanted.get(key)}" for key in different)
+        raise WorkError(
+            f"{folder} holds work with other settings ({changes}): choose another folder for the output, or "
+            "remove this one to begin anew"
+        )

@@ -12,11 +12,12 @@ import tiny
 
 from fullframe.annotate import annotation
 from fullframe.annotate.annotation import annotate
-from fullframe.annotate.chunks import WorkError, claim, in_chunks
+from fullframe.annotate.chunks import in_chunks
 from fullframe.annotate.command import annotate as command
 from fullframe.annotate.job import Tuning
 from fullframe.annotate.labels import Labels
 from fullframe.console import UsageError
+from fullframe.files import WorkError
 
 
 class Killed(BaseException):
@@ -56,7 +57,7 @@ def test_labels_from_annotations(checkpoint, photos, tmp_path, monkeypatch):
     again = annotate(photos, out, given, model=checkpoint, advance=lambda *told: None)
     assert again.labels.model == "tiny+cliff"
     assert all(np.array_equal(first[key], value) for key, value in contents(out).items() if key != "name")
-    with pytest.raises(WorkError, match="another method"):
+    with pytest.raises(WorkError, match="other settings .method"):
         annotate(photos, out, given, model=checkpoint, method="none")
 
 
@@ -138,14 +139,3 @@ def test_chunks_are_made_once_and_joined(tmp_path):
     (tmp_path / "x/000000003.npz").write_bytes(b"PK")
     with pytest.raises(WorkError, match="000000003.npz: damaged .* remove this file"):
         in_chunks(tmp_path / "x", 10, make, size=3)
-
-
-def test_a_folder_of_other_work_is_left_alone(tmp_path):
-    claim(tmp_path / "a", {"x": 1})
-    claim(tmp_path / "a", {"x": 1})
-    with pytest.raises(WorkError, match="another x"):
-        claim(tmp_path / "a", {"x": 2})
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b/mine.txt").touch()
-    with pytest.raises(WorkError, match="holds other files"):
-        claim(tmp_path / "b", {"x": 1})

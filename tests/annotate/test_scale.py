@@ -15,13 +15,13 @@ import tiny
 
 from fullframe.annotate import annotation, cliff, eft, scale, smplify
 from fullframe.annotate.annotation import annotate
-from fullframe.annotate.chunks import WorkError
 from fullframe.annotate.command import annotate as command
 from fullframe.annotate.job import Tuning
 from fullframe.annotate.labels import Labels
 from fullframe.annotate.photos import SharedDetector
 from fullframe.annotate.scale import ray_workers
 from fullframe.console import UsageError
+from fullframe.files import WorkError
 from fullframe.image import read_photo
 
 

@@ -69,7 +69,7 @@ def test_predictions_are_used_again(coco, checkpoint, tmp_path):
 
 def test_predictions_of_another_network_are_not(coco, checkpoint, smpl_checkpoint, tmp_path, smpl):
     evaluate_model("coco", checkpoint, coco, tmp_path / "out")
-    with pytest.raises(ValueError, match="made with other settings .*-o, or delete"):
+    with pytest.raises(ValueError, match="holds work with other settings .* or remove"):
         evaluate_model("coco", smpl_checkpoint, coco, tmp_path / "out")
 
 

@@ -8,6 +8,7 @@ import torch
 from fullframe.data.sample import Sample
 from fullframe.evaluate import predictions as module
 from fullframe.evaluate.predictions import PredictionError, Predictions, predict
+from fullframe.files import WorkError
 from fullframe.geometry.box import PersonBox, crop_image
 from fullframe.image import ImageError
 from fullframe.models import load_model, predict_people
@@ -151,15 +152,15 @@ def test_workers_change_nothing(network, samples, tmp_path, small_shards):
 
 def test_predictions_of_something_else_are_not_used(network, samples, tmp_path):
     predict(network, samples[:4], tmp_path, {"model": "a", "benchmark": "x"})
-    with pytest.raises(PredictionError, match=r"model a for b\).*-o, or delete"):
+    with pytest.raises(WorkError, match=r"model a for b\).* or remove"):
         predict(network, samples[:4], tmp_path, {"model": "b", "benchmark": "x"})
-    with pytest.raises(PredictionError, match="people 4 for 5"):
+    with pytest.raises(WorkError, match="people 4 for 5"):
         predict(network, samples[:5], tmp_path, {"model": "a", "benchmark": "x"})
 
 
 def test_a_folder_with_other_files_is_left_alone(network, samples, tmp_path):
     np.savez(tmp_path / "mine.npz", a=1)
-    with pytest.raises(PredictionError, match="choose another output folder"):
+    with pytest.raises(WorkError, match="choose another folder"):
         predict(network, samples[:4], tmp_path, {})
     assert [p.name for p in tmp_path.iterdir()] == ["mine.npz"]
 

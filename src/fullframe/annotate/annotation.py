@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from fullframe.annotate import cliff, eft, smplify
-from fullframe.annotate.chunks import Advance, claim, here, silent
+from fullframe.annotate.chunks import Advance, here, silent
 from fullframe.annotate.crops import prepare
 from fullframe.annotate.job import Job, Tuning, predict
 from fullframe.annotate.labels import Labels, judge, write_cliff
@@ -19,7 +19,7 @@ from fullframe.annotate.page import write_page
 from fullframe.annotate.photos import PhotoPeople, SharedDetector, find_people, read_annotations
 from fullframe.annotate.scale import ray_workers
 from fullframe.body import BodyModel, load_body
-from fullframe.files import atomic_path
+from fullframe.files import atomic_path, claim
 from fullframe.models import CLIFF, Bodies, load_model
 from fullframe.models.checkpoint import find_weights
 from fullframe.run.inputs import PHOTO_SUFFIXES

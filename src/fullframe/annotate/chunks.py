@@ -1,14 +1,13 @@
 """Long work in small files, so that a killed run goes on where it stopped, and many can share it."""
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.files import atomic_path, write_npz
+from fullframe.files import WorkError, write_npz
 
 CHUNK = 256
 """People in a file, unless they take long."""
@@ -22,9 +21,6 @@ Span = tuple[int, int]
 Workers = Callable[[Callable[[int, int], None], Sequence[Span]], Iterable[Span]]
 """Have a function called for spans, in any order and anywhere; tells which are done, as they are done."""
 
-CAPTION = "made_by.json"
-"""The file that tells what the work of a folder is."""
-
 
 def silent(stage: str, done: int, total: int) -> None:
     """An Advance that tells nobody."""
@@ -35,41 +31,6 @@ def here(make: Callable[[int, int], None], spans: Sequence[Span]) -> Iterator[Sp
     for start, end in spans:
         make(start, end)
         yield start, end
-
-
-class WorkError(ValueError):
-    """The files of an earlier run cannot be used; the message says what to do."""
-
-
-def claim(folder: Path, made_by: Mapping[str, Any]) -> None:
-    """Make a folder for work, or see that the work in it is the same.
-
-    Args:
-        folder: made if it does not exist.
-        made_by: everything that decides about the results, as JSON.
-
-    Raises:
-        WorkError: the folder holds other work.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    caption = folder / CAPTION
-    wanted = json.loads(json.dumps(made_by))
-    if not caption.is_file():
-        if any(folder.iterdir()):
-            raise WorkError(f"{folder} holds other files: choose another output with -o, or remove it")
-        with atomic_path(caption) as temporary:
-            temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-        return
-    try:
-        found = json.loads(caption.read_text(encoding="utf-8"))
-    except ValueError:
-        found = {}
-    different = sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key))
-    if different:
-        raise WorkError(
-            f"{folder} holds the work of a run with another {', '.join(different)}: choose another output "
-            "with -o, or remove this folder to begin anew"
-        )
 
 
 def in_chunks(

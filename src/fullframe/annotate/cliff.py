@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullframe.annotate.chunks import WorkError
 from fullframe.annotate.job import Job, Tuner, Tuning, predict
-from fullframe.files import atomic_path
+from fullframe.files import WorkError, atomic_path
 from fullframe.models.predict import Bodies
 
 SAVE_SECONDS = 60.0

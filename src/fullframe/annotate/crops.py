@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fullframe.annotate.chunks import CHUNK, Advance, Arrays, WorkError, Workers, here, in_chunks, silent
+from fullframe.annotate.chunks import CHUNK, Advance, Arrays, Workers, here, in_chunks, silent
 from fullframe.body.joints import JOINT_SETS
 from fullframe.data.augment import Augmentation, augment, pixels_of
 from fullframe.data.batch import Batch
 from fullframe.data.sample import Sample
-from fullframe.files import atomic_path
+from fullframe.files import WorkError, atomic_path
 from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
 from fullframe.models.cliff import CLIFF

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.annotate.chunks import CAPTION
 from fullframe.annotate.labels import Labels, Scores, reliable, score, write_cliff
 from fullframe.body import BodyModel, load_body
+from fullframe.files import CAPTION
 from fullframe.fit import KeypointFitter
 from fullframe.models.predict import Bodies
 

@@ -1,6 +1,5 @@
 """What a network says about everyone in a benchmark, in files: written once, measured as often as needed."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from fullframe.body.joints import JOINT_SETS
 from fullframe.data.augment import Augmentation, augment, pixels_of
 from fullframe.data.sample import Sample
-from fullframe.files import atomic_path, write_npz
+from fullframe.files import claim, write_npz
 from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy, crop_image
 from fullframe.models.cliff import CLIFF
 from fullframe.models.predict import Bodies, predict_crops
@@ -25,8 +24,6 @@ SHARD = 512
 
 BATCH = 32
 """Crops per pass; a part of SHARD."""
-
-_CAPTION = "made_by.json"
 
 
 class PredictionError(ValueError):
@@ -184,9 +181,10 @@ def predict(
         advance: called with the number of people that were added.
 
     Raises:
-        PredictionError: the folder holds predictions made by something else, or a sample cannot be read.
+        PredictionError: a sample cannot be read, or a file is damaged.
+        WorkError: the folder holds predictions made by something else.
     """
-    _claim(folder, {**made_by, "people": len(samples)})
+    claim(folder, {**made_by, "people": len(samples)})
     starts = range(0, len(samples), SHARD)
     files = {start: folder / f"{start:07d}.npz" for start in starts}
     missing = [start for start in starts if not files[start].is_file()]
@@ -260,34 +258,6 @@ def _collate(items: list[Any]) -> Any:
 def _single_thread(_: int) -> None:
     """Workers share the cores among themselves."""
     cv2.setNumThreads(1)
-
-
-def _claim(folder: Path, made_by: dict[str, Any]) -> None:
-    """Make the folder, or see that its predictions are the same.
-
-    Raises:
-        PredictionError: they are not.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    caption = folder / _CAPTION
-    wanted = json.loads(json.dumps(made_by))
-    if caption.is_file():
-        try:
-            found = json.loads(caption.read_text(encoding="utf-8"))
-        except ValueError:
-            found = {}
-        different = sorted(k for k in {*wanted, *found} if wanted.get(k) != found.get(k))
-        if different:
-            changes = ", ".join(f"{key} {found.get(key)} for {wanted.get(key)}" for key in different)
-            raise PredictionError(
-                f"{folder} holds predictions made with other settings ({changes}): choose another output "
-                "folder with -o, or delete this one"
-            )
-    elif any(folder.glob("*.npz")):
-        raise PredictionError(f"{folder} holds .npz files but no {_CAPTION}: choose another output folder")
-    else:
-        with atomic_path(caption) as temporary:
-            temporary.write_text(json.dumps(made_by, indent=2) + "\n", encoding="utf-8")
 
 
 def _stack(values: Sequence[Any]) -> NDArray[np.float32]:

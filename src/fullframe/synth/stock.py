@@ -5,7 +5,6 @@ appears whole or not at all, so that making a stock can be stopped and taken up 
 """
 
 import itertools
-import json
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from fullframe.body.joints import JOINT_SETS
 from fullframe.data.sample import Sample
-from fullframe.files import atomic_path
+from fullframe.files import atomic_path, claim
 from fullframe.geometry.camera import Camera
 from fullframe.synth.bodies import JOINTS, NUM_BETAS
 from fullframe.synth.people import SyntheticPeople
@@ -60,19 +59,11 @@ def fill(
         progress: called with the number of people that are there.
 
     Raises:
-        ValueError: if the folder holds a stock of other settings.
+        WorkError: if the folder holds a stock of other settings, or something else.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
-    record = folder / "settings.json"
-    if record.exists() and json.loads(record.read_text()) != settings:
-        raise ValueError(
-            f"{folder} holds people of other settings, {record.read_text()}, not {json.dumps(settings)}: "
-            "choose another folder, or delete it"
-        )
-    with atomic_path(record) as temporary:
-        temporary.write_text(json.dumps(settings))
+    claim(folder, settings)
     wanted = _shards(count)
     missing = [number for number in wanted if not _labels_file(folder, number).is_file()]
     done = len(wanted) - len(missing)
