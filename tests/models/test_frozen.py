@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fullframe.models.encoder import ENCODERS, Encoder
-from fullframe.models.frozen import freeze_statistics
+from fullframe.models.frozen import fold, freeze_statistics
 
 
 def trained(name):
@@ -36,6 +36,16 @@ def test_the_function_is_that_of_evaluation_and_its_gradients_too(name):
         assert torch.equal(value, statistics[key]), key
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_folded_it_is_the_same_function(name):
+    plain = trained(name).eval().double()
+    folded = copy.deepcopy(plain)
+    fold(folded.net)
+    crops = torch.rand(2, 3, 64, 64, dtype=torch.float64)
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(crops)[0], folded(crops)[0])
+
+
 def test_a_copy_is_independent():
     frozen = trained("resnet18")
     freeze_statistics(frozen.net)
@@ -49,5 +59,6 @@ def test_a_copy_is_independent():
 
 
 def test_other_nets_are_refused():
-    with pytest.raises(ValueError, match="follow"):
-        freeze_statistics(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)))
+    for change in (freeze_statistics, fold):
+        with pytest.raises(ValueError, match="follow"):
+            change(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)))

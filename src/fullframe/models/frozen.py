@@ -1,5 +1,6 @@
 """Batch normalisation with fixed statistics, computed as part of the convolutions before it."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from types import MethodType
 from typing import Any
@@ -17,7 +18,7 @@ def freeze_statistics(net: nn.Module) -> None:
 
     The net stays the function that it is in evaluation mode, its weights keep their names, and scales and
     shifts still learn. But no map is passed over for normalisation alone: on a CPU tf_efficientnet_lite0
-    takes 0.6 of the time, in training and at inference.
+    takes 0.6 of the time.
 
     Args:
         net: a convolutional network.
@@ -25,28 +26,51 @@ def freeze_statistics(net: nn.Module) -> None:
     Raises:
         ValueError: if a batch normalisation does not follow a convolution of its width.
     """
-    modules = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
-    for conv, norm in pairwise([None, *modules]):
-        if not isinstance(norm, nn.BatchNorm2d):
-            continue
-        if not isinstance(conv, nn.Conv2d) or conv.out_channels != norm.num_features:
-            raise ValueError("a batch normalisation does not follow a convolution of its width")
+    for conv, norm in _pairs(net):
         # In a tuple the normalisation does not become a child, and a copy of the net refers to its own.
         conv.norm = (norm,)  # type: ignore[assignment]
         conv.forward = MethodType(_normalised, conv)  # type: ignore[method-assign]
         norm.forward = MethodType(_activated, norm)  # type: ignore[method-assign]
 
 
+@torch.no_grad()
+def fold(net: nn.Module) -> None:
+    """Make batch normalisation part of the weights, for inference: the same function in 0.6 of the time.
+
+    The net's weights are then others; only `freeze_statistics` leaves a net that can be trained or kept.
+    Arguments and errors are those of `freeze_statistics`.
+    """
+    for conv, norm in _pairs(net):
+        weight, bias = _joined(conv, norm)
+        conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
+        norm.forward = MethodType(_activated, norm)  # type: ignore[method-assign]
+
+
+def _pairs(net: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Each batch normalisation with the convolution before it."""
+    modules = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+    for conv, norm in pairwise([None, *modules]):
+        if not isinstance(norm, nn.BatchNorm2d):
+            continue
+        if not isinstance(conv, nn.Conv2d) or conv.out_channels != norm.num_features:
+            raise ValueError("a batch normalisation does not follow a convolution of its width")
+        yield conv, norm
+
+
+def _joined(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution together with the batch normalisation that follows it."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    shift = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
+    return conv.weight * scale[:, None, None, None], norm.bias + shift * scale
+
+
 def _normalised(self: Any, x: Tensor) -> Tensor:
     """A convolution together with the batch normalisation that follows it."""
-    (norm,) = self.norm
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    shift = -norm.running_mean if self.bias is None else self.bias - norm.running_mean
+    weight, bias = _joined(self, *self.norm)
     padding = self.padding
     if isinstance(self, Conv2dSame):
         x, padding = pad_same(x, self.kernel_size, self.stride, self.dilation), (0, 0)
-    weight = self.weight * scale[:, None, None, None]
-    bias = norm.bias + shift * scale
     if depthwise.suits(x, weight, self.groups):
         return depthwise.conv2d(x, weight, bias, self.stride, padding)
     return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
