@@ -13,6 +13,7 @@ from fullframe.geometry.camera import Camera
 from fullframe.image import Photo, read_photo
 from fullframe.models import load_model, predict_people
 from fullframe.models.checkpoint import find_weights, read_card
+from fullframe.models.frozen import fold
 from fullframe.people import People
 
 FIT = KeypointFitter.name
@@ -77,8 +78,6 @@ class Recoverer:
         self.detector = load_detector(detector)
         self.network = load_model(weights, self.body.name) if weights else None
         if self.network is not None:
-            from fullframe.models.frozen import fold  # here, since timm takes a second
-
             fold(self.network.encoder.net)
         self.fitter = KeypointFitter(self.body) if self.network is None or refine else None
         network = [weights.stem] if weights else []

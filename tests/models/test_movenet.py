@@ -44,4 +44,4 @@ def test_colours_and_maps():
 def test_a_file_of_another_network_is_refused(monkeypatch):
     monkeypatch.setattr(movenet, "FILE", movenet.FILE.with_name("movenet-thunder.onnx"))
     with pytest.raises(ValueError, match=r"movenet-thunder\.onnx is not MoveNet MultiPose: .* is \["):
-        movenet.weights(movenet.backbone())
+        movenet.weights(movenet.MobileNetV2())

@@ -82,7 +82,7 @@ def load_in_order(net: nn.Module, weights: dict[str, Tensor]) -> None:
 def _movenet(pretrained: bool) -> Any:
     from fullframe.models import movenet
 
-    net = movenet.backbone()
+    net = movenet.MobileNetV2()
     if pretrained:
         net.load_state_dict(movenet.weights(net))
     return net

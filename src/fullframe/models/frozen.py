@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import BatchNormAct2d, Conv2dSame, pad_same
 from torch import Tensor, nn
 
 from fullframe.models import depthwise
@@ -67,6 +66,8 @@ def _joined(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 def _normalised(self: Any, x: Tensor) -> Tensor:
     """A convolution together with the batch normalisation that follows it."""
+    from timm.layers import Conv2dSame, pad_same  # here, since its import takes two seconds and 190 MB
+
     weight, bias = _joined(self, *self.norm)
     padding = self.padding
     if isinstance(self, Conv2dSame):
@@ -78,4 +79,4 @@ def _normalised(self: Any, x: Tensor) -> Tensor:
 
 def _activated(self: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """What is left of a normalisation: timm's have their activation inside."""
-    return self.act(x) if isinstance(self, BatchNormAct2d) else x
+    return self.act(x) if hasattr(self, "act") else x  # type: ignore[operator]
