@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from torch.utils.data import Subset
 
 from fullframe.annotate import cliff, eft, smplify
-from fullframe.annotate.chunks import claim
 from fullframe.annotate.crops import Crops, prepare
 from fullframe.annotate.job import Job, Tuning, predict
 from fullframe.body import JOINT_SETS, load_body
@@ -37,7 +36,7 @@ from fullframe.evaluate import predictions as evaluation
 from fullframe.evaluate.bodies import Bodies as LoadedBodies
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.evaluate.report import markdown_table, number
-from fullframe.files import atomic_path
+from fullframe.files import atomic_path, claim
 from fullframe.models import CLIFF, Bodies, create_model, load_model
 from fullframe.synth.people import VAL_SEED, SyntheticPeople, synth_val
 

@@ -46,10 +46,12 @@ def small_photo(photo_path: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_a_photo_gives_every_output(
     photo_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fullframe("run", photo_path, "-o", tmp_path, "--save", ",".join(PHOTO_OUTPUTS)) == 0
+    options = ("--refine", "--save", ",".join(PHOTO_OUTPUTS))
+    assert fullframe("run", photo_path, "-o", tmp_path, *options) == 0
     assert "3 people" in capsys.readouterr().err
     people = People.load(tmp_path / "three_people.npz")
-    assert len(people) == 3 and people.camera.source == "diagonal" and people.model == "keypoint-fit"
+    assert len(people) == 3 and people.camera.source == "diagonal"
+    assert people.model == "cliff-lite+keypoint-fit"
     # Every body covers its own box, as far as it is in the picture.
     points = people.vertices[..., :2] / people.vertices[..., 2:]
     points = points * people.camera.focal + people.camera.principal_point

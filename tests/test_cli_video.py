@@ -75,13 +75,19 @@ def test_a_video_gives_every_output(
     assert not [name for name in names if name.startswith(".")]
 
 
+def test_the_network_that_comes_with_fullframe(clip: Path, tmp_path: Path) -> None:
+    assert fullframe("run", clip, "-o", tmp_path / "out", "--save", "npz") == 0
+    found = Clip.load(tmp_path / "out/three.npz")
+    assert found.model == "cliff-lite" and set(found.frames) == set(range(8))
+
+
 def test_bodies_fitted_to_keypoints(clip: Path, tmp_path: Path) -> None:
     short = tmp_path / "short.mp4"
     with VideoReader(clip) as reader, VideoWriter(short, reader.size, 10) as writer:
         for frame in reader:
             if frame.index < 3:
                 writer.write(frame.image, frame.time)
-    assert fullframe("run", short, "-o", tmp_path / "out") == 0
+    assert fullframe("run", short, "-o", tmp_path / "out", "--model", "keypoint-fit") == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["short.npz", "short_overlay.mp4"]
     found = Clip.load(tmp_path / "out/short.npz")
     assert len(found) == 9 and found.model == "keypoint-fit" and (found.keypoints[..., 2] > 0.3).mean() > 0.5

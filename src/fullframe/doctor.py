@@ -93,8 +93,7 @@ def _weights() -> Iterator[Finding]:
         except ValueError as error:
             yield Finding("weights", path.stem, False, f"{error}; install fullframe again")
     if not found:
-        text = "no trained network is built in; bodies are fitted to keypoints, --model takes a checkpoint"
-        yield Finding("weights", "networks", None, text)
+        yield Finding("weights", "networks", False, f"{WEIGHTS} is empty: install fullframe again")
 
 
 def _detectors() -> Iterator[Finding]:

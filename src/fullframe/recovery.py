@@ -16,6 +16,8 @@ from fullframe.models.checkpoint import find_weights, read_card
 from fullframe.models.frozen import fold
 from fullframe.people import People
 
+NETWORK = "cliff-lite"
+"""The network that comes with fullframe; it predicts the open body."""
 FIT = KeypointFitter.name
 """The model that needs no weights: bodies fitted to detected 2D keypoints."""
 
@@ -51,7 +53,8 @@ class Recoverer:
     """Recovers people from many photos with everything loaded once.
 
     Args:
-        model: "keypoint-fit", or the path of a checkpoint (.safetensors).
+        model: "cliff-lite", which comes with fullframe, or the path of a checkpoint (.safetensors), or
+            "keypoint-fit". None: cliff-lite for the open body, keypoint-fit for SMPL.
         refine: fit the network's bodies to the detected keypoints afterwards.
         body: "open" or "smpl"; "smpl-neutral", "-male" or "-female" where the file's name does not say which.
         body_path: where SMPL lies (.npz or .pkl).
@@ -64,12 +67,14 @@ class Recoverer:
 
     def __init__(
         self,
-        model: str | Path = FIT,
+        model: str | Path | None = None,
         refine: bool = False,
         body: str = "open",
         body_path: str | Path | None = None,
         detector: str = "builtin",
     ) -> None:
+        if model is None:
+            model = NETWORK if body == "open" else FIT
         weights = None if str(model) == FIT else find_weights(model)
         if weights is None and refine:
             raise ValueError(f"{FIT} needs no refinement; refine the result of a network: give its model")
@@ -185,7 +190,7 @@ def recover(
     intrinsics: ArrayLike | None = None,
     boxes: ArrayLike | None = None,
     keypoints: ArrayLike | None = None,
-    model: str | Path = FIT,
+    model: str | Path | None = None,
     refine: bool = False,
     body: str = "open",
     body_path: str | Path | None = None,

@@ -105,7 +105,6 @@ def test_after_a_kill_the_same_call_goes_on(checkpoint, photos, tmp_path, monkey
     ("inputs", "options", "message"),
     [
         ((), {}, "give the folder"),
-        (("photos",), {}, "--model"),
         (("nowhere",), {"method": "smplify"}, "nowhere: no such folder"),
         (("no.json", "photos"), {"method": "smplify"}, "no.json: no such file"),
         (("photos",), {"method": "magic"}, "unknown method 'magic'; known: cliff"),

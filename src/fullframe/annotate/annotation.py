@@ -22,6 +22,7 @@ from fullframe.body import BodyModel, load_body
 from fullframe.files import atomic_path, claim
 from fullframe.models import CLIFF, Bodies, load_model
 from fullframe.models.checkpoint import find_weights
+from fullframe.recovery import NETWORK
 from fullframe.run.inputs import PHOTO_SUFFIXES
 
 
@@ -75,7 +76,7 @@ def annotate(
         annotations: COCO keypoint annotations; without them, or where they have no keypoints, a detector
             finds people and keypoints.
         method: key of METHODS.
-        model: name or path of a pretrained network; only smplify does without.
+        model: name or path of a pretrained network. None: cliff-lite; smplify then does without.
         detector: provider of boxes and keypoints, see `fullframe.detect`.
         ray: address of a Ray cluster that shares the work, see `fullframe.annotate.scale.ray_workers`; None
             for this process alone. The labels are the same.
@@ -136,11 +137,9 @@ def annotate(
 
 def _network(model: str | Path | None, method: str, device: str) -> tuple[CLIFF | None, BodyModel, str]:
     """The network, the body that it predicts, and what to call the labels' maker."""
-    if model is None:
-        if method != "smplify":
-            raise ValueError(f"the method {method} needs a pretrained network: give its --model")
+    if model is None and method == "smplify":
         return None, load_body(), method
-    path = find_weights(model)
+    path = find_weights(model or NETWORK)
     network = load_model(path).to(device)
     assert network.card is not None
     return network, load_body(network.card.body, num_betas=network.num_betas), f"{path.stem}+{method}"

@@ -29,7 +29,7 @@ def annotate(
         method: cliff (a network fine-tuned to everyone), eft (to one person at a time), smplify (bodies
             fitted to the keypoints, from the network's or without --model from scratch), none (the network
             as it is).
-        model: a trained network (.safetensors) to start from.
+        model: a trained network (.safetensors) to start from; else cliff-lite, and none for smplify.
         detector: builtin, torchvision, rtmlib or transformers.
         ray: share the work on a Ray cluster: local (the cores of this computer), auto (the cluster that it
             belongs to), or host:port of one. The labels are the same.

@@ -11,7 +11,7 @@ def evaluate(
     benchmark: Annotated[str, tyro.conf.Positional],
     /,
     *,
-    model: Path,
+    model: str,
     root: Path | None = None,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     workers: int | None = None,
@@ -24,7 +24,7 @@ def evaluate(
     Args:
         benchmark: 3dpw, 3dpw-occ, h36m-p1, h36m-p2, agora, emdb, mpi-inf-3dhp, coco, lspet, synth or
             synth-occluded.
-        model: a trained network (.safetensors).
+        model: cliff-lite, which is built in, or a trained network (.safetensors).
         root: folder of the data set; docs/evaluation.md tells which files it holds. The
             synthetic ones need none.
         out: folder for predictions and results; without it, evaluation/<benchmark>-<model>-<its sum>.
@@ -32,12 +32,13 @@ def evaluate(
     """
     from fullframe.console import UsageError, console, progress_bar
     from fullframe.evaluate.evaluation import evaluate_model
-    from fullframe.models.checkpoint import read_card
+    from fullframe.models.checkpoint import find_weights, read_card
 
     try:
+        weights = find_weights(model)
         if out is None:
             # Networks of the same name are told apart by their content.
-            out = Path("evaluation") / f"{benchmark}-{model.stem}-{read_card(model).sha256[:8]}"
+            out = Path("evaluation") / f"{benchmark}-{weights.stem}-{read_card(weights).sha256[:8]}"
         with progress_bar() as progress:
             task = progress.add_task("loading", total=None)
 
@@ -45,7 +46,7 @@ def evaluate(
                 stage = "people" if done < total else "measuring"
                 progress.update(task, description=stage, completed=done, total=total)
 
-            report = evaluate_model(benchmark, model, root, out, workers=workers, advance=advance)
+            report = evaluate_model(benchmark, weights, root, out, workers=workers, advance=advance)
     except (ValueError, OSError, ImportError) as error:
         raise UsageError(str(error)) from error
     report.print(Console(highlight=False))

@@ -21,7 +21,7 @@ def run(
     intrinsics: tuple[float, float, float, float] | None = None,
     boxes: Path | None = None,
     keypoints: Path | None = None,
-    model: str = "keypoint-fit",
+    model: str | None = None,
     refine: bool = False,
     body: str = "open",
     body_path: Path | None = None,
@@ -41,7 +41,8 @@ def run(
         intrinsics: fx fy cx cy in px.
         boxes: photos: person boxes instead of detected ones: COCO annotations or results (.json).
         keypoints: photos: COCO-17 keypoints instead of detected ones: COCO annotations or results (.json).
-        model: a trained network (.safetensors), or keypoint-fit (the default): bodies fitted to 2D keypoints.
+        model: cliff-lite (the default, built in), a trained network (.safetensors), or keypoint-fit (the
+            default for SMPL): bodies fitted to 2D keypoints.
         refine: fit the network's bodies to the 2D keypoints afterwards.
         body: open (built in) or smpl; smpl-neutral, -male, -female where the file's name does not say which.
         body_path: your SMPL file, .npz or .pkl; without it, the one that fullframe doctor finds.

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from fullframe.clip import Clip
 from fullframe.geometry.camera import Camera
 from fullframe.motion import finish
-from fullframe.recovery import FIT, Recoverer, known_camera
+from fullframe.recovery import Recoverer, known_camera
 from fullframe.video.analysis import analyse
 from fullframe.video.overlay import write_overlay
 from fullframe.video.reader import VideoReader
@@ -105,7 +105,7 @@ def recover_video(
     focal: float | None = None,
     fov: float | None = None,
     intrinsics: ArrayLike | None = None,
-    model: str | Path = FIT,
+    model: str | Path | None = None,
     refine: bool = False,
     body: str = "open",
     body_path: str | Path | None = None,

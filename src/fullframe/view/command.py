@@ -37,7 +37,7 @@ def view(
 
 
 def app(
-    model: str = "keypoint-fit",
+    model: str | None = None,
     body: str = "open",
     body_path: Path | None = None,
     host: str = "127.0.0.1",
@@ -48,7 +48,8 @@ def app(
     Uploads are kept in a temporary folder, which is emptied when their page is closed and at the end.
 
     Args:
-        model: a trained network (.safetensors), or keypoint-fit (the default): bodies fitted to 2D keypoints.
+        model: cliff-lite (the default, built in), a trained network (.safetensors), or keypoint-fit (the
+            default for SMPL): bodies fitted to 2D keypoints.
         body: open (built in) or smpl; smpl-neutral, -male, -female where the file's name does not say which.
         body_path: your SMPL file, .npz or .pkl; without it, the one that fullframe doctor finds.
         host: who may use it: 127.0.0.1, this computer only; 0.0.0.0, the whole network. There is no password.
