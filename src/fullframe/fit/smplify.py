@@ -25,10 +25,6 @@ from fullframe.models.predict import Bodies
 
 NEAREST = 0.1
 """Metres in front of the camera below which no part of a body may come."""
-QUARTERS = 4
-"""Starts without a network: a body facing towards the camera, away from it, and to either side."""
-KEPT = 2
-"""Starts that are followed to the end where a network has given one, too."""
 
 
 @dataclass(frozen=True)
@@ -107,27 +103,20 @@ class KeypointFitter:
             keypoints: (N, K, 3) x, y px and confidence.
             boxes: (N, 4) x1, y1, x2, y2 px; their longer side is the unit of error.
             camera: of the full image.
-            start: bodies to start from too. Then only the KEPT most promising starts of each person are
-                followed to the end.
+            start: bodies to start from, instead of the exemplars.
             iterations: Levenberg-Marquardt steps.
         """
         target = torch.as_tensor(np.asarray(keypoints, np.float32))
         xyxy = torch.as_tensor(np.asarray(boxes, np.float32))
         problem = _Problem.from_pixels(target, xyxy, self.legs, camera, self.weights)
-        starts, count = self._starts(problem), QUARTERS
-        if start is not None:
-            starts, count = _Parameters.from_bodies(start).beside(starts), QUARTERS + 1
+        starts = self._starts(problem) if start is None else _Parameters.from_bodies(start)
+        count = len(starts.pose) // len(target) if len(target) else 1
         problem = problem.repeat(count)
         # A tolerant loss first, so that a limb that starts far away is still drawn to its keypoints.
         tolerant = replace(self.weights, robust=3 * self.weights.robust)
         state = _minimise(self.model, self.prior, tolerant, problem, starts, iterations // 3)
-        parameters = self._complete(state.parameters, problem)
-        if start is not None:
-            # A network has seen more than keypoints: what it says of hidden joints stays.
-            parameters.pose[::count] = state.parameters.pose[::count]
-            kept = state.energy.view(-1, count).topk(KEPT, largest=False).indices
-            kept = (kept + torch.arange(len(target))[:, None] * count).flatten()
-            parameters, problem, count = parameters.take(kept), problem.take(kept), KEPT
+        # A network has seen more than keypoints: what it says of hidden joints stays.
+        parameters = self._complete(state.parameters, problem) if start is None else state.parameters
         rest = iterations - iterations // 3
         state = _minimise(self.model, self.prior, self.weights, problem, parameters, rest)
         best = state.energy.view(len(target), count).argmin(1) + torch.arange(len(target)) * count
@@ -184,7 +173,7 @@ class KeypointFitter:
 
         people = torch.arange(len(target))
         chosen = []
-        for quarter in range(QUARTERS):  # towards, one side, away, the other side; each 90 degrees wide
+        for quarter in range(4):  # towards, one side, away, the other side; each 90 degrees wide
             turn = (torch.arange(-2, 2) + 4 * quarter) % 16
             part = cost[:, turn].flatten(1)
             index = part.argmin(1)
@@ -214,17 +203,6 @@ class _Parameters(NamedTuple):
         pose, betas, translation = (torch.as_tensor(value) for value in bodies)
         depth = translation[:, 2:].clamp(min=2 * NEAREST)
         return cls(pose, betas, torch.cat((translation[:, :2] / depth, depth.log()), 1))
-
-    def beside(self, others: "_Parameters") -> "_Parameters":
-        """Each of these, and after it those of the others that are of the same person."""
-        people = len(self.pose)
-        pairs = (
-            (a, b.unflatten(0, (people, len(b) // max(people, 1)))) for a, b in zip(self, others, strict=True)
-        )
-        return _Parameters(*(torch.cat((a[:, None], b), 1).flatten(0, 1) for a, b in pairs))
-
-    def take(self, rows: Tensor) -> "_Parameters":
-        return _Parameters(*(value[rows] for value in self))
 
     @property
     def translation(self) -> Tensor:
@@ -267,9 +245,6 @@ class _Problem(NamedTuple):
 
     def repeat(self, count: int) -> "_Problem":
         return _Problem(*(value.repeat_interleave(count, 0) for value in self))
-
-    def take(self, rows: Tensor) -> "_Problem":
-        return _Problem(*(value[rows] for value in self))
 
 
 class _State(NamedTuple):
