@@ -160,7 +160,7 @@ def test_impossible_boxes_fail_with_a_reason(
         (("--body", "smpl", "--body-path", "none.npz"), "none.npz"),
         (("--model", "none.safetensors"), "none.safetensors"),
         (("--detector", "eyes"), "eyes"),
-        (("--refine",), "refine the result of a network"),
+        (("--refine", "--model", "keypoint-fit"), "refine the result of a network"),
         (("--boxes", "none.json"), "none.json"),
     ],
 )
