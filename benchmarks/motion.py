@@ -34,7 +34,7 @@ from fullframe.geometry.camera import Camera
 from fullframe.models import load_model, predict_people
 from fullframe.motion import finish
 from fullframe.motion.measure import acceleration_error, common_rows, foot_skating, jitter, mpjpe
-from fullframe.motion.skeleton import skeletons, soles
+from fullframe.motion.skeleton import soles
 from fullframe.motion.tracker import Tracker
 from fullframe.synth.bodies import NUM_BETAS, Bodies
 from fullframe.synth.draw import Light
@@ -228,7 +228,7 @@ def shoot(take: Take, network, body: BodyModel, find: Finder) -> tuple[Clip, Cli
 def _standing(truth: Clip, body: BodyModel, take: Take) -> NDArray[np.bool_]:
     """When the true feet stand, (N, 2): heel or ball slower than 0.4 m/s and within 6 cm of where the lowest
     is in the clip, since bodies are not as tall as those whose motion was captured."""
-    points = soles(body, truth, skeletons(body, truth.betas, truth.pose, truth.translation))
+    points = soles(body, truth)
     for row, frame in enumerate(truth.frames.tolist()):
         turn, place = _camera_at(take, frame / FPS)
         points[row] = points[row] @ turn + place

@@ -1,9 +1,17 @@
+import pytest
 import roma
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullframe.geometry.rotation import matrix_to_rot6d, ray_rotation, rot6d_to_matrix
+from fullframe.geometry.rotation import (
+    matrix_to_quaternion,
+    matrix_to_rot6d,
+    matrix_to_rotvec,
+    ray_rotation,
+    rot6d_to_matrix,
+    rotvec_to_matrix,
+)
 
 tangent = st.floats(-3, 3)
 
@@ -43,3 +51,37 @@ def test_ray_rotation_turns_the_axis_onto_the_ray(x: float, y: float) -> None:
 
 def test_ray_rotation_on_the_axis_is_the_identity() -> None:
     torch.testing.assert_close(ray_rotation(torch.zeros(2)), torch.eye(3))
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-4, 0.5, 2.0, 3.14, 3.1415926, torch.pi])
+def test_axis_angle_and_back(angle: float) -> None:
+    axes = torch.nn.functional.normalize(torch.randn(200, 3, dtype=torch.float64), dim=-1)
+    axes[:3] = torch.eye(3)
+    matrix = rotvec_to_matrix(angle * axes)
+    torch.testing.assert_close(matrix, roma.rotvec_to_rotmat(angle * axes))
+    rotvec = matrix_to_rotvec(matrix)
+    if angle < 3.1415926:
+        torch.testing.assert_close(rotvec, angle * axes, atol=1e-8, rtol=1e-6)
+    # A half turn is one about the opposite axis too.
+    torch.testing.assert_close(rotvec_to_matrix(rotvec), matrix, atol=1e-7, rtol=0)
+
+
+def test_axis_angle_in_single_precision() -> None:
+    matrix = roma.random_rotmat((1000,))
+    torch.testing.assert_close(rotvec_to_matrix(matrix_to_rotvec(matrix)), matrix, atol=2e-6, rtol=0)
+    torch.testing.assert_close(matrix_to_rotvec(torch.eye(3)), torch.zeros(3))
+
+
+def test_quaternions_are_those_of_roma() -> None:
+    matrix = roma.random_rotmat((50, 24), dtype=torch.float64)
+    assert matrix_to_quaternion(matrix).shape == (50, 24, 4)
+    torch.testing.assert_close(roma.unitquat_to_rotmat(matrix_to_quaternion(matrix)), matrix)
+
+
+def test_gradients_of_axis_angle() -> None:
+    rotvec = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(rotvec_to_matrix, rotvec)
+    assert torch.autograd.gradcheck(lambda x: matrix_to_rotvec(rotvec_to_matrix(x)), rotvec)
+    zero = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    rotvec_to_matrix(zero).sum().backward()
+    assert zero.grad is not None and torch.isfinite(zero.grad).all()

@@ -25,7 +25,7 @@ def on_ground(pitch: float, places, height: float = 1.4):
         pose[:, 0] = turn
         rest = skeletons(BODY, np.zeros((1, 10)), np.eye(3)[None, None].repeat(24, 1))
         clip = person(TIMES[:1], pose=np.eye(3)[None, None].repeat(24, 1), translation=np.zeros((1, 3)))
-        sole = soles(BODY, clip, rest)[..., 1].min()
+        sole = soles(BODY, clip)[..., 1].min()
         pelvis = turn @ np.array([x, rest.joints[0, 0, 1] - sole - height, z])
         clips.append(person(TIMES, k, pose, np.tile(pelvis - rest.joints[0, 0], (90, 1))))
     return together(*clips), np.append(turn[:, 1], height)
@@ -36,7 +36,7 @@ def test_the_ground_is_where_people_stand():
         clip, truth = on_ground(pitch, places)
         ground = finish(clip, BODY).ground
         assert np.degrees(np.arccos(min(ground[:3] @ truth[:3], 1))) < 2
-        feet = soles(BODY, clip, skeletons(BODY, clip.betas, clip.pose, clip.translation))
+        feet = soles(BODY, clip)
         assert np.abs(feet @ ground[:3] + ground[3]).max() < 0.05
 
 
@@ -86,7 +86,7 @@ def test_locked_feet_stay_and_the_rest_hardly_moves():
     np.testing.assert_allclose(
         locked.pose @ locked.pose.swapaxes(-1, -2), np.broadcast_to(np.eye(3), locked.pose.shape), atol=1e-5
     )
-    points = soles(BODY, locked, skeletons(BODY, locked.betas, locked.pose, locked.translation))
+    points = soles(BODY, locked)
     above = points[..., 1, :] @ locked.ground[:3] + locked.ground[3]
     assert np.abs(above[locked.contacts]).max() < 0.02
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import roma
 import torch
 from numpy.typing import NDArray
 
@@ -19,6 +18,7 @@ from fullframe.files import load_result, save_result, write_npz
 from fullframe.fit.prior import PosePrior
 from fullframe.geometry.box import ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera
+from fullframe.geometry.rotation import matrix_to_rotvec
 from fullframe.models.predict import Bodies
 from fullframe.people import CONVENTIONS, People
 
@@ -327,7 +327,7 @@ def _joints24(labels: Labels, body: BodyModel) -> NDArray[np.float32]:
 def _state(model: KeypointModel, bodies: Bodies) -> tuple[Any, torch.Tensor]:
     """Keypoints of some bodies before translation, and their body pose (n, 69) axis-angle."""
     pose, betas = torch.from_numpy(bodies.pose), torch.from_numpy(bodies.betas)
-    return model(betas, pose), roma.rotmat_to_rotvec(pose[:, 1:]).flatten(1)
+    return model(betas, pose), matrix_to_rotvec(pose[:, 1:]).flatten(1)
 
 
 def worst_first(labels: Labels, key: str) -> Sequence[int]:

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import roma
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
@@ -20,7 +19,7 @@ from fullframe.body import JOINT_SETS, BodyModel
 from fullframe.body.keypoints import KeypointModel, KeypointState
 from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
 from fullframe.geometry.camera import Camera
-from fullframe.geometry.rotation import ray_rotation
+from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_to_matrix
 from fullframe.models.predict import Bodies
 
 NEAREST = 0.1
@@ -84,7 +83,7 @@ class KeypointFitter:
     @torch.no_grad()
     def _exemplars(self) -> tuple[Tensor, Tensor, Tensor]:
         """Pose (E, 24, 3, 3), keypoints (E, K, 3) and energy (E,) of the prior's exemplars."""
-        pose = roma.rotvec_to_rotmat(self.prior.exemplars)
+        pose = rotvec_to_matrix(self.prior.exemplars)
         keypoints = self.model(torch.zeros(len(pose), self.body.num_betas), pose).keypoints
         return pose, keypoints, self.prior.energy(self.prior.exemplars[:, 1:].flatten(1))[0]
 
@@ -133,9 +132,9 @@ class KeypointFitter:
         """Joints that move no visible keypoint get the likeliest rotations, whatever the start had there."""
         moves = self.model.weights @ self.model.ancestors > 0.05  # (K, 24)
         seen = ((problem.confidence > 0)[..., None] & moves).any(1)[:, 1:].repeat_interleave(3, 1)
-        body_pose = roma.rotmat_to_rotvec(parameters.pose[:, 1:]).flatten(1)
+        body_pose = matrix_to_rotvec(parameters.pose[:, 1:]).flatten(1)
         completed = self.prior.complete(body_pose, seen).unflatten(1, (23, 3))
-        pose = torch.cat((parameters.pose[:, :1], roma.rotvec_to_rotmat(completed)), 1)
+        pose = torch.cat((parameters.pose[:, :1], rotvec_to_matrix(completed)), 1)
         return parameters._replace(pose=pose)
 
     def _starts(self, problem: "_Problem") -> "_Parameters":
@@ -148,7 +147,7 @@ class KeypointFitter:
         turns = torch.arange(16) * (2 * torch.pi / 16)
         about_y = torch.stack((0 * turns, turns, 0 * turns), -1)
         # The body's y axis points up, the camera's down.
-        facing = torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ roma.rotvec_to_rotmat(about_y)  # (T, 3, 3)
+        facing = torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ rotvec_to_matrix(about_y)  # (T, 3, 3)
         points = torch.einsum("tij,ekj->teki", facing, exemplar_keypoints)
         flat = torch.view_as_complex(points[..., :2].contiguous())  # (T, E, K)
         target = torch.view_as_complex(problem.target.contiguous())  # (N, K), rays times 1
@@ -184,7 +183,7 @@ class KeypointFitter:
                 (torch.zeros_like(scale.real), torch.zeros_like(scale.real), scale.angle()), -1
             )
             ray = torch.view_as_real(centre)
-            pose[:, 0] = ray_rotation(ray) @ roma.rotvec_to_rotmat(roll_z) @ facing[t] @ pose[:, 0]
+            pose[:, 0] = ray_rotation(ray) @ rotvec_to_matrix(roll_z) @ facing[t] @ pose[:, 0]
             depth = 1 / scale.abs().clamp(min=1e-3)
             offset = torch.view_as_real(centre - scale * mean[people, t, e])
             chosen.append((pose, torch.cat((offset, depth.log()[:, None]), 1)))
@@ -210,7 +209,7 @@ class _Parameters(NamedTuple):
         return torch.cat((self.place[:, :2] * depth, depth), 1)
 
     def moved(self, step: Tensor) -> "_Parameters":
-        turn = roma.rotvec_to_rotmat(step[:, :72].unflatten(1, (24, 3)))
+        turn = rotvec_to_matrix(step[:, :72].unflatten(1, (24, 3)))
         betas = self.betas + step[:, 72:-3]
         return _Parameters(self.pose @ turn, betas, self.place + step[:, -3:])
 
@@ -267,7 +266,7 @@ def _evaluate(
     residual = (rays - problem.target) / problem.unit[:, None, None]
     square = residual.square().sum(-1)
     robust = square / (1 + square / weights.robust**2)
-    rotvec = roma.rotmat_to_rotvec(parameters.pose[:, 1:]).flatten(1)
+    rotvec = matrix_to_rotvec(parameters.pose[:, 1:]).flatten(1)
     prior_energy, component = prior.energy(rotvec)
     tilt = parameters.pose[:, 0, ::2, 1]
     energy = (

@@ -4,12 +4,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import roma
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from fullframe.geometry.camera import Camera
+from fullframe.geometry.rotation import matrix_to_rotvec
 from fullframe.models import CLIFF, ImpHMR, locate
 from fullframe.models.predict import ENLARGE, cut_crops
 from fullframe.models.volume import turned_root
@@ -81,6 +81,6 @@ def imagine_people(
         silhouettes.append(imagined.silhouette.sigmoid())
         turned.append(turned_root(seen.pose, phi))
     poses, turned_poses = torch.stack(pose, 1), torch.stack(turned, 1)
-    degrees = roma.rotmat_geodesic_distance(poses, turned_poses).rad2deg()
+    degrees = matrix_to_rotvec(poses.mT @ turned_poses).norm(dim=-1).rad2deg()
     found = (poses, torch.stack(betas, 1), turned_poses, torch.stack(silhouettes, 1), degrees)
     return Views(pixels, *(x.cpu() for x in found))

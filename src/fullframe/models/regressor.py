@@ -4,11 +4,10 @@ import math
 from pathlib import Path
 
 import numpy as np
-import roma
 import torch
 from torch import Tensor, nn
 
-from fullframe.geometry.rotation import matrix_to_rot6d
+from fullframe.geometry.rotation import matrix_to_rot6d, rotvec_to_matrix
 
 JOINTS = 24
 ITERATIONS = 3
@@ -88,4 +87,4 @@ def mean_pose6d() -> Tensor:
     with np.load(POSE_PRIOR, allow_pickle=False) as prior:
         rotvec = torch.from_numpy(prior["mean_pose"].astype(np.float32)).clone()
     rotvec[0] = torch.tensor([math.pi, 0.0, 0.0])  # the body's y is up, the camera's is down
-    return matrix_to_rot6d(roma.rotvec_to_rotmat(rotvec)).flatten()
+    return matrix_to_rot6d(rotvec_to_matrix(rotvec)).flatten()

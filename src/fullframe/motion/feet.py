@@ -3,8 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.body.model import BodyModel
+from fullframe.clip import Clip
 from fullframe.motion.ground import runs
-from fullframe.motion.skeleton import LEGS, Skeletons
+from fullframe.motion.skeleton import LEGS, Skeletons, blocks, skeletons
 from fullframe.motion.smooth import smooth
 
 _BLEND = 0.25
@@ -16,26 +18,24 @@ _REACH = 0.995
 
 
 def lock_feet(
-    posed: Skeletons,
+    body: BodyModel,
+    clip: Clip,
+    rows: NDArray[np.int64],
     soles: NDArray[np.float64],
-    pose: NDArray[np.float64],
     standing: NDArray[np.bool_],
-    times: NDArray[np.float64],
     ground: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> None:
     """Keeps the feet of one person in place while they stand, by moving the pelvis a little and bending legs.
 
     Args:
-        posed: T consecutive frames, camera frame.
+        body: of the clip.
+        clip: with the person; its pose and translation are changed.
+        rows: (T,) of the person, in consecutive frames.
         soles: (T, 2, 2, 3) metres.
-        pose: (T, 24, 3, 3) local rotations.
         standing: (T, 2).
-        times: (T,) seconds.
         ground: (4,) on which the feet are set; NaN if unknown: then they stay at their own height.
-
-    Returns:
-        Pose (T, 24, 3, 3), and what is added to the translation, (T, 3) metres.
     """
+    times = clip.times[clip.frames[rows]]
     wanted, pulled = np.zeros((len(times), 2, 3)), np.zeros((len(times), 2))
     for side in range(2):
         wanted[:, side], pulled[:, side] = _wanted(soles[:, side], standing[:, side], times, ground)
@@ -43,10 +43,15 @@ def lock_feet(
     mean = (wanted * standing[..., None]).sum(axis=1) / np.maximum(pull, 1)[:, None]
     # Where no foot stands, the pelvis goes on as it was.
     moved = smooth(mean, times, pull + 1e-3, _PELVIS_CUTOFF) if pull.any() else np.zeros((len(times), 3))
-    result = pose.copy()
-    for side, leg in enumerate(LEGS):
-        _reach(result, posed, leg, (wanted[:, side] - moved) * pulled[:, side, None])
-    return result, moved
+    offset = (wanted - moved[:, None]) * pulled[..., None]
+    for some in blocks(len(rows)):
+        these = rows[some]
+        pose = clip.pose[these]
+        posed = skeletons(body, clip.betas[these], pose, clip.translation[these])
+        for side, leg in enumerate(LEGS):
+            _reach(pose, posed, leg, offset[some, side])
+        clip.pose[these] = pose
+        clip.translation[these] += moved[some].astype(np.float32)
 
 
 def _wanted(
@@ -72,7 +77,9 @@ def _wanted(
         return np.zeros((len(times), 3)), np.zeros(len(times))
     values = np.array(offsets)
     wanted = np.stack([np.interp(times, times[knots], values[:, axis]) for axis in range(3)], axis=1)
-    nearest = np.abs(times[:, None] - times[_ends(standing)]).min(axis=1)
+    ends = times[_ends(standing)]
+    after = np.searchsorted(ends, times).clip(1, len(ends) - 1)
+    nearest = np.minimum(np.abs(times - ends[after - 1]), np.abs(times - ends[after]))
     ramp = np.clip(1 - nearest / _BLEND, 0, 1)
     return wanted, np.where(standing, 1.0, ramp**2 * (3 - 2 * ramp))
 
@@ -82,7 +89,7 @@ def _ends(standing: NDArray[np.bool_]) -> list[int]:
 
 
 def _reach(
-    pose: NDArray[np.float64],
+    pose: NDArray[np.float32],
     posed: Skeletons,
     leg: tuple[int, int, int, int],
     offset: NDArray[np.float64],

@@ -11,7 +11,7 @@ from fullframe.clip import Clip
 from fullframe.motion.feet import lock_feet as lock
 from fullframe.motion.ground import LEVEL, contacts, fit_ground
 from fullframe.motion.shape import constant_shape
-from fullframe.motion.skeleton import skeletons, soles
+from fullframe.motion.skeleton import joint_positions, middles, soles
 from fullframe.motion.smooth import smooth_robustly, smooth_rotations
 from fullframe.motion.tracks import drop_false, fill, from_view, intervals, merge, segments, shots, to_view
 
@@ -52,7 +52,8 @@ def finish(
             f"num_betas={clip.betas.shape[1]}"
         )
     shot = shots(clip, cuts)
-    clip = fill(merge(drop_false(clip, shot), shot), shot)
+    for step in (drop_false, merge, fill):  # hours of people are large: no two results at a time
+        clip = step(clip, shot)
     if not len(clip):
         return replace(clip, ground=np.full(4, np.nan))
     betas, translation = constant_shape(clip, body)
@@ -65,15 +66,18 @@ def finish(
 
 def _smoothed(clip: Clip, body: BodyModel, pieces: list[NDArray[np.int64]]) -> Clip:
     """The clip with smooth rotations, and smooth ways of the bodies' middles through image and depth."""
-    pose = clip.pose.astype(np.float64)
-    middle = to_view(skeletons(body, clip.betas, pose, clip.translation).joints.mean(axis=1))
+    pose = clip.pose.copy()
+    middle = to_view(middles(body, clip))
     for rows in pieces:
         times, seen = clip.times[clip.frames[rows]], clip.detected[rows].astype(np.float64)
-        pose[rows] = smooth_rotations(pose[rows], times, seen, np.full(24, ROTATIONS))
+        for joint in range(24):  # one by one: all together would take many times the memory
+            given = clip.pose[rows, joint].astype(np.float64)
+            pose[rows, joint] = smooth_rotations(given, times, seen, ROTATIONS)
         middle[rows, :2] = smooth_robustly(middle[rows, :2], times, seen, PLACE)
         middle[rows, 2:] = smooth_robustly(middle[rows, 2:], times, seen, DEPTH)
-    translation = from_view(middle) - skeletons(body, clip.betas, pose).joints.mean(axis=1)
-    return replace(clip, pose=pose.astype(np.float32), translation=translation.astype(np.float32))
+    smoothed = replace(clip, pose=pose, translation=np.zeros_like(clip.translation))
+    translation = from_view(middle) - middles(body, smoothed)
+    return replace(smoothed, translation=translation.astype(np.float32))
 
 
 def _grounded(
@@ -83,28 +87,21 @@ def _grounded(
 
     Each shot has a ground of its own; the clip's is that of the shot with the most rows.
     """
-    posed = skeletons(body, clip.betas, clip.pose, clip.translation)
-    points = soles(body, clip, posed)
+    points, posed = soles(body, clip), joint_positions(body, clip)
     lasting = intervals(clip)[clip.frames]
     row_shot = shot[clip.frames]
     grounds = {}
     for number in np.unique(row_shot).tolist():
         rows = np.flatnonzero(row_shot == number)
-        grounds[number] = fit_ground(posed.of(rows), points[rows], lasting[rows])
+        grounds[number] = fit_ground(posed[rows], points[rows], lasting[rows])
     standing = np.zeros((len(clip), 2), bool)
-    pose, translation = clip.pose.astype(np.float64), clip.translation.astype(np.float64)
+    if locked:
+        clip = replace(clip, pose=clip.pose.copy(), translation=clip.translation.copy())
     for rows in pieces:
         times, ground = clip.times[clip.frames[rows]], grounds[row_shot[rows[0]]]
         up = ground[:3] if np.isfinite(ground).all() else LEVEL
-        standing[rows] = contacts(points[rows], posed.joints[rows, 0], times, up)
+        standing[rows] = contacts(points[rows], posed[rows, 0], times, up)
         if locked:
-            pose[rows], moved = lock(posed.of(rows), points[rows], pose[rows], standing[rows], times, ground)
-            translation[rows] += moved
+            lock(body, clip, rows, points[rows], standing[rows], ground)
     most = int(np.bincount(row_shot).argmax())
-    return replace(
-        clip,
-        pose=pose.astype(np.float32),
-        translation=translation.astype(np.float32),
-        contacts=standing,
-        ground=grounds[most],
-    )
+    return replace(clip, contacts=standing, ground=grounds[most])

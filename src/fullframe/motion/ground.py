@@ -3,8 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.motion.skeleton import Skeletons
-
 LEVEL: NDArray[np.float64] = np.array([0.0, -1.0, 0.0])
 """Up, before a camera that is held level."""
 
@@ -29,7 +27,7 @@ _NEAR, _INSIDE = 0.25, 0.3
 
 
 def fit_ground(
-    posed: Skeletons, soles: NDArray[np.float64], seconds: NDArray[np.float64]
+    joints: NDArray[np.float64], soles: NDArray[np.float64], seconds: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The level ground under people, (4,): n . x + d = 0 with n up; NaN where it cannot be told.
 
@@ -37,13 +35,13 @@ def fit_ground(
     the one that best holds the lower foot of everyone, not far from that.
 
     Args:
-        posed: N people in the camera frame.
+        joints: (N, 24, 3) of people in the camera frame, metres.
         soles: (N, 2, 2, 3) their soles, metres.
         seconds: (N,) that each row stands for.
     """
     if len(soles) == 0:
         return np.full(4, np.nan)
-    up, tilt = _vertical(posed.joints)
+    up, tilt = _vertical(joints)
     points = soles.reshape(len(soles), 4, 3)
     lowest = (points @ up).argmin(axis=1)
     feet = points[np.arange(len(points)), lowest]

@@ -9,7 +9,7 @@ from fullframe.body.model import BodyModel
 from fullframe.clip import Clip
 from fullframe.evaluate import metrics
 from fullframe.motion.ground import LEVEL
-from fullframe.motion.skeleton import skeletons, soles
+from fullframe.motion.skeleton import joint_positions, soles
 
 
 def jitter(clip: Clip, body: BodyModel, in_camera: bool = False) -> float:
@@ -21,7 +21,7 @@ def jitter(clip: Clip, body: BodyModel, in_camera: bool = False) -> float:
     Returns:
         NaN where nobody is in four consecutive frames.
     """
-    joints = _joints(clip, body)
+    joints = joint_positions(body, clip)
     if not in_camera:
         joints = joints - joints[:, :1]
     values = [np.zeros(0)]
@@ -38,7 +38,7 @@ def mpjpe(clip: Clip, truth: Clip, body: BodyModel) -> float:
         NaN if they have nothing in common.
     """
     rows, true_rows = common_rows(clip, truth)
-    predicted, true = _joints(clip.take(rows), body), _joints(truth.take(true_rows), body)
+    predicted, true = (joint_positions(body, c) for c in (clip.take(rows), truth.take(true_rows)))
     return _mean([metrics.mpjpe(predicted, true)])
 
 
@@ -46,7 +46,7 @@ def acceleration_error(clip: Clip, truth: Clip, body: BodyModel) -> float:
     """The mean difference of the joints' accelerations, pelvis on pelvis, m/s^2; NaN as for `mpjpe`."""
     rows, true_rows = common_rows(clip, truth)
     clip, truth = clip.take(rows), truth.take(true_rows)
-    predicted, true = _joints(clip, body), _joints(truth, body)
+    predicted, true = joint_positions(body, clip), joint_positions(body, truth)
     values = [np.zeros(0)]
     for piece in _unbroken(clip):
         p, g = (joints[piece] - joints[piece, :1] for joints in (predicted, true))
@@ -70,7 +70,7 @@ def foot_skating(clip: Clip, body: BodyModel, standing: Clip | None = None) -> f
     if standing is not None:
         rows, others = common_rows(clip, standing)
         clip, contact = clip.take(rows), standing.contacts[others]
-    points = soles(body, clip, skeletons(body, clip.betas, clip.pose, clip.translation))
+    points = soles(body, clip)
     up = clip.ground[:3] if np.isfinite(clip.ground).all() else LEVEL
     values = [np.zeros(0)]
     for rows in _unbroken(clip):
@@ -86,10 +86,6 @@ def common_rows(clip: Clip, other: Clip) -> tuple[NDArray[np.int64], NDArray[np.
     keys, other_keys = (c.frames * (1 << 32) + c.track_ids for c in (clip, other))
     _, rows, others = np.intersect1d(keys, other_keys, assume_unique=True, return_indices=True)
     return rows, others
-
-
-def _joints(clip: Clip, body: BodyModel) -> NDArray[np.float64]:
-    return skeletons(body, clip.betas, clip.pose, clip.translation).joints
 
 
 def _unbroken(clip: Clip) -> Iterator[NDArray[np.int64]]:

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from fullframe.body.model import BodyModel
 from fullframe.clip import Clip
-from fullframe.motion.skeleton import skeletons
+from fullframe.motion.skeleton import blocks, skeletons
 
 
 def constant_shape(clip: Clip, body: BodyModel) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -16,14 +16,16 @@ def constant_shape(clip: Clip, body: BodyModel) -> tuple[NDArray[np.float32], ND
     betas = clip.betas.copy()
     for _, rows in clip.tracks():
         betas[rows] = robust_mean(clip.betas[rows], clip.scores[rows])
-    before = skeletons(body, clip.betas, clip.pose, clip.translation).joints
-    after = skeletons(body, betas, clip.pose).joints
-    middle_before, middle_after = before.mean(axis=1), after.mean(axis=1)
-    spread_before, spread_after = before - middle_before[:, None], after - middle_after[:, None]
-    # The scale that takes the old joints best to the new ones; the image stays if all of space is scaled.
-    scale = (spread_before * spread_after).sum(axis=(1, 2)) / (spread_before**2).sum(axis=(1, 2))
-    translation = scale[:, None] * middle_before - middle_after
-    return betas, translation.astype(np.float32)
+    translation = np.empty_like(clip.translation)
+    for some in blocks(len(clip)):
+        before = skeletons(body, clip.betas[some], clip.pose[some], clip.translation[some]).joints
+        after = skeletons(body, betas[some], clip.pose[some]).joints
+        middle_before, middle_after = before.mean(axis=1), after.mean(axis=1)
+        spread_before, spread_after = before - middle_before[:, None], after - middle_after[:, None]
+        # The scale that takes the old joints best to the new ones; the image stays if all of space is scaled.
+        scale = (spread_before * spread_after).sum(axis=(1, 2)) / (spread_before**2).sum(axis=(1, 2))
+        translation[some] = scale[:, None] * middle_before - middle_after
+    return betas, translation
 
 
 def robust_mean(values: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:

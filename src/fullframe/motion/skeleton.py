@@ -1,5 +1,6 @@
 """Joints and soles of the people of a clip, without their meshes."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,12 @@ from fullframe.clip import Clip
 
 LEGS = ((1, 4, 7, 10), (2, 5, 8, 11))
 """Hip, knee, ankle and foot of the left and the right leg."""
-_ROWS = 2048
+
+
+def blocks(count: int) -> Iterator[slice]:
+    """All of so many rows, some at a time: posing bodies takes many times the memory of the result."""
+    for start in range(0, count, 2048):
+        yield slice(start, start + 2048)
 
 
 class Skeletons(NamedTuple):
@@ -27,18 +33,13 @@ class Skeletons(NamedTuple):
     rotations: NDArray[np.float64]
     joints: NDArray[np.float64]
 
-    def of(self, rows: NDArray[np.int64]) -> "Skeletons":
-        """Some of them."""
-        return Skeletons(*(array[rows] for array in self))
-
 
 def skeletons(
     body: BodyModel, betas: NDArray, pose: NDArray, translation: NDArray | None = None
 ) -> Skeletons:
     """The skeletons of bodies of betas (N, B), pose (N, 24, 3, 3) and translation (N, 3), metres."""
     found = Skeletons(*(np.empty((len(pose), 24, *shape)) for shape in ((3,), (3, 3), (3,))))
-    for start in range(0, len(pose), _ROWS):  # what lies between takes several times the memory
-        some = slice(start, start + _ROWS)
+    for some in blocks(len(pose)):
         with torch.inference_mode():
             rest = body.rest_joints(torch.from_numpy(np.asarray(betas[some], np.float32))).double()
             rotations, joints = forward_kinematics(rest, torch.from_numpy(np.asarray(pose[some], np.float64)))
@@ -49,28 +50,47 @@ def skeletons(
     return found
 
 
-def soles(body: BodyModel, clip: Clip, posed: Skeletons) -> NDArray[np.float64]:
+def joint_positions(body: BodyModel, clip: Clip) -> NDArray[np.float64]:
+    """The joints of all rows, (N, 24, 3) metres in the camera frame."""
+    found: NDArray[np.float64] = np.empty((len(clip), 24, 3))
+    for some in blocks(len(clip)):
+        found[some] = skeletons(body, clip.betas[some], clip.pose[some], clip.translation[some]).joints
+    return found
+
+
+def middles(body: BodyModel, clip: Clip) -> NDArray[np.float64]:
+    """The mean of the joints of each row, (N, 3) metres in the camera frame."""
+    found: NDArray[np.float64] = np.empty((len(clip), 3))
+    for some in blocks(len(clip)):
+        posed = skeletons(body, clip.betas[some], clip.pose[some], clip.translation[some])
+        found[some] = posed.joints.mean(axis=1)
+    return found
+
+
+def soles(body: BodyModel, clip: Clip) -> NDArray[np.float64]:
     """Heel and ball of both feet, (N, 2, 2, 3) metres in the camera frame: left and right, heel first.
 
     Each is a point of the sole that moves with its joint: the heel with the ankle, the ball with the foot.
     """
     points: NDArray[np.float64] = np.zeros((len(clip), 2, 2, 3))
     for _, rows in clip.tracks():
-        offsets = _sole_offsets(body, clip.betas[rows[0]], posed.rest[rows[0]])
-        for side, (_, _, ankle, foot) in enumerate(LEGS):
-            for k, joint in enumerate((ankle, foot)):
-                turned = posed.rotations[rows, joint] @ offsets[side, k]
-                points[rows, side, k] = posed.joints[rows, joint] + turned
+        offsets = _sole_offsets(body, clip.betas[rows[0]])
+        for block in blocks(len(rows)):
+            some = rows[block]
+            posed = skeletons(body, clip.betas[some], clip.pose[some], clip.translation[some])
+            for side, (_, _, ankle, foot) in enumerate(LEGS):
+                for k, joint in enumerate((ankle, foot)):
+                    turned = posed.rotations[:, joint] @ offsets[side, k]
+                    points[some, side, k] = posed.joints[:, joint] + turned
     return points
 
 
-def _sole_offsets(
-    body: BodyModel, betas: NDArray[np.float32], rest: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _sole_offsets(body: BodyModel, betas: NDArray[np.float32]) -> NDArray[np.float64]:
     """From ankle to heel and from foot to ball at rest, (2, 2, 3) metres."""
     with torch.inference_mode():
-        pose = torch.eye(3).expand(1, 24, 3, 3)
-        vertices = body(torch.from_numpy(betas[None]), pose).vertices[0].double().numpy()
+        shape, pose = torch.from_numpy(betas[None]), torch.eye(3).expand(1, 24, 3, 3)
+        vertices = body(shape, pose).vertices[0].double().numpy()
+        rest = body.rest_joints(shape)[0].double().numpy()
     offsets = np.zeros((2, 2, 3))
     part = body.data.weights.argmax(axis=1)
     for side, (_, _, ankle, foot) in enumerate(LEGS):

@@ -71,7 +71,7 @@ def smooth_rotations(
     rotations: NDArray[np.float64],
     times: NDArray[np.float64],
     weights: NDArray[np.float64],
-    cutoff: NDArray[np.float64],
+    cutoff: float,
 ) -> NDArray[np.float64]:
     """Smooth rotations near given ones, hardly drawn by outliers such as flips of a few frames.
 
@@ -79,23 +79,19 @@ def smooth_rotations(
     smoothed as numbers, then moved to the nearest rotations. A steady turn stays as it is.
 
     Args:
-        rotations: (T, J, 3, 3).
+        rotations: (T, 3, 3) of one joint.
         times: (T,) seconds, ascending.
         weights: (T,) as for `smooth`.
-        cutoff: (J,) Hz.
+        cutoff: Hz.
     """
-    result = np.empty_like(rotations)
-    for joint, highest in enumerate(cutoff):  # one by one: all together would take four times the memory
-        given = rotations[:, joint]
-        numbers, robust = given.reshape(-1, 9), weights
-        for lower, outlying in _PASSES:
-            curve = smooth(numbers, times, robust, min(lower, highest))
-            near = nearest_rotation(curve.reshape(given.shape))
-            # The chord is 2 sqrt(2) sin(angle / 2).
-            chord = np.linalg.norm((near - given).reshape(-1, 9), axis=1)
-            robust = weights / (1 + (chord / (np.sqrt(2) * outlying)) ** 2) ** 2
-        result[:, joint] = nearest_rotation(smooth(numbers, times, robust, highest).reshape(given.shape))
-    return result
+    numbers, robust = rotations.reshape(-1, 9), weights
+    for lower, outlying in _PASSES:
+        curve = smooth(numbers, times, robust, min(lower, cutoff))
+        near = nearest_rotation(curve.reshape(rotations.shape))
+        # The chord is 2 sqrt(2) sin(angle / 2).
+        chord = np.linalg.norm((near - rotations).reshape(-1, 9), axis=1)
+        robust = weights / (1 + (chord / (np.sqrt(2) * outlying)) ** 2) ** 2
+    return nearest_rotation(smooth(numbers, times, robust, cutoff).reshape(rotations.shape))
 
 
 def nearest_rotation(matrices: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import roma
 import torch
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from fullframe.clip import ROWS, Clip
+from fullframe.geometry.rotation import matrix_to_rotvec, rotvec_to_matrix
+from fullframe.motion.skeleton import blocks
 
 LONGEST_GAP = 0.5
 """Seconds without a person that are filled in."""
@@ -66,7 +67,9 @@ def merge(clip: Clip, shot: NDArray[np.int64]) -> Clip:
     for i, j in sorted(pairs, key=lambda pair: clip.frames[pieces[pair[1]][0]]):
         if firsts.count(i) == 1 and seconds.count(j) == 1:
             ids[pieces[j]] = ids[pieces[i][0]]
-    return _in_order(clip, {name: getattr(clip, name) for name in ROWS} | {"track_ids": ids})
+    order = np.lexsort((ids, clip.frames))
+    arrays: dict[str, Any] = {name: getattr(clip, name)[order] for name in ROWS}
+    return replace(clip, **arrays | {"track_ids": ids[order]})
 
 
 def _continues(clip: Clip, last: int, first: int) -> bool:
@@ -106,41 +109,56 @@ def fill(clip: Clip, shot: NDArray[np.int64]) -> Clip:
     Rotations by spherical interpolation; places by monotone cubics (Fritsch & Carlson, 1980) through the
     image and the logarithm of the depth.
     """
-    parts = [_filled(clip, rows) for rows in segments(clip, shot)]
-    if not parts:
+    pieces = list(segments(clip, shot))
+    frames = [np.arange(clip.frames[rows[0]], clip.frames[rows[-1]] + 1) for rows in pieces]
+    count = sum(map(len, frames))
+    if count == len(clip):
         return clip
-    return _in_order(clip, {name: np.concatenate([part[name] for part in parts]) for name in ROWS})
+    ids = np.concatenate([np.full(len(f), clip.track_ids[r[0]]) for r, f in zip(pieces, frames, strict=True)])
+    # To write each piece to where it belongs takes less memory than to sort them afterwards.
+    places = np.empty(count, np.int64)
+    places[np.lexsort((ids, np.concatenate(frames)))] = np.arange(count)
+    arrays: dict[str, Any] = {
+        name: np.empty((count, *getattr(clip, name).shape[1:]), getattr(clip, name).dtype) for name in ROWS
+    }
+    start = 0
+    for rows, of_piece in zip(pieces, frames, strict=True):
+        here = places[start : start + len(of_piece)]
+        start += len(of_piece)
+        _fill_piece(clip, rows, of_piece, arrays, here)
+    return replace(clip, **arrays)
 
 
-def _in_order(clip: Clip, arrays: dict[str, Any]) -> Clip:
-    """The clip with other rows, sorted."""
-    order = np.lexsort((arrays["track_ids"], arrays["frames"]))
-    return replace(clip, **{name: array[order] for name, array in arrays.items()})
-
-
-def _filled(clip: Clip, rows: NDArray[np.int64]) -> dict[str, Any]:
-    """All rows of a segment, the missing ones among them, as arrays by name."""
+def _fill_piece(
+    clip: Clip,
+    rows: NDArray[np.int64],
+    frames: NDArray[np.int64],
+    arrays: dict[str, Any],
+    places: NDArray[np.int64],
+) -> None:
+    """Writes all rows of a segment, one for each of its frames, to their places in arrays by name."""
     seen = clip.frames[rows]
-    frames = np.arange(seen[0], seen[-1] + 1)
-    arrays: dict[str, Any] = {name: getattr(clip, name)[rows] for name in ROWS}
-    if len(frames) > len(rows):
-        new = ~np.isin(frames, seen)
-        place = np.searchsorted(seen, frames, side="right") - 1
-        arrays = {name: array[place] for name, array in arrays.items()}
-        for name in ("detected", "scores", "keypoints", "contacts"):
-            arrays[name][new] = 0
-        times, moments = clip.times[seen], clip.times[frames[new]]
-        arrays["boxes"][new] = PchipInterpolator(times, clip.boxes[rows])(moments)
-        arrays["translation"][new] = from_view(
-            PchipInterpolator(times, to_view(clip.translation[rows].astype(np.float64)))(moments)
-        )
-        before = place[new]
-        share = (moments - times[before]) / (times[before + 1] - times[before])
-        ends = [torch.from_numpy(clip.pose[rows[k]].astype(np.float64)) for k in (before, before + 1)]
-        between = roma.rotmat_to_rotvec(ends[0].mT @ ends[1]) * torch.from_numpy(share)[:, None, None]
-        arrays["pose"][new] = (ends[0] @ roma.rotvec_to_rotmat(between)).numpy()
-    arrays["frames"] = frames
-    return arrays
+    last = np.searchsorted(seen, frames, side="right") - 1
+    for some in blocks(len(frames)):
+        for name, array in arrays.items():
+            array[places[some]] = getattr(clip, name)[rows[last[some]]]
+    arrays["frames"][places] = frames
+    missing = seen[last] != frames
+    if not missing.any():
+        return
+    new = places[missing]
+    for name in ("detected", "scores", "keypoints", "contacts"):
+        arrays[name][new] = 0
+    times, moments = clip.times[seen], clip.times[frames[missing]]
+    arrays["boxes"][new] = PchipInterpolator(times, clip.boxes[rows])(moments)
+    arrays["translation"][new] = from_view(
+        PchipInterpolator(times, to_view(clip.translation[rows].astype(np.float64)))(moments)
+    )
+    before = last[missing]
+    share = (moments - times[before]) / (times[before + 1] - times[before])
+    ends = [torch.from_numpy(clip.pose[rows[k]].astype(np.float64)) for k in (before, before + 1)]
+    between = matrix_to_rotvec(ends[0].mT @ ends[1]) * torch.from_numpy(share)[:, None, None]
+    arrays["pose"][new] = (ends[0] @ rotvec_to_matrix(between)).numpy()
 
 
 def to_view(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from fullframe.motion import finish
 from fullframe.recovery import Recoverer, known_camera
 from fullframe.video.analysis import analyse
 from fullframe.video.overlay import write_overlay
+from fullframe.video.pipeline import return_memory
 from fullframe.video.reader import VideoReader
 from fullframe.video.rows import CHUNK, Rows, Work, join, raw_clip
 
@@ -85,6 +86,7 @@ def process(
             if analysed:
                 kept.finish(skipped)
         reader.close()
+        return_memory()
         clip = finished(recoverer, parts, camera, str(video), smooth, lock_feet)
         result = Result(clip, analysed, total, skipped, complete=analysed)
         if overlay is not None:
@@ -161,10 +163,18 @@ def clip_camera(video: VideoReader, **told: Any) -> Camera:
 def finished(
     recoverer: Recoverer, parts: list[Rows], camera: Camera, video: str, smooth: bool, lock_feet: bool
 ) -> Clip:
-    """The result from the rows of each part of a video, in order."""
-    rows = join(parts)
-    clip = raw_clip(rows, camera, recoverer.body.name, recoverer.name, video)
-    return finish(clip, recoverer.body, smooth=smooth, lock_feet=lock_feet, cuts=rows.cuts.tolist())
+    """The result from the rows of each part of a video, in order.
+
+    The list of parts is emptied, see `join`.
+    """
+    cuts = [cut for part in parts for cut in part.cuts.tolist()]
+    return finish(
+        raw_clip(join(parts), camera, recoverer.body.name, recoverer.name, video),
+        recoverer.body,
+        smooth=smooth,
+        lock_feet=lock_feet,
+        cuts=cuts,
+    )
 
 
 def _draw(

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,14 @@ class Rows:
             raise ValueError(f"{path} is damaged: remove the folder {path.parent} and run again") from error
 
 
-def join(parts: Sequence[Rows]) -> Rows:
-    """The rows of parts of a video that follow one another; at least one part."""
-    return Rows(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Rows)})
+def join(parts: list[Rows]) -> Rows:
+    """The rows of parts of a video that follow one another; at least one part.
+
+    Empties the list: hours of people are not to be in memory twice.
+    """
+    joined = Rows(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Rows)})
+    parts.clear()
+    return joined
 
 
 def raw_clip(rows: Rows, camera: Camera, body: str, model: str, video: str) -> Clip:

@@ -3,13 +3,13 @@
 from typing import NamedTuple
 
 import numpy as np
-import roma
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fullframe.body.model import BodyModel, forward_kinematics
 from fullframe.export.skin import four_joints
+from fullframe.geometry.rotation import matrix_to_quaternion
 
 UPRIGHT = np.diag([1.0, -1.0, -1.0])
 """Camera frame (y down) to a world with y up, for a camera that is held level; also its own inverse."""
@@ -61,7 +61,7 @@ def bone_poses(body: BodyModel, betas: Tensor, pose: Tensor, translation: Tensor
     """
     with torch.inference_mode():
         rotations, joints = forward_kinematics(body.rest_joints(betas), pose)
-        xyzw = roma.rotmat_to_unitquat(rotations)
+        xyzw = matrix_to_quaternion(rotations)
         wxyz = torch.cat((xyzw[..., 3:], xyzw[..., :3]), -1)
         return BonePoses(wxyz.double().numpy(), (joints + translation[:, None]).double().numpy())
 
@@ -96,5 +96,5 @@ def _along(vector: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[
 
 def quaternion(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
     """A rotation matrix (3, 3) as w, x, y, z."""
-    xyzw = roma.rotmat_to_unitquat(torch.from_numpy(np.ascontiguousarray(rotation))).numpy()
+    xyzw = matrix_to_quaternion(torch.from_numpy(np.ascontiguousarray(rotation))).numpy()
     return np.roll(xyzw, 1)

@@ -3,22 +3,23 @@
 from typing import Any
 
 import numpy as np
-import roma
 import torch
 from numpy.typing import NDArray
+
+from fullframe.geometry.rotation import matrix_to_rotvec, rotvec_to_matrix
 
 
 def rotation_matrices(rotvec: NDArray[Any]) -> NDArray[np.float32]:
     """Axis-angle (..., 3 J) in radians to rotation matrices (..., J, 3, 3)."""
     vectors = torch.from_numpy(np.ascontiguousarray(rotvec, np.float64)).unflatten(-1, (-1, 3))
-    matrices: NDArray[np.float64] = roma.rotvec_to_rotmat(vectors).numpy()
+    matrices: NDArray[np.float64] = rotvec_to_matrix(vectors).numpy()
     return matrices.astype(np.float32)
 
 
 def rotation_vectors(matrices: NDArray[Any]) -> NDArray[np.float32]:
     """Rotation matrices (..., J, 3, 3) to axis-angle (..., 3 J) in radians."""
     rotations = torch.from_numpy(np.ascontiguousarray(matrices, np.float64))
-    vectors: NDArray[np.float64] = roma.rotmat_to_rotvec(rotations).flatten(-2).numpy()
+    vectors: NDArray[np.float64] = matrix_to_rotvec(rotations).flatten(-2).numpy()
     return vectors.astype(np.float32)
 
 
