@@ -46,9 +46,9 @@ MISSING, CONFUSED, ASTRAY = 0.15, 0.03, 0.03
 """shares not found, with left and right exchanged, and anywhere in the box."""
 
 GRID = {
-    "pose": (0.1, 0.5, 1.0, 3.0),
-    "learning_rate": (1e-5, 3e-5, 1e-4),
-    "kind": ("squared", "smooth_l1"),
+    "kind": ("smooth_l1", "squared"),
+    "learning_rate": (1e-4, 3e-4),
+    "pose": (0.1, 1.0, 10.0),
 }
 
 

@@ -1,11 +1,15 @@
 """Speed and memory of a 1080p video from file to overlay, with cliff-lite, and of each stage alone.
 
     python benchmarks/video.py [--people 1] [--frames 90]
+    python benchmarks/video.py --hours 1
 
 The clip is made from a person of the bundled photo, who sways over a plain ground. For each stage the
 least time of a frame is printed, with one thread and nothing beside it; for the whole the wall time, and
 the processor time of all threads, which other programs on the machine disturb less, and the most memory
 used.
+
+--hours tells the most memory alone, of a video so long: the clip is analysed, what was found is repeated as
+often as fits, and finished and drawn.
 """
 
 import argparse
@@ -15,6 +19,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +39,7 @@ from fullframe.video.analysis import BATCH
 from fullframe.video.pipeline import share_memory
 from fullframe.video.reader import VideoReader
 from fullframe.video.recovery import clip_camera, process
+from fullframe.video.rows import Rows, join
 from fullframe.video.writer import VideoWriter, to_yuv
 
 PHOTO = Path(__file__).parents[1] / "src/fullframe/assets/demo/three_people.jpg"
@@ -107,11 +113,29 @@ def stages(recoverer: Recoverer, path: Path, people: int, folder: Path) -> None:
     print(f"  encode            {1000 * (time.perf_counter() - start) / 20:6.1f}   (mean)")
 
 
+def lengthen(work: Path, hours: float) -> None:
+    """Repeat the people of a video that is analysed, in its folder of work, until there are so many hours."""
+    short = join([Rows.load(file) for file in sorted(work.glob("[0-9]*.npz"))])
+    frames = len(short.times)
+    for number in range(round(hours * 3600 * FPS / frames)):
+        first = number * frames
+        shifted = replace(short, times=short.times + first / FPS, frames=short.frames + first)
+        shifted.save(work / f"{number:06}.npz")
+
+
+def most_memory() -> float:
+    """That this process has had, MB."""
+    # In kB on Linux, in bytes on macOS.
+    unit = 1 << 10 if os.uname().sysname == "Linux" else 1 << 20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--people", type=int, default=1)
     parser.add_argument("--frames", type=int, default=90)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--hours", type=float, default=0)
     options = parser.parse_args()
     cores = torch.get_num_threads()
     share_memory()  # as the command does
@@ -126,6 +150,13 @@ def main() -> None:
         preparing.start()
         preparing.join()
         recoverer = Recoverer("cliff-lite")
+        if options.hours:
+            process(recoverer, clip, work=folder / "work")
+            print(f"analysed, most memory: {most_memory():.0f} MB")
+            lengthen(folder / "work", options.hours)
+            result = process(recoverer, clip, overlay=folder / "overlay.mp4", work=folder / "work")
+            print(f"{len(result.clip):,} rows finished, some drawn, most memory: {most_memory():.0f} MB")
+            return
         for _ in range(options.repeats):
             wall, processor = time.perf_counter(), time.process_time()
             process(recoverer, clip, overlay=folder / "overlay.mp4")
@@ -135,11 +166,7 @@ def main() -> None:
                 f"whole: {options.frames / wall:.1f} frames/s; {1000 * each:.0f} ms of processor time a "
                 f"frame, so at most {cores / each:.1f} frames/s on {cores} idle cores"
             )
-        # In kB on Linux, in bytes on macOS.
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-            1 << 10 if os.uname().sysname == "Linux" else 1 << 20
-        )
-        print(f"most memory: {most:.0f} MB")
+        print(f"most memory: {most_memory():.0f} MB")
         torch.set_num_threads(1)
         stages(recoverer, clip, options.people, folder)
 
