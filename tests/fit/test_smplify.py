@@ -50,7 +50,8 @@ def joints_of(fitter: KeypointFitter, found: Bodies) -> np.ndarray:
     return fitter.body(betas, pose, translation).joints.numpy()
 
 
-def test_gradient_and_hessian() -> None:
+@pytest.mark.parametrize("started", [False, True])
+def test_gradient_and_hessian(started: bool) -> None:
     """Without pose blend shapes the analytic gradient is exact, and the Hessian that of the squared terms."""
     fitter = KeypointFitter(load_body())
     model, prior, weights = fitter.model.double(), fitter.prior.double(), FitWeights()
@@ -64,6 +65,9 @@ def test_gradient_and_hessian() -> None:
     )
     rays, confidence = 0.1 * torch.randn(3, 17, 2, **options), torch.rand(3, 17, **options)
     problem = _Problem(rays, confidence, rays[:, 0], torch.tensor([0.3, 0.4, 0.2], **options))
+    if started:
+        turned = parameters.pose @ roma.rotvec_to_rotmat(0.3 * torch.randn(3, 24, 3, **options))
+        problem = problem._replace(towards=parameters._replace(pose=turned, betas=parameters.betas + 1))
     state = _evaluate(model, prior, weights, problem, parameters)
     gradient, hessian = _normal_equations(model, prior, weights, problem, state)
     step = torch.zeros(3, 85, **options, requires_grad=True)
@@ -126,6 +130,21 @@ def test_unseen_legs_follow_the_prior(fitter: KeypointFitter) -> None:
     rotvec = roma.rotmat_to_rotvec(torch.from_numpy(fit.bodies.pose[:, 1:])).flatten(1)
     assert fitter.prior.beyond_limits(rotvec).abs().max() < 0.2
     assert (fit.error < 0.03).all()
+
+
+def test_what_keypoints_do_not_tell_stays_as_at_the_start(fitter: KeypointFitter) -> None:
+    truth = bodies(fitter, 4)
+    keypoints = keypoints_of(fitter, truth)
+    boxes = boxes_of(keypoints)
+    keypoints[:, 13:, 2] = 0  # knees and ankles
+    free = KeypointFitter(fitter.body, weights=FitWeights(start=0))
+    near, far = (f.fit(keypoints, boxes, CAMERA, start=truth).bodies for f in (fitter, free))
+    legs = [4, 5, 7, 8]
+    moved = [
+        np.linalg.norm(joints_of(fitter, b) - joints_of(fitter, truth), axis=-1)[:, legs].mean()
+        for b in (near, far)
+    ]
+    assert moved[0] < 0.8 * moved[1]
 
 
 def test_an_outlier_is_ignored(fitter: KeypointFitter) -> None:

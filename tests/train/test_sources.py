@@ -1,5 +1,12 @@
+from dataclasses import replace
+
+import cv2
+import numpy as np
 import pytest
 
+from fullframe.data.formats.spin_npz import write_spin_npz
+from fullframe.data.sample import Sample
+from fullframe.geometry.camera import Camera
 from fullframe.train import sources
 from fullframe.train.config import ConfigError, TrainConfig
 from fullframe.train.sources import open_mixture, open_validation
@@ -34,12 +41,30 @@ def test_only_sources_with_a_share_are_opened(told):
 
 
 def test_no_source_and_no_folder():
-    with pytest.raises(ConfigError, match="set one of synth, lspet, coco above 0"):
+    with pytest.raises(ConfigError, match="set one of synth, lspet, coco, labels above 0"):
         open_mixture(TrainConfig("x", synth=0.0))
     with pytest.raises(ConfigError, match=r"lspet = 0.5 needs lspet_root"):
         open_mixture(TrainConfig("x", synth=0.0, lspet=0.5))
     with pytest.raises(FileNotFoundError, match="/nowhere"):
         open_mixture(TrainConfig("x", synth=0.0, coco=0.5, coco_root="/nowhere"))
+
+
+def test_labels_of_photos_are_learned_from_and_not_measured_with(tmp_path):
+    image = tmp_path / "1.jpg"
+    cv2.imwrite(str(image), np.zeros((40, 30, 3), np.uint8))
+    sample = Sample(image, Camera.from_diagonal((30, 40)), np.array([5.0, 5, 25, 35], np.float32))
+    sample.keypoints["lsp14"] = np.ones((14, 3), np.float32)
+    sample.pose, sample.betas = np.eye(3, dtype=np.float32)[None].repeat(24, 0), np.zeros(11, np.float32)
+    sample.body = "open"
+    write_spin_npz(tmp_path / "labels.npz", [sample], tmp_path)
+    config = TrainConfig(
+        "x", synth=0, labels=1, labels_root=str(tmp_path), labels_file=str(tmp_path / "labels.npz")
+    )
+    found = open_mixture(config).sources[0]
+    assert len(found) == 1 and set(found[0].keypoints) == {"lsp14"} and found[0].pose.shape == (24, 3, 3)
+    assert open_validation(config).sources == {}
+    with pytest.raises(FileNotFoundError, match="missing.npz"):
+        open_mixture(replace(config, labels_file=str(tmp_path / "missing.npz")))
 
 
 def test_every_source_has_a_share_in_the_configuration():

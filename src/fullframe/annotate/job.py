@@ -88,11 +88,11 @@ class Tuning:
     """
 
     keypoints: float = 5.0
-    pose: float = 0.5
+    pose: float = 1.0
     betas: float = 0.001
     camera: float = 1.0
-    kind: str = "squared"
-    learning_rate: float = 3e-5
+    kind: str = "smooth_l1"
+    learning_rate: float = 1e-4
     batch_size: int = 64
     passes: int = 20
     least_steps: int = 60

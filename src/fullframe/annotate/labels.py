@@ -272,10 +272,10 @@ def write_cliff(labels: Labels, path: Path, body: BodyModel) -> None:
 
     `data.formats.cliff_npz.CLIFFLabels` reads it. Their keys: imgname, center, scale (windows of height /
     width 4/3, enlarged by 1.2), part and S (`j24`; S relative to the pelvis, left out for a body without a
-    regressor), annot_id, pose (axis-angle), shape, has_smpl, global_t, focal_l. has_smpl is 1 for reliable
-    people only, so that nobody trains on the others' bodies. Further keys, which `SPINList` reads: body, box,
-    focal, cam_center, img_w, img_h, name, has_trans, part_<joint set>. And: reprojection, prior, agreement,
-    as in Labels.
+    regressor), annot_id, pose (axis-angle), shape, has_smpl, global_t, focal_l. has_smpl and the validity of
+    S are 1 for reliable people only, so that nobody trains on the others' bodies. Further keys, which
+    `SPINList` reads: body, box, focal, cam_center, img_w, img_h, name, has_trans, part_<joint set>. And:
+    reprojection, prior, agreement, as in Labels.
     """
     windows = box_from_xyxy(labels.boxes, aspect=4 / 3, enlarge=ENLARGE)
     trusted = labels.reliable.astype(np.int64)
@@ -314,7 +314,8 @@ def write_cliff(labels: Labels, path: Path, body: BodyModel) -> None:
 def _joints24(labels: Labels, body: BodyModel) -> NDArray[np.float32]:
     model = KeypointModel(body, "j24")
     pelvis = JOINT_SETS["j24"].names.index("pelvis")
-    out = np.ones((len(labels), 24, 4), np.float32)
+    out = np.zeros((len(labels), 24, 4), np.float32)
+    out[labels.reliable, :, 3] = 1
     bodies = Bodies(labels.pose, labels.betas, labels.translation)
     for start in range(0, len(labels), _POSED):
         some = slice(start, start + _POSED)

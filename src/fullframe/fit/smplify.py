@@ -22,6 +22,8 @@ from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_to_matrix
 from fullframe.models.predict import Bodies
 
+STARTS = 4
+"""Of a fit that is given none: seen from the front, the back and both sides."""
 NEAREST = 0.1
 """Metres in front of the camera below which no part of a body may come."""
 
@@ -40,6 +42,9 @@ class FitWeights:
     """Squared radians beyond the joint limits."""
     upright: float = 4e-3
     """Squared sine of the body's tilt against the image's vertical."""
+    start: float = 1e-3
+    """Squared radians from the rotations of bodies that are given to start from. A network sees depth and
+    hidden limbs better than keypoints tell them."""
     min_confidence: float = 0.2
     """Keypoints below this are not used."""
     full_confidence: float = 0.5
@@ -102,15 +107,18 @@ class KeypointFitter:
             keypoints: (N, K, 3) x, y px and confidence.
             boxes: (N, 4) x1, y1, x2, y2 px; their longer side is the unit of error.
             camera: of the full image.
-            start: bodies to start from, instead of the exemplars.
+            start: bodies to start from, instead of the exemplars, and to stay near to in pose and shape.
             iterations: Levenberg-Marquardt steps.
         """
         target = torch.as_tensor(np.asarray(keypoints, np.float32))
         xyxy = torch.as_tensor(np.asarray(boxes, np.float32))
         problem = _Problem.from_pixels(target, xyxy, self.legs, camera, self.weights)
-        starts = self._starts(problem) if start is None else _Parameters.from_bodies(start)
-        count = len(starts.pose) // len(target) if len(target) else 1
-        problem = problem.repeat(count)
+        if start is None:
+            count, starts = STARTS, self._starts(problem)
+            problem = problem.repeat(count)
+        else:
+            count, starts = 1, _Parameters.from_bodies(start)
+            problem = problem._replace(towards=starts)
         # A tolerant loss first, so that a limb that starts far away is still drawn to its keypoints.
         tolerant = replace(self.weights, robust=3 * self.weights.robust)
         state = _minimise(self.model, self.prior, tolerant, problem, starts, iterations // 3)
@@ -118,7 +126,7 @@ class KeypointFitter:
         parameters = self._complete(state.parameters, problem) if start is None else state.parameters
         rest = iterations - iterations // 3
         state = _minimise(self.model, self.prior, self.weights, problem, parameters, rest)
-        best = state.energy.view(len(target), count).argmin(1) + torch.arange(len(target)) * count
+        best = state.energy.view(-1, count).argmin(1) + torch.arange(len(target)) * count
         parameters, used = state.parameters, problem.confidence[best] > 0
         square = (state.residual[best].square().sum(-1) * used).sum(1) / used.sum(1).clamp(min=1)
         values = (parameters.pose, parameters.betas, parameters.translation)
@@ -172,7 +180,7 @@ class KeypointFitter:
 
         people = torch.arange(len(target))
         chosen = []
-        for quarter in range(4):  # towards, one side, away, the other side; each 90 degrees wide
+        for quarter in range(STARTS):  # towards, one side, away, the other side; each 90 degrees wide
             turn = (torch.arange(-2, 2) + 4 * quarter) % 16
             part = cost[:, turn].flatten(1)
             index = part.argmin(1)
@@ -221,6 +229,7 @@ class _Problem(NamedTuple):
     confidence: Tensor  # (H, K), 0 where not used
     center: Tensor  # (H, 2) of the box
     unit: Tensor  # (H,) the box's longer side in the same units
+    towards: "_Parameters | None" = None  # to which pose and betas are held
 
     @classmethod
     def from_pixels(
@@ -243,7 +252,8 @@ class _Problem(NamedTuple):
         )
 
     def repeat(self, count: int) -> "_Problem":
-        return _Problem(*(value.repeat_interleave(count, 0) for value in self))
+        rows = torch.arange(len(self.target)).repeat_interleave(count)
+        return _Problem(self.target[rows], self.confidence[rows], self.center[rows], self.unit[rows])
 
 
 class _State(NamedTuple):
@@ -272,10 +282,12 @@ def _evaluate(
     energy = (
         (problem.confidence**2 * robust).sum(1)
         + weights.pose * prior_energy
-        + weights.shape * parameters.betas.square().sum(1)
+        + weights.shape * _shape_from_usual(parameters, problem).square().sum(1)
         + weights.limits * prior.beyond_limits(rotvec).square().sum(1)
         + weights.upright * tilt.square().sum(1)
     )
+    if problem.towards is not None:
+        energy = energy + weights.start * _turn_from(problem.towards, parameters).square().sum((1, 2))
     # A body that reaches behind the camera is no solution.
     energy = torch.where(points[..., 2].amin(1) > NEAREST, energy, torch.inf)
     return _State(parameters, keypoints, residual, rotvec, component, energy)
@@ -323,14 +335,31 @@ def _normal_equations(
     hessian[:, 3:72, 3:72] += precision
 
     betas = torch.arange(72, 72 + num_betas)
-    gradient[:, betas] += weights.shape * parameters.betas
+    gradient[:, betas] += weights.shape * _shape_from_usual(parameters, problem)
     hessian[:, betas, betas] += weights.shape
+
+    if problem.towards is not None:
+        turn = _turn_from(problem.towards, parameters)  # (H, 24, 3)
+        by_turn = inverse_right_jacobian(turn)
+        gradient[:, :72] += weights.start * (by_turn.mT @ turn[..., None]).flatten(1)
+        blocks = hessian[:, :72, :72].unflatten(1, (24, 3)).unflatten(3, (24, 3))
+        every = torch.arange(24)
+        blocks[:, every, :, every] += weights.start * (by_turn.mT @ by_turn).transpose(0, 1)
 
     root = parameters.pose[:, 0]
     by_root = (-root @ skew(eye[1]))[:, ::2]  # of the up vector's x and z, (H, 2, 3)
     gradient[:, :3] += weights.upright * (by_root.mT @ root[:, ::2, 1, None])[..., 0]
     hessian[:, :3, :3] += weights.upright * by_root.mT @ by_root
     return gradient, hessian
+
+
+def _shape_from_usual(parameters: _Parameters, problem: _Problem) -> Tensor:
+    return parameters.betas - (0 if problem.towards is None else problem.towards.betas)
+
+
+def _turn_from(start: _Parameters, parameters: _Parameters) -> Tensor:
+    """(H, 24, 3) radians."""
+    return matrix_to_rotvec(start.pose.mT @ parameters.pose)
 
 
 def _minimise(

@@ -60,8 +60,10 @@ class TrainConfig:
         view_range: of imphmr, training draws viewing directions up to so many degrees from the image's; 0 for
             none.
 
-        synth, lspet, coco: share of each source among the people seen; 0 leaves it out.
+        synth, lspet, coco, labels: share of each source among the people seen; 0 leaves it out.
         lspet_root, coco_root: folders of the data sets; COCO's has annotations/, train2017/ and val2017/.
+        labels_root: folder of the photos that `labels_file` tells of, which fullframe annotate made, or
+            another list of SPIN's form with windows of 4/3.
         synth_seed: which synthetic people; `seed` is of everything else.
         stock: so many synthetic people are drawn once, kept in `stock_folder` and used again and again, where
             the processor has to train too; 0 draws new ones without end.
@@ -126,6 +128,9 @@ class TrainConfig:
     lspet_root: str = ""
     coco: float = 0.0
     coco_root: str = ""
+    labels: float = 0.0
+    labels_root: str = ""
+    labels_file: str = ""
     synth_seed: int = 1
     stock: int = 0
     stock_folder: str = "runs/stock"

@@ -61,10 +61,19 @@ def _coco(config: TrainConfig, split: str) -> Sequence[Sample]:
     return COCO(root / f"annotations/person_keypoints_{split}2017.json", root / f"{split}2017")
 
 
+def _labels(config: TrainConfig, split: str) -> Sequence[Sample]:
+    from fullframe.data.formats.spin_npz import SPINList
+
+    if split == "val":  # bodies that a network made are no truth to measure with
+        return []
+    return SPINList(config.labels_file, _root(config, "labels"), aspect=4 / 3)
+
+
 SOURCES: dict[str, Callable[[TrainConfig, str], Sequence[Sample]]] = {
     "synth": _synth,
     "lspet": _lspet,
     "coco": _coco,
+    "labels": _labels,
 }
 """Name of a source (the key of its share in TrainConfig) to its samples of a split, train or val."""
 
@@ -92,7 +101,8 @@ def open_validation(config: TrainConfig) -> Validation | None:
         return None
     body = load_body(config.body, config.body_path or None, config.num_betas)
     sources = {name: SOURCES[name](config, "val") for name in _shares(config)}
-    return Validation(body, sources, config.validation_people, config.crop)
+    held_out = {name: source for name, source in sources.items() if len(source)}
+    return Validation(body, held_out, config.validation_people, config.crop)
 
 
 def _shares(config: TrainConfig) -> dict[str, float]:
