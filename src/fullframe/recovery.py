@@ -12,7 +12,7 @@ from fullframe.geometry.box import box_from_keypoints, clip_boxes
 from fullframe.geometry.camera import Camera
 from fullframe.image import Photo, read_photo
 from fullframe.models import load_model, predict_people
-from fullframe.models.checkpoint import find_weights, read_card
+from fullframe.models.checkpoint import read_card
 from fullframe.models.frozen import fold
 from fullframe.people import People
 
@@ -75,7 +75,7 @@ class Recoverer:
     ) -> None:
         if model is None:
             model = NETWORK if body == "open" else FIT
-        weights = None if str(model) == FIT else find_weights(model)
+        weights = None if str(model) == FIT else model
         if weights is None and refine:
             raise ValueError(f"{FIT} needs no refinement; refine the result of a network: give its model")
         num_betas = read_card(weights).options.get("num_betas", 10) if weights else 10
@@ -85,7 +85,7 @@ class Recoverer:
         if self.network is not None:
             fold(self.network.encoder.net)
         self.fitter = KeypointFitter(self.body) if self.network is None or refine else None
-        network = [weights.stem] if weights else []
+        network = [Path(weights).stem] if weights else []
         self.name = "+".join(network + ([] if self.fitter is None else [self.fitter.name]))
 
     def __call__(

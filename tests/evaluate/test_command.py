@@ -111,7 +111,7 @@ def test_unknown_benchmarks_and_missing_folders(checkpoint, tmp_path, monkeypatc
 
 
 def test_a_missing_checkpoint(tmp_path):
-    with pytest.raises(CheckpointError, match="no such model"):
+    with pytest.raises(CheckpointError, match="no model"):
         evaluate_model("synth", tmp_path / "no.safetensors", None, tmp_path / "out")
 
 

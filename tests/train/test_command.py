@@ -41,7 +41,7 @@ def test_from_a_file_to_a_network(config, tmp_path, monkeypatch, capsys):
         (("sample=3",), "did you mean 'samples'"),
         (("synth=0",), "no source has a share"),
         (("synth=0", "lspet=1", "lspet_root=/nowhere"), "/nowhere"),
-        (("init=/nowhere/x.safetensors",), r"x\.safetensors: no such model"),
+        (("init=/nowhere/x.safetensors",), r"no model /nowhere/x\.safetensors"),
         (("body=smpl", "body_path=/nowhere/SMPL.pkl"), "SMPL.pkl"),
     ],
 )

@@ -21,7 +21,6 @@ from fullframe.annotate.scale import ray_workers
 from fullframe.body import BodyModel, load_body
 from fullframe.files import atomic_path, claim
 from fullframe.models import CLIFF, Bodies, load_model
-from fullframe.models.checkpoint import find_weights
 from fullframe.recovery import NETWORK
 from fullframe.run.inputs import PHOTO_SUFFIXES
 
@@ -139,10 +138,10 @@ def _network(model: str | Path | None, method: str, device: str) -> tuple[CLIFF 
     """The network, the body that it predicts, and what to call the labels' maker."""
     if model is None and method == "smplify":
         return None, load_body(), method
-    path = find_weights(model or NETWORK)
-    network = load_model(path).to(device)
+    model = model or NETWORK
+    network = load_model(model).to(device)
     assert network.card is not None
-    return network, load_body(network.card.body, num_betas=network.num_betas), f"{path.stem}+{method}"
+    return network, load_body(network.card.body, num_betas=network.num_betas), f"{Path(model).stem}+{method}"
 
 
 def _photos(images: Path) -> list[str]:

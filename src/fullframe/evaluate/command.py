@@ -32,13 +32,12 @@ def evaluate(
     """
     from fullframe.console import UsageError, console, progress_bar
     from fullframe.evaluate.evaluation import evaluate_model
-    from fullframe.models.checkpoint import find_weights, read_card
+    from fullframe.models.checkpoint import read_card
 
     try:
-        weights = find_weights(model)
         if out is None:
             # Networks of the same name are told apart by their content.
-            out = Path("evaluation") / f"{benchmark}-{weights.stem}-{read_card(weights).sha256[:8]}"
+            out = Path("evaluation") / f"{benchmark}-{Path(model).stem}-{read_card(model).sha256[:8]}"
         with progress_bar() as progress:
             task = progress.add_task("loading", total=None)
 
@@ -46,7 +45,7 @@ def evaluate(
                 stage = "people" if done < total else "measuring"
                 progress.update(task, description=stage, completed=done, total=total)
 
-            report = evaluate_model(benchmark, weights, root, out, workers=workers, advance=advance)
+            report = evaluate_model(benchmark, model, root, out, workers=workers, advance=advance)
     except (ValueError, OSError, ImportError) as error:
         raise UsageError(str(error)) from error
     report.print(Console(highlight=False))

@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from fullframe.models.checkpoint import Card, CheckpointError, load_weights, read_card, save_checkpoint
+from fullframe.models.checkpoint import (
+    Card,
+    CheckpointError,
+    find_weights,
+    load_weights,
+    read_card,
+    save_checkpoint,
+)
 from fullframe.models.cliff import CLIFF, Prediction, locate
 from fullframe.models.encoder import ENCODERS
 from fullframe.models.hmr import HMR
@@ -50,16 +57,17 @@ def create_model(name: str, **options: Any) -> CLIFF:
     return MODELS[name](**options)
 
 
-def load_model(path: str | Path, body: str | None = None) -> CLIFF:
+def load_model(model: str | Path, body: str | None = None) -> CLIFF:
     """A trained model in evaluation mode, from `<name>.safetensors` and its card `<name>.json`.
 
     Args:
-        path: of the weights.
+        model: cliff-lite, which is built in, or the path of the weights.
         body: name of the body that the result is meant for, if that is known.
 
     Raises:
         CheckpointError: if the checkpoint is missing, damaged, of an unknown model, or for another body.
     """
+    path = find_weights(model)
     card = read_card(path)
     if body is not None and card.body != body:
         raise CheckpointError(
@@ -67,11 +75,11 @@ def load_model(path: str | Path, body: str | None = None) -> CLIFF:
             f"use body {card.body!r}, or weights trained for {body!r}"
         )
     try:
-        model = create_model(card.model, **card.options)
+        network = create_model(card.model, **card.options)
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} needs a model that this fullframe does not have ({error}): "
             f"update to {card.fullframe}, which wrote it, or newer"
         ) from error
-    load_weights(model, path, card)
-    return model.eval()
+    load_weights(network, path, card)
+    return network.eval()

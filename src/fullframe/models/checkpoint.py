@@ -34,7 +34,7 @@ def find_weights(model: str | Path) -> Path:
     """
     shipped = WEIGHTS / f"{model}.safetensors"
     path = shipped if shipped.is_file() else Path(model)
-    if path.suffix != ".safetensors" or not path.is_file():
+    if path.suffix != ".safetensors" or not (path.is_file() or path.with_suffix(".json").is_file()):
         names = ["keypoint-fit", *sorted(file.stem for file in WEIGHTS.glob("*.safetensors"))]
         raise CheckpointError(
             f"no model {model}: give {', '.join(names)}, or the path of a checkpoint (.safetensors)"
@@ -123,15 +123,13 @@ def save_checkpoint(
     return card
 
 
-def read_card(path: str | Path) -> Card:
-    """The card of the checkpoint whose weights are at `path`.
+def read_card(model: str | Path) -> Card:
+    """The card of a checkpoint, of which the name or path is given as for `find_weights`.
 
     Raises:
         CheckpointError: if it is missing, is not JSON, or lacks or has unknown keys.
     """
-    weights, path = Path(path), Path(path).with_suffix(".json")
-    if not weights.is_file() and not path.is_file():
-        raise CheckpointError(f"{weights}: no such model; give the path of a checkpoint (.safetensors)")
+    path = find_weights(model).with_suffix(".json")
     if not path.is_file():
         raise CheckpointError(
             f"{path} is missing: copy the card that was saved with the weights to this place"

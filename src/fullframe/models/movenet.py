@@ -125,8 +125,12 @@ def weights(net: MobileNetV2) -> dict[str, Tensor]:
         ModuleNotFoundError: without the package onnx.
         ValueError: if it is another file.
     """
-    import onnx
-
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "to start from MoveNet's weights, one more package is needed: pip install 'fullframe[train]'"
+        ) from error
     graph = onnx.load(FILE).graph
     arrays = {array.name: onnx.numpy_helper.to_array(array) for array in graph.initializer}
     for node in graph.node:
