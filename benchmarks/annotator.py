@@ -1,12 +1,12 @@
 """The annotator and its rivals on synthetic people of whom only 2D is told.
 
-    python benchmarks/annotator.py MODEL.safetensors [--people 1000] [--out runs/annotator]
-    python benchmarks/annotator.py MODEL.safetensors --grid --people 200 --out runs/annotator-grid
+    python benchmarks/annotator.py cliff-lite [--people 1000] [--out runs/annotator]
+    python benchmarks/annotator.py cliff-lite --grid --people 200 --out runs/annotator-grid
 
 The first people of synth-val are labelled from their 17 COCO keypoints in the photo: once true, once with the
 noise, the gaps and the confusions of a detector. The truth is only measured against. Ablations leave out the
 explicit prior (nothing holds the network to its first predictions) or the implicit one (the network starts
-from ImageNet, and is held to the pretrained network's predictions).
+with its encoder's released weights alone, and is held to the pretrained network's predictions).
 
 --grid measures settings of the fine-tuning on other synthetic people than those of synth-val, so that the
 table stays a test. Both go on where they were stopped, and write <out>/annotator.md or grid.md, ready for
@@ -46,7 +46,6 @@ MISSING, CONFUSED, ASTRAY = 0.15, 0.03, 0.03
 """shares not found, with left and right exchanged, and anywhere in the box."""
 
 GRID = {
-    "kind": ("smooth_l1", "squared"),
     "learning_rate": (1e-4, 3e-4),
     "pose": (0.1, 1.0, 10.0),
 }
@@ -54,7 +53,7 @@ GRID = {
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table: `scratch` without the network, `untrained` with one that knows only ImageNet."""
+    """A row of the table: `scratch` without the network, `untrained` with the encoder as it was released."""
 
     run: Callable[[Job], Bodies]
     scratch: bool = False
@@ -79,7 +78,7 @@ METHODS = {
 
 
 def main(
-    model: Annotated[Path, tyro.conf.Positional],
+    model: Annotated[str, tyro.conf.Positional],
     /,
     people: int = 1000,
     out: Path = Path("runs/annotator"),
@@ -126,7 +125,7 @@ def main(
         if torch.cuda.is_available()
         else f"{torch.get_num_threads()} CPU threads"
     )
-    about = f"{people} people, {model.name} ({network.card.data}), {device}.\n"
+    about = f"{people} people, {Path(model).stem} ({network.card.data}), {device}.\n"
     with atomic_path(out / ("grid.md" if grid else "annotator.md")) as temporary:
         temporary.write_text(f"{table}\n{about}", encoding="utf-8")
     print(f"{table}\n{about}")
@@ -168,7 +167,7 @@ class Clock:
 
 
 def untrained(network: CLIFF) -> CLIFF:
-    """The same kind of network with nothing learned but ImageNet."""
+    """The same kind of network with nothing learned but its encoder's released weights."""
     torch.manual_seed(0)
     fresh = create_model(network.name, **network.options, pretrained=True)
     return fresh.to(next(network.parameters()).device).eval()

@@ -91,6 +91,29 @@ def test_view_from_the_camera(tmp_path, service, page):
     see(page, lambda image: hue_is(at(image, spine), person_colors([0])[0]))
 
 
+def test_another_result_is_chosen_while_one_plays(tmp_path, service, page):
+    for name, people in (("one", 1), ("two", 2)):
+        waving_clip(BODY, people, 30).save(tmp_path / f"{name}.npz")
+    problems = []
+    page.on("pageerror", problems.append)
+    page.goto(service(show, show.show, tmp_path, None))
+    labels, shown = page.locator("label", has_text="person"), "one"
+    labels.first.wait_for()
+    for name, people in (("two", 2), ("one", 1), ("two", 2)):
+        click(page.locator(f"input[aria-haspopup=listbox][value={shown}]"))
+        click(page.get_by_role("option", name=name, exact=True))
+        wait_until(lambda people=people: labels.count() == people)
+        shown = name
+
+        def everybody(image, people=people):
+            for color in person_colors(range(people)):
+                turned = image @ (color - color.mean()) / np.linalg.norm(color - color.mean())
+                assert (turned > 40).sum() > 200
+
+        see(page, everybody)
+    assert not problems
+
+
 def test_app_recovers_a_photo(tmp_path, service, page, chromium, photo_path, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_BYTES", 1_000_000)
     monkeypatch.setattr(app.tempfile, "tempdir", str(tmp_path))

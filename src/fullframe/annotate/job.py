@@ -94,8 +94,8 @@ class Tuning:
     kind: str = "smooth_l1"
     learning_rate: float = 1e-4
     batch_size: int = 64
-    passes: int = 20
-    least_steps: int = 60
+    passes: int = 10
+    least_steps: int = 80
 
     def steps(self, people: int) -> int:
         """How many there are in all."""

@@ -11,7 +11,7 @@ def imagine(
     /,
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     *,
-    model: Path,
+    model: str,
     body_path: Path | None = None,
     detector: str = "builtin",
 ) -> int:
@@ -23,7 +23,7 @@ def imagine(
     Args:
         photo: with people.
         out: folder for the picture, <name of the photo>_imagined.jpg.
-        model: a trained imphmr network (.safetensors).
+        model: path of a trained imphmr network (.safetensors).
         body_path: your SMPL file, if the network predicts SMPL and fullframe doctor does not find it.
         detector: builtin, torchvision, rtmlib or transformers.
     """

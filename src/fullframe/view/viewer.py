@@ -4,6 +4,7 @@ The people's meshes are sent once; for each frame only the poses of their bones 
 the skinning. Pose blend shapes are left out: they move the surface by some millimetres.
 """
 
+import itertools
 import threading
 import time
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from fullframe.render.colors import person_colors
 from fullframe.view.pictures import Pictures
 from fullframe.view.rig import BonePoses, bone_poses, quaternion, rig, world_from_camera
 
+_NUMBERS = itertools.count()
 _JOINTS = JOINT_SETS["smpl24"]
 _BONES = np.array(_JOINTS.bones)
 _SPEEDS = {"1/4 speed": 0.25, "1/2 speed": 0.5, "normal speed": 1.0, "double speed": 2.0}
@@ -47,7 +49,7 @@ class _Person:
 class Viewer:
     """Shows a clip to one client until `close`.
 
-    All nodes are children of /camera, so that everything can be told in the clip's camera frame; the world
+    All nodes are children of one of its own, so that everything can be told in the clip's camera frame; the world
     around it has y up, and y = 0 is the ground where that is known.
 
     Args:
@@ -56,6 +58,7 @@ class Viewer:
 
     def __init__(self, client: viser.ClientHandle, clip: Clip, body: BodyModel) -> None:
         self._client, self._clip, self._body = client, clip, body
+        self._name = f"/clip_{next(_NUMBERS)}"
         self._rotation, self._position = world_from_camera(clip.ground)
         self._pictures = Pictures(clip)
         self._wake, self._picture_wanted = threading.Event(), threading.Event()
@@ -84,7 +87,11 @@ class Viewer:
             thread.start()
 
     def close(self, page: bool = True) -> None:
-        """Stop, and take everything out of the page unless that is closed already."""
+        """Stop, and take everything out of the page unless that is closed already.
+
+        Skinned meshes are only hidden: the page of viser 1.1 dies where one is removed or replaced ("Cannot
+        read properties of null").
+        """
         self._closed = True
         self._wake.set()
         self._picture_wanted.set()
@@ -92,7 +99,12 @@ class Viewer:
             thread.join()
         self._pictures.close()
         if page:
-            for handle in (self._root, self._ground, *self._folders):
+            for person in self._people:
+                person.mesh.visible = False
+                for handle in (person.skeleton, person.joints, person.trail, *person.names):
+                    if handle is not None:
+                        handle.remove()
+            for handle in (self._plane, self._frustum, self._ground, *self._folders):
                 if handle is not None:
                     handle.remove()
 
@@ -151,14 +163,12 @@ class Viewer:
 
     def _add_scene(self) -> None:
         scene, camera = self._client.scene, self._clip.camera
-        self._root = scene.add_frame(
-            "/camera", show_axes=False, wxyz=quaternion(self._rotation), position=self._position
-        )
+        scene.add_frame(self._name, show_axes=False, wxyz=quaternion(self._rotation), position=self._position)
         width, height = camera.size
         blank = np.full((2, 2, 3), 255, np.uint8)
         # One metre from the camera; moved away it grows by its scale.
         self._plane = scene.add_image(
-            "/camera/picture",
+            f"{self._name}/picture",
             blank,
             width / camera.focal[0],
             height / camera.focal[1],
@@ -171,7 +181,7 @@ class Viewer:
         edges = np.stack([np.stack((np.zeros(3), c)) for c in corners])
         frame = np.stack((corners, np.roll(corners, -1, axis=0)), axis=1)
         self._frustum = scene.add_line_segments(
-            "/camera/frustum",
+            f"{self._name}/frustum",
             np.concatenate((edges, frame)).astype(np.float32),
             np.array(_INK),
             thickness=1.5,
@@ -196,7 +206,7 @@ class Viewer:
         people: list[_Person] = []
         gui, scene = self._client.gui, self._client.scene
         for track, rows in self._clip.tracks():
-            name, color = f"/camera/person_{track}", person_colors([track])[0]
+            name, color = f"{self._name}/person_{track}", person_colors([track])[0]
             shape = rig(self._body, np.median(self._clip.betas[rows], axis=0))
             mesh = scene.add_mesh_skinned(
                 f"{name}/mesh",
@@ -315,7 +325,9 @@ class Viewer:
         if named and not person.names:
             person.names = [
                 self._client.scene.add_label(
-                    f"/camera/person_{person.track}/name_{k}", name.replace("_", " "), font_screen_scale=0.7
+                    f"{self._name}/person_{person.track}/name_{k}",
+                    name.replace("_", " "),
+                    font_screen_scale=0.7,
                 )
                 for k, name in enumerate(_JOINTS.names)
             ]
