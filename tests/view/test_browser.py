@@ -95,7 +95,7 @@ def test_another_result_is_chosen_while_one_plays(tmp_path, service, page):
     for name, people in (("one", 1), ("two", 2)):
         waving_clip(BODY, people, 30).save(tmp_path / f"{name}.npz")
     problems = []
-    page.on("pageerror", problems.append)
+    page.on("pageerror", lambda error: problems.append(error))
     page.goto(service(show, show.show, tmp_path, None))
     labels, shown = page.locator("label", has_text="person"), "one"
     labels.first.wait_for()
