@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from fullframe import cli
 from fullframe.clip import Clip
+from fullframe.export import CLIP_EXPORTERS
 from fullframe.models import create_model, save_checkpoint
 from fullframe.people import People
 from fullframe.run.inputs import find_inputs, is_live, is_video
@@ -156,6 +158,32 @@ def test_what_is_a_video_and_what_a_camera(clip: Path, photo_path: Path, tmp_pat
         "rtsp://host/live",
         str(tmp_path / "film"),
     ]
+
+
+def test_ctrl_c_while_results_are_written_ends_after_that_video(
+    clip: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = shutil.copy(clip, tmp_path / "other.mp4")
+    export = CLIP_EXPORTERS["npz"]
+
+    def interrupted(*arguments: Any) -> list[Path]:
+        signal.raise_signal(signal.SIGINT)
+        return export(*arguments)
+
+    monkeypatch.setitem(CLIP_EXPORTERS, "npz", interrupted)
+    options = ("-o", tmp_path / "out", "--model", network, "--save", "npz")
+    assert fullframe("run", clip, other, *options) == 130
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["three.npz"]
+    found = Clip.load(tmp_path / "out/three.npz")
+    assert found.num_frames == 8 and found.video == str(clip.resolve())
+
+
+def test_a_pattern_does_not_find_the_results_of_the_run_before(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(clip, tmp_path / "a.mp4")
+    assert fullframe("run", tmp_path / "*.mp4", "-o", tmp_path) == 2
+    assert "is the folder of the inputs" in " ".join(capsys.readouterr().err.split())
 
 
 def test_ctrl_c_finishes_what_was_analysed_and_the_same_command_goes_on(

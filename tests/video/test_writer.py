@@ -87,6 +87,17 @@ def test_other_sound_is_encoded_as_aac(make_video: Any, tmp_path: Path, name: st
     assert len(samples) / rate == pytest.approx(2, abs=0.1)
 
 
+def test_sound_of_an_unknown_codec_is_left_out(make_video: Any, tmp_path: Path) -> None:
+    """Such as the spatial sound of iPhones."""
+    source = make_video(frames=10, sound="aac")
+    source.write_bytes(source.read_bytes().replace(b"mp4a", b"apac").replace(b"esds", b"xsds"))
+    with VideoReader(source) as reader:
+        assert not reader.has_audio
+    copy(source, tmp_path / "copy.mp4")
+    with av.open(str(tmp_path / "copy.mp4")) as container:
+        assert not container.streams.audio and sum(1 for _ in container.decode(video=0)) == 10
+
+
 def test_sound_ends_with_the_pictures(make_video: Any, tmp_path: Path) -> None:
     copy(make_video(frames=50, sound="aac"), tmp_path / "copy.mp4", frames=25)
     _, samples, rate = sound_of(tmp_path / "copy.mp4")

@@ -94,7 +94,7 @@ class Tuning:
     kind: str = "smooth_l1"
     learning_rate: float = 1e-4
     batch_size: int = 64
-    passes: int = 10
+    passes: int = 20
     least_steps: int = 80
 
     def steps(self, people: int) -> int:

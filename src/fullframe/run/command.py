@@ -1,12 +1,13 @@
 """The command `fullframe run`."""
 
+import errno
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from fullframe.console import UsageError, console, count, progress_bar, say
-from fullframe.run.inputs import find_inputs, is_live, is_video, output_names
+from fullframe.run.inputs import find_inputs, is_live, is_video, output_names, searched_folder
 from fullframe.run.outputs import choose, make_writable, photo_files, video_files
 
 
@@ -63,7 +64,7 @@ def run(
     if (boxes or keypoints) and (videos or live):
         raise UsageError("--boxes and --keypoints are for photos; people in videos are always detected")
     photo_kinds, video_kinds = choose(save, bool(photos), bool(videos or live))
-    if any(Path(pattern).is_dir() and Path(pattern).resolve() == out.resolve() for pattern in inputs):
+    if out.resolve() in {folder.resolve() for pattern in inputs if (folder := searched_folder(pattern))}:
         # The next run would take the pictures written by this one for photos.
         raise UsageError(f"the output folder {out} is the folder of the inputs; choose another with -o")
     stems = {name: out / stem for name, stem in output_names(names).items()}
@@ -80,7 +81,7 @@ def run(
     from fullframe.detect.coco_json import read_people
     from fullframe.recovery import Recoverer, known_camera
     from fullframe.run.photos import run_photo
-    from fullframe.run.videos import run_live, run_video
+    from fullframe.run.videos import STOPPING, Interrupt, run_live, run_video
 
     told: dict[str, Any] = {"focal": focal, "fov": fov, "intrinsics": intrinsics}
     try:
@@ -105,6 +106,8 @@ def run(
 
     def fail(name: str, error: Exception) -> None:
         reason = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            reason = f"no space left in {out}: free some and run the same command again"
         failed.append(reason if reason.startswith(name) else f"{name}: {reason}")
         say(failed[-1], "failed ", "red")
 
@@ -126,20 +129,26 @@ def run(
         except KeyboardInterrupt:
             say(f"after {done} of {len(photos)} photos; their files in {out} are whole", "stopped ", "yellow")
             return 130
-    if photos:
+    if done:
         say(f"{count(found, 'person', 'people')} in {count(done, 'photo', 'photos')} -> {out}")
 
-    for video in videos:
-        try:
-            complete, line = run_video(recoverer, video, stems[video], video_kinds, **motion, **told)
-        except KeyboardInterrupt:
-            say(f"{video}: left at once; the same command goes on", "stopped ", "yellow")
-            return 130
-        except Exception as error:  # nor one video the others
-            fail(video, error)
-        else:
-            say(line)
-            if not complete:
+    with Interrupt(STOPPING) as interrupt:
+        for number, video in enumerate(videos, 1):
+            try:
+                complete, line = run_video(
+                    recoverer, video, stems[video], video_kinds, interrupt=interrupt, **motion, **told
+                )
+            except KeyboardInterrupt:
+                say(f"{video}: left at once; the same command goes on", "stopped ", "yellow")
+                return 130
+            except Exception as error:  # nor one video the others
+                fail(video, error)
+            else:
+                say(line)
+                if not complete:
+                    return 130
+            if interrupt() and number < len(videos):
+                say(f"{count(len(videos) - number, 'video', 'videos')} left", "stopped ", "yellow")
                 return 130
     if failed:
         what = "photos" if not videos else "videos" if not photos else "inputs"

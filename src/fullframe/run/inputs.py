@@ -72,6 +72,14 @@ def find_inputs(patterns: Iterable[str]) -> list[str]:
     return list(found.values())
 
 
+def searched_folder(pattern: str) -> Path | None:
+    """The folder that is searched for what a folder or pattern names; None for a file, camera or address."""
+    path = Path(pattern).expanduser()
+    if path.is_dir():
+        return path
+    return path.parent if glob.has_magic(pattern) and not path.exists() and "://" not in pattern else None
+
+
 def _is_input(path: Path) -> bool:
     suffixes = PHOTO_SUFFIXES | VIDEO_SUFFIXES
     return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()

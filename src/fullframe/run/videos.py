@@ -29,6 +29,10 @@ from fullframe.video.pipeline import share_memory
 from fullframe.video.recovery import Result, process
 from fullframe.video.rows import Work
 
+STOPPING = (
+    "what was analysed is finished and written; Ctrl-C again leaves at once, and the same command goes on"
+)
+
 
 class Interrupt:
     """Within, the first Ctrl-C is only noted, and a line is said; the second ends the program as usual.
@@ -68,6 +72,7 @@ def run_video(
     stem: Path,
     kinds: tuple[str, ...],
     *,
+    interrupt: Interrupt,
     smooth: bool,
     lock_feet: bool,
     **told: Any,
@@ -78,19 +83,17 @@ def run_video(
 
     Args:
         stem: of the files, with their folder.
+        interrupt: tells whether to stop.
         told: the camera, as for `fullframe.recover_video`.
 
     Returns:
-        Whether it was done to the end and not stopped by Ctrl-C, and a line for the user.
+        Whether all is written and nothing was left out because of Ctrl-C, and a line for the user.
     """
     share_memory()
     files = video_files(stem, kinds)
     overlay = files.pop("overlay", None)
     work = stem.with_name(f".{stem.name}_work")
-    line = (
-        "what was analysed is finished and written; Ctrl-C again leaves at once, and the same command goes on"
-    )
-    with Interrupt(line) as interrupt, _Bars() as bars:
+    with _Bars() as bars:
         result = process(
             recoverer,
             video,

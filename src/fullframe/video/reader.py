@@ -59,7 +59,7 @@ class VideoReader:
         original_size: the same before they were made smaller.
         fps: mean frames per second, as the file says; 30 if it does not.
         num_frames: how many the file says it has; None if it does not say.
-        has_audio: whether there is sound.
+        has_audio: whether there is sound that can be decoded.
         start: seconds in the file's own time at which the first frame is shown.
         skipped: broken frames so far.
 
@@ -93,7 +93,7 @@ class VideoReader:
         self._first: av.VideoFrame = first
         stream = self._stream
         self.start = first.time or 0.0
-        self.has_audio = bool(self._container.streams.audio)
+        self.has_audio = sound_of(self._container) is not None
         rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
         self.fps = next((float(rate) for rate in rates if rate and 0 < rate <= 1000), 30.0)
         self.num_frames = stream.frames or _frames_of(self._container, stream, self.fps)
@@ -222,6 +222,11 @@ def _video_stream(container: Any, source: str) -> Any:
     # Decoding is never the slowest part, and each thread holds frames of its own.
     streams[0].codec_context.thread_count = 2
     return streams[0]
+
+
+def sound_of(container: Any) -> Any:
+    """The first stream of sound whose codec is known; None if there is none."""
+    return next((s for s in container.streams.audio if s.codec_context is not None), None)
 
 
 def _frames_of(container: Any, stream: Any, fps: float) -> int | None:

@@ -87,7 +87,7 @@ def process(
                 kept.finish(skipped)
         reader.close()
         return_memory()
-        clip = finished(recoverer, parts, camera, str(video), smooth, lock_feet)
+        clip = finished(recoverer, parts, camera, _whole_name(video), smooth, lock_feet)
         result = Result(clip, analysed, total, skipped, complete=analysed)
         if overlay is not None:
             # Who stopped the analysis wants to see what was found so far.
@@ -206,6 +206,12 @@ def _never() -> bool:
     return False
 
 
+def _whole_name(video: str | Path) -> str:
+    """With its folder, so that results find it from everywhere; an address stays as it is."""
+    path = Path(video)
+    return str(path.resolve()) if path.is_file() else str(video)
+
+
 def _request(recoverer: Recoverer, video: str | Path, camera: Camera) -> dict[str, Any]:
     """All that the rows depend on."""
     from fullframe import __version__
@@ -214,7 +220,7 @@ def _request(recoverer: Recoverer, video: str | Path, camera: Camera) -> dict[st
     path = Path(video)
     file = path.stat() if path.is_file() else None
     return {
-        "video": str(path.resolve()) if file else str(video),
+        "video": _whole_name(video),
         "bytes": file.st_size if file else None,
         "changed": file.st_mtime if file else None,
         "camera": camera.to_dict(),

@@ -11,7 +11,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
-from fullframe.video.reader import VideoReader, address
+from fullframe.video.reader import VideoReader, address, sound_of
 
 # Times are kept to 11 microseconds; common frame rates are whole numbers of this unit.
 _UNIT = Fraction(1, 90_000)
@@ -117,9 +117,9 @@ class _Sound:
         self._out = out
         self._start = video.start
         self._container: Any = av.open(address(video.source))
-        source = self._container.streams.audio[0]
+        source = sound_of(self._container)
         self._source = source
-        self._copied = source.codec_context is not None and source.codec_context.name in _SOUND_OF_MP4
+        self._copied = source.codec_context.name in _SOUND_OF_MP4
         if self._copied:
             self._stream = out.add_stream_from_template(source)
         else:

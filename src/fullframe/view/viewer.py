@@ -49,8 +49,8 @@ class _Person:
 class Viewer:
     """Shows a clip to one client until `close`.
 
-    All nodes are children of one of its own, so that everything can be told in the clip's camera frame; the world
-    around it has y up, and y = 0 is the ground where that is known.
+    All nodes are children of one of its own, so that everything can be told in the clip's camera frame; the
+    world around it has y up, and y = 0 is the ground where that is known.
 
     Args:
         body: the clip's, with as many betas.
