@@ -1,5 +1,6 @@
 """The rows of a clip person by person: what to keep, what belongs together, what is missing between."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -55,17 +56,21 @@ def merge(clip: Clip, shot: NDArray[np.int64]) -> Clip:
     size and heading, and no third piece could be meant.
     """
     pieces = list(_pieces(clip, shot))
+    begins = np.array([clip.times[clip.frames[piece[0]]] for piece in pieces])
+    in_time = np.argsort(begins, kind="stable")
     pairs: list[tuple[int, int]] = []
     for i, before in enumerate(pieces):
-        for j, after in enumerate(pieces):
-            gap = clip.times[clip.frames[after[0]]] - clip.times[clip.frames[before[-1]]]
-            together = shot[clip.frames[before[0]]] == shot[clip.frames[after[0]]] and 0 < gap <= LONGEST_GAP
+        end = clip.times[clip.frames[before[-1]]]
+        soon = slice(*np.searchsorted(begins[in_time], (end, end + LONGEST_GAP), side="right"))
+        for j in in_time[soon].tolist():
+            after = pieces[j]
+            together = shot[clip.frames[before[0]]] == shot[clip.frames[after[0]]]
             if together and _continues(clip, before[-1], after[0]):
                 pairs.append((i, j))
-    firsts, seconds = [i for i, _ in pairs], [j for _, j in pairs]
+    firsts, seconds = Counter(i for i, _ in pairs), Counter(j for _, j in pairs)
     ids = clip.track_ids.copy()
     for i, j in sorted(pairs, key=lambda pair: clip.frames[pieces[pair[1]][0]]):
-        if firsts.count(i) == 1 and seconds.count(j) == 1:
+        if firsts[i] == seconds[j] == 1:
             ids[pieces[j]] = ids[pieces[i][0]]
     order = np.lexsort((ids, clip.frames))
     arrays: dict[str, Any] = {name: getattr(clip, name)[order] for name in ROWS}
