@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import viser
@@ -17,6 +18,8 @@ from fullframe.view.viewer import Viewer
 KEPT_MINUTES = 60
 """How long an upload and its results are kept for a page that stays open."""
 
+_DRAWN = 0.5
+"""Seconds that a browser may take to draw."""
 _WELCOME = (
     "**Choose a photo or a short clip with people in it.** You get everybody as a 3D body, seen from any "
     f"side.\n\n{LIMITS}\n\nYour file stays on the computer that serves this page. It is deleted when you "
@@ -108,6 +111,8 @@ class Visitor:
         return button
 
     def _take(self, upload: viser.UploadedFile) -> None:
+        # The page says "uploading" for ever if its button is gone before it has drawn the end of the upload.
+        time.sleep(_DRAWN)
         with self._lock:
             if self._gone or self._job is not None:
                 return
