@@ -37,17 +37,15 @@ class Skeletons(NamedTuple):
 def skeletons(
     body: BodyModel, betas: NDArray, pose: NDArray, translation: NDArray | None = None
 ) -> Skeletons:
-    """The skeletons of bodies of betas (N, B), pose (N, 24, 3, 3) and translation (N, 3), metres."""
-    found = Skeletons(*(np.empty((len(pose), 24, *shape)) for shape in ((3,), (3, 3), (3,))))
-    for some in blocks(len(pose)):
-        with torch.inference_mode():
-            rest = body.rest_joints(torch.from_numpy(np.asarray(betas[some], np.float32))).double()
-            rotations, joints = forward_kinematics(rest, torch.from_numpy(np.asarray(pose[some], np.float64)))
-        for array, values in zip(found, (rest, rotations, joints), strict=True):
-            array[some] = values.numpy()
-    if translation is not None:
-        found.joints[:] += np.asarray(translation, np.float64)[:, None]
-    return found
+    """The skeletons of bodies of betas (N, B), pose (N, 24, 3, 3) and translation (N, 3), metres.
+
+    For many bodies call it with `blocks` of them.
+    """
+    with torch.inference_mode():
+        rest = body.rest_joints(torch.from_numpy(np.asarray(betas, np.float32))).double()
+        rotations, joints = forward_kinematics(rest, torch.from_numpy(np.asarray(pose, np.float64)))
+    moved = 0.0 if translation is None else np.asarray(translation, np.float64)[:, None]
+    return Skeletons(rest.numpy(), rotations.numpy(), joints.numpy() + moved)
 
 
 def joint_positions(body: BodyModel, clip: Clip) -> NDArray[np.float64]:

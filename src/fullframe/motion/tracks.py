@@ -58,10 +58,11 @@ def merge(clip: Clip, shot: NDArray[np.int64]) -> Clip:
     pieces = list(_pieces(clip, shot))
     begins = np.array([clip.times[clip.frames[piece[0]]] for piece in pieces])
     in_time = np.argsort(begins, kind="stable")
+    begins = begins[in_time]
     pairs: list[tuple[int, int]] = []
     for i, before in enumerate(pieces):
         end = clip.times[clip.frames[before[-1]]]
-        soon = slice(*np.searchsorted(begins[in_time], (end, end + LONGEST_GAP), side="right"))
+        soon = slice(*np.searchsorted(begins, (end, end + LONGEST_GAP), side="right"))
         for j in in_time[soon].tolist():
             after = pieces[j]
             together = shot[clip.frames[before[0]]] == shot[clip.frames[after[0]]]
