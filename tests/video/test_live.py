@@ -15,6 +15,8 @@ from fullframe.video.live import watch
 from fullframe.video.page import Page
 from fullframe.video.reader import VideoError, VideoReader
 
+from .conftest import picture
+
 
 class Camera:
     """A server that sends a video in small parts: half of them at once, each other one when told to go on."""
@@ -46,7 +48,10 @@ class Camera:
 
 @pytest.fixture
 def camera(make_video: Any) -> Iterator[Camera]:
-    camera = Camera(make_video("a.ts", frames=75, options={"tune": "zerolatency"}).read_bytes())
+    # The person stands still: how many frames are dropped between two depends on the machine.
+    options = {"tune": "zerolatency", "g": "10"}
+    video = make_video("a.ts", frames=75, options=options, images=lambda index: picture(0))
+    camera = Camera(video.read_bytes())
     yield camera
     camera.server.shutdown()
     camera.server.server_close()
