@@ -2,10 +2,12 @@
 
     python benchmarks/ablation.py configs/ablation.toml --out runs/ablation
 
-All five see the same people in the same order, for each seed; then synth-val measures them. Stopped and
-started again, it goes on where it was. Writes ablation.md and ablation.png into the folder: errors over
-everyone and by the angle between a person and the camera's axis, the mean over seeds of each person's error
-with 95 % intervals by bootstrap over people.
+All five stand behind one encoder, which has learned where joints are in a crop and stays as it is: so they
+can be trained without a GPU (see benchmarks/behind.py). `--whole` trains encoders too, each its own. All see
+the same people in the same order, for each seed; then synth-val measures them. Stopped and started again, it
+goes on with what is missing. Writes ablation.md and ablation.png into the folder: errors over everyone and by
+the angle between a person and the camera's axis, the mean over seeds of each person's error with 95 %
+intervals by bootstrap over people.
 """
 
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import Annotated, Any
 import matplotlib
 import numpy as np
 import tyro
-from variants import mean_over_seeds, measure, train
+from behind import Kept, train_behind
+from variants import configure, mean_over_seeds, measure, train
 
 from fullframe.evaluate.protocol import Scores
 from fullframe.evaluate.report import Bin, markdown_table, off_axis_bins
@@ -31,6 +34,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ray-relative CLIFF": {"model": "ray"},
 }
 
+ENCODER = {
+    "samples": 60_000,
+    "learning_rate": 3e-4,
+    "head_rate": 5.0,
+    "lifting": 0,
+    "keypoints_weight": 0.0,
+    "joints_weight": 0.001,
+    "pose_weight": 0.0,
+    "betas_weight": 0.0,
+    "camera_weight": 0.0,
+}
+"""Of the encoder that they share: it learns from heatmaps, which no variant has a part in."""
+
 
 def main(
     config: Annotated[Path, tyro.conf.Positional],
@@ -38,11 +54,31 @@ def main(
     /,
     out: Path = Path("runs/ablation"),
     seeds: int = 2,
+    kept: int = 150_000,
+    whole: bool = False,
 ) -> None:
-    measured = {}
-    for seed in range(seeds):
-        for name in VARIANTS:
-            measured[name, seed] = measure(train(config, settings, out, name, seed, VARIANTS[name]))
+    """Train and measure.
+
+    Args:
+        config: TOML file.
+        settings: further keys and values.
+        out: folder of the runs and results.
+        seeds: trainings of each variant.
+        kept: augmented people whose maps are kept, 31 kB each.
+        whole: train encoders too.
+    """
+    runs = {
+        (name, seed): configure(config, settings, out, name, seed, VARIANTS[name])
+        for seed in range(seeds)
+        for name in VARIANTS
+    }
+    if whole:
+        paths = {key: train(run) for key, run in runs.items()}
+    else:
+        encoder = train(configure(config, settings, out, "encoder", seeds, ENCODER))
+        people = Kept(configure(config, settings, out, "maps", 0, {}), encoder, kept, out / "maps")
+        paths = {key: train_behind(run, encoder, people) for key, run in runs.items()}
+    measured = {key: measure(path) for key, path in paths.items()}
     bins = {name: pooled([measured[name, seed] for seed in range(seeds)]) for name in VARIANTS}
     table = markdown_table(rows(bins, seeds))
     with atomic_path(out / "ablation.md") as temporary:

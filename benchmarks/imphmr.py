@@ -23,7 +23,7 @@ import torch
 import tyro
 from common import SHARED
 from torch.utils.flop_counter import FlopCounterMode
-from variants import mean_over_seeds, measure, opened, train
+from variants import configure, mean_over_seeds, measure, opened, train
 
 from fullframe.evaluate.report import Estimate, markdown_table, number, off_axis_bins
 from fullframe.files import atomic_path
@@ -83,7 +83,7 @@ def main(
     wanted.pop(f"ImpHMR, map of {base.field_size} px", None)
     found: dict[str, dict[str, Estimate | float]] = {}
     for name, changes in wanted.items():
-        paths = [train(config, settings, out, name, seed, changes) for seed in range(seeds)]
+        paths = [train(configure(config, settings, out, name, seed, changes)) for seed in range(seeds)]
         found[name] = {**errors(paths, people), **agreement(paths, people), **cost(load_model(paths[0]))}
         write(found, out, seeds)
     print((out / "imphmr.md").read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fullframe.console import say
 from fullframe.data.mixture import loader
 from fullframe.data.sample import Sample
 from fullframe.evaluate.bodies import Bodies
@@ -16,18 +17,18 @@ from fullframe.evaluate.predictions import predict
 from fullframe.evaluate.protocol import Scores
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.models import load_model
-from fullframe.train.config import read_config
+from fullframe.train.config import TrainConfig, read_config
 from fullframe.train.loop import fit
 from fullframe.train.sources import open_mixture
 
 
-def train(
+def configure(
     config: Path, settings: tuple[str, ...], out: Path, name: str, seed: int, changes: dict[str, Any]
-) -> Path:
-    """The trained network of a variant; trained only as far as it is not yet.
+) -> TrainConfig:
+    """The run of a variant.
 
     Args:
-        config, settings: of the run, as for `fullframe train`.
+        config, settings: as for `fullframe train`.
         out: each variant and seed has a folder in it.
         name: of the variant.
         seed: of the data and the network.
@@ -35,19 +36,23 @@ def train(
     """
     words = re.findall(r"[\w-]+", name)
     folder = out / f"{'_'.join(words)}_{seed}"
-    options = replace(read_config(config, settings), out=str(folder), seed=seed, **changes)
-    path = folder / f"{options.model}.safetensors"
+    return replace(read_config(config, settings), out=str(folder), seed=seed, **changes)
+
+
+def train(config: TrainConfig) -> Path:
+    """The trained network of a run; trained only as far as it is not yet."""
+    folder = Path(config.out)
     done = folder / "finished"
     if not done.exists():
-        mixture = open_mixture(options)
+        mixture = open_mixture(config)
 
         def batches(start: int, rank: int, world: int):
-            return loader(mixture, options.batch_size // world, start, rank, world, options.workers)
+            return loader(mixture, config.batch_size // world, start, rank, world, config.workers)
 
-        print(f"training {name}, seed {seed}: {folder}")
-        fit(options, batches, mixture.names)
+        say(f"training {folder.name}")
+        fit(config, batches, mixture.names)
         done.touch()
-    return path
+    return folder / f"{config.model}.safetensors"
 
 
 def measure(
