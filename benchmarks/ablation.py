@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import matplotlib
 import numpy as np
 import tyro
-from behind import Kept, train_behind
-from variants import configure, mean_over_seeds, measure, train
+from behind import trainer
+from variants import configure, mean_over_seeds, measure
 
 from fullframe.evaluate.protocol import Scores
 from fullframe.evaluate.report import Bin, markdown_table, off_axis_bins
@@ -34,25 +34,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ray-relative CLIFF": {"model": "ray"},
 }
 
-ENCODER = {
-    "samples": 60_000,
-    "learning_rate": 3e-4,
-    "head_rate": 5.0,
-    "lifting": 0,
-    "keypoints_weight": 0.0,
-    "joints_weight": 0.001,
-    "pose_weight": 0.0,
-    "betas_weight": 0.0,
-    "camera_weight": 0.0,
-}
-"""Of the encoder that they share: it learns from heatmaps, which no variant has a part in."""
-
 
 def main(
     config: Annotated[Path, tyro.conf.Positional],
     settings: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="KEY=VALUE")] = (),
     /,
     out: Path = Path("runs/ablation"),
+    maps: Path = Path("runs/maps"),
     seeds: int = 2,
     kept: int = 150_000,
     whole: bool = False,
@@ -63,22 +51,17 @@ def main(
         config: TOML file.
         settings: further keys and values.
         out: folder of the runs and results.
+        maps: folder of the shared encoder and its maps.
         seeds: trainings of each variant.
         kept: augmented people whose maps are kept, 31 kB each.
         whole: train encoders too.
     """
-    runs = {
-        (name, seed): configure(config, settings, out, name, seed, VARIANTS[name])
+    trained = trainer(config, settings, maps, kept, whole)
+    measured = {
+        (name, seed): measure(trained(configure(config, settings, out, name, seed, changes)))
         for seed in range(seeds)
-        for name in VARIANTS
+        for name, changes in VARIANTS.items()
     }
-    if whole:
-        paths = {key: train(run) for key, run in runs.items()}
-    else:
-        encoder = train(configure(config, settings, out, "encoder", seeds, ENCODER))
-        people = Kept(configure(config, settings, out, "maps", 0, {}), encoder, kept, out / "maps")
-        paths = {key: train_behind(run, encoder, people) for key, run in runs.items()}
-    measured = {key: measure(path) for key, path in paths.items()}
     bins = {name: pooled([measured[name, seed] for seed in range(seeds)]) for name in VARIANTS}
     table = markdown_table(rows(bins, seeds))
     with atomic_path(out / "ablation.md") as temporary:

@@ -5,13 +5,16 @@ behind the encoder can be compared on hundreds of thousands of people without a 
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from variants import configure, train
 
 from fullframe.body import load_body
 from fullframe.console import progress_bar, say
@@ -26,26 +29,58 @@ from fullframe.train.config import TrainConfig
 from fullframe.train.loop import Average, build_optimizer, learning_rate
 from fullframe.train.sources import open_mixture
 
+ENCODER: dict[str, Any] = {
+    "samples": 60_000,
+    "learning_rate": 3e-4,
+    "head_rate": 5.0,
+    "lifting": 0,
+    "keypoints_weight": 0.0,
+    "joints_weight": 0.001,
+    "pose_weight": 0.0,
+    "betas_weight": 0.0,
+    "camera_weight": 0.0,
+}
+"""How the encoder is trained: on heatmaps, in which nothing that is compared behind it has a part."""
+
 SHARD = 2048
 _BATCH = 64
+
+
+def trainer(
+    config: Path, settings: tuple[str, ...], folder: Path, people: int, whole: bool
+) -> Callable[[TrainConfig], Path]:
+    """What trains a run, as far as it is not yet trained, to the path of its network.
+
+    Args:
+        config, settings: as for `fullframe train`.
+        folder: of the shared encoder and what it sees.
+        people: that it sees, 31 kB each.
+        whole: without them: each run trains its own encoder.
+    """
+    if whole:
+        return train
+    encoder = train(configure(config, settings, folder, "encoder", 1, ENCODER))
+    kept = Kept(configure(config, settings, folder, "maps", 0, {}), encoder, people)
+    return lambda run: train_behind(run, encoder, kept)
 
 
 class Kept:
     """Augmented people as a frozen encoder sees them, in shards of SHARD people on disk.
 
     Args:
-        config: of the data.
+        config: of the data; what is missing in the folder `out` is computed.
         encoder: a trained network (.safetensors) with a JointPool, whose encoder it is.
         people: how many, rounded up to whole shards.
-        folder: made if it does not exist; what is missing in it is computed.
     """
 
-    def __init__(self, config: TrainConfig, encoder: Path, people: int, folder: Path) -> None:
+    def __init__(self, config: TrainConfig, encoder: Path, people: int) -> None:
         network = load_model(encoder)
         assert network.card is not None and network.encoder.joints is not None
         numbers = range(-(-people // SHARD))
-        claim(folder, {"encoder": network.card.sha256, "seed": config.seed, "synth": config.synth,
-                       "lspet": config.lspet})  # fmt: skip
+        folder = Path(config.out)
+        data = ("seed", "crop", "synth", "lspet", "coco", "labels", "stock", "augment")
+        made_by = {key: value for key, value in asdict(config).items() if key.startswith(data)}
+        claim(folder, {"encoder": network.card.sha256, **made_by})
         self._files = [folder / f"{number:04d}.npy" for number in numbers]
         missing = [number for number in numbers if not self._labels_of(number).exists()]
         if missing:
