@@ -3,11 +3,11 @@
     python benchmarks/ablation.py configs/ablation.toml --out runs/ablation
 
 All five stand behind one encoder, which has learned where joints are in a crop and stays as it is: so they
-can be trained without a GPU (see benchmarks/behind.py). `--whole` trains encoders too, each its own. All see
-the same people in the same order, for each seed; then synth-val measures them. Stopped and started again, it
-goes on with what is missing. Writes ablation.md and ablation.png into the folder: errors over everyone and by
-the angle between a person and the camera's axis, the mean over seeds of each person's error with 95 %
-intervals by bootstrap over people.
+can be trained without a GPU. With `--kept 0` each trains an encoder of its own. All see the same people in
+the same order, for each seed; then synth-val measures them. Stopped and started again, it goes on where it
+was. Writes ablation.md and ablation.png into the folder: errors over everyone and by the angle between a
+person and the camera's axis, the mean over seeds of each person's error with 95 % intervals by bootstrap over
+people.
 """
 
 from pathlib import Path
@@ -16,8 +16,7 @@ from typing import Annotated, Any
 import matplotlib
 import numpy as np
 import tyro
-from behind import trainer
-from variants import configure, mean_over_seeds, measure
+from variants import behind, configure, mean_over_seeds, measure, train
 
 from fullframe.evaluate.protocol import Scores
 from fullframe.evaluate.report import Bin, markdown_table, off_axis_bins
@@ -43,7 +42,6 @@ def main(
     maps: Path = Path("runs/maps"),
     seeds: int = 2,
     kept: int = 150_000,
-    whole: bool = False,
 ) -> None:
     """Train and measure.
 
@@ -53,12 +51,11 @@ def main(
         out: folder of the runs and results.
         maps: folder of the shared encoder and its maps.
         seeds: trainings of each variant.
-        kept: augmented people whose maps are kept, 31 kB each.
-        whole: train encoders too.
+        kept: augmented people whose maps are kept, 31 kB each; 0: nothing is shared.
     """
-    trained = trainer(config, settings, maps, kept, whole)
+    shared = behind(config, settings, maps, kept)
     measured = {
-        (name, seed): measure(trained(configure(config, settings, out, name, seed, changes)))
+        (name, seed): measure(train(configure(config, settings, out, name, seed, shared | changes)))
         for seed in range(seeds)
         for name, changes in VARIANTS.items()
     }

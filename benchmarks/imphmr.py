@@ -2,11 +2,11 @@
 
     python benchmarks/imphmr.py configs/ablation.toml lspet=0.2 lspet_root=FOLDER --out runs/imphmr
 
-All stand behind one encoder that stays as it is, see benchmarks/behind.py, or with `--whole` train their own,
-and see the same people in the same order, for each seed. Measured are synth-val, synth-val behind occluders,
-labelled COCO photos where there are any (see benchmarks/common.py), how far apart what is inferred from other
-directions is from the turned result, and what a forward pass costs. Stopped and started again, it goes on
-where it was. Writes imphmr.md and imphmr.csv (a line for each number with its interval) into the folder.
+All stand behind one encoder that stays as it is, or with `--kept 0` train their own, and see the same people
+in the same order, for each seed. Measured are synth-val, synth-val behind occluders, labelled COCO photos
+where there are any (see benchmarks/common.py), how far apart what is inferred from other directions is from
+the turned result, and what a forward pass costs. Stopped and started again, it goes on where it was. Writes
+imphmr.md and imphmr.csv (a line for each number with its interval) into the folder.
 
 The consistency between views is learned from people without 3D labels: without such a source (lspet or coco)
 that row is left out.
@@ -22,10 +22,9 @@ import numpy as np
 import roma
 import torch
 import tyro
-from behind import trainer
 from common import SHARED
 from torch.utils.flop_counter import FlopCounterMode
-from variants import configure, mean_over_seeds, measure, opened
+from variants import behind, configure, mean_over_seeds, measure, opened, train
 
 from fullframe.evaluate.report import Estimate, markdown_table, number, off_axis_bins
 from fullframe.files import atomic_path
@@ -66,7 +65,6 @@ def main(
     maps: Path = Path("runs/maps"),
     seeds: int = 2,
     kept: int = 150_000,
-    whole: bool = False,
     people: int = 2000,
     only: tuple[str, ...] = (),
 ) -> None:
@@ -78,8 +76,7 @@ def main(
         out: folder of the runs and results.
         maps: folder of the shared encoder and its maps.
         seeds: trainings of each variant.
-        kept: augmented people whose maps are kept, 31 kB each.
-        whole: train encoders too.
+        kept: augmented people whose maps are kept, 31 kB each; 0: nothing is shared.
         people: measured on, of each benchmark.
         only: names of variants; all if none.
     """
@@ -89,11 +86,11 @@ def main(
         print(f"without {CONSISTENCY}: nobody in the data has no 3D labels; set lspet or coco above 0")
     # The size that all others have stands in the rows above.
     wanted.pop(f"ImpHMR, map of {base.field_size} px", None)
-    trained = trainer(config, settings, maps, kept, whole)
+    shared = behind(config, settings, maps, kept)
     found: dict[str, dict[str, Estimate | float]] = {}
     for name, changes in wanted.items():
-        runs = [configure(config, settings, out, name, seed, changes) for seed in range(seeds)]
-        paths = [trained(run) for run in runs]
+        runs = [configure(config, settings, out, name, seed, shared | changes) for seed in range(seeds)]
+        paths = [train(run) for run in runs]
         found[name] = {**errors(paths, people), **agreement(paths, people), **cost(load_model(paths[0]))}
         write(found, out, seeds)
     print((out / "imphmr.md").read_text(encoding="utf-8"))

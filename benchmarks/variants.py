@@ -21,6 +21,34 @@ from fullframe.train.config import TrainConfig, read_config
 from fullframe.train.loop import fit
 from fullframe.train.sources import open_mixture
 
+ENCODER: dict[str, Any] = {
+    "model": "cliff",
+    "samples": 60_000,
+    "learning_rate": 3e-4,
+    "head_rate": 5.0,
+    "lifting": 0,
+    "keypoints_weight": 0.0,
+    "joints_weight": 0.001,
+    "pose_weight": 0.0,
+    "betas_weight": 0.0,
+    "camera_weight": 0.0,
+}
+"""How a shared encoder is trained: on heatmaps, in which nothing that is compared behind it has a part."""
+
+
+def behind(config: Path, settings: tuple[str, ...], folder: Path, people: int) -> dict[str, Any]:
+    """The changes that let variants stand behind one trained encoder, see train.kept.
+
+    Args:
+        config, settings: as for `fullframe train`.
+        folder: of the encoder, which is trained if it is not yet, and of what it sees.
+        people: that it sees; none, if each variant is to train an encoder of its own.
+    """
+    if not people:
+        return {}
+    encoder = train(configure(config, settings, folder, "encoder", 0, ENCODER))
+    return {"encoder_of": str(encoder), "kept": people, "kept_folder": str(folder / "maps"), "lifting": 0}
+
 
 def configure(
     config: Path, settings: tuple[str, ...], out: Path, name: str, seed: int, changes: dict[str, Any]

@@ -44,12 +44,19 @@ class Batch:
 
     @classmethod
     def joined(cls, parts: Sequence["Batch"]) -> "Batch":
-        """All examples of batches (at least one) with the same joint sets, in order."""
+        """All examples of batches (at least one), in order; a joint set that some lack is unknown there."""
         values: dict[str, Any] = {}
         for name in (f.name for f in fields(cls)):
             each = [getattr(part, name) for part in parts]
             if isinstance(each[0], dict):
-                values[name] = {key: torch.cat([sets[key] for sets in each]) for key in each[0]}
+                known = {key: tensor[:1] for sets in each for key, tensor in sets.items()}
+                values[name] = {
+                    key: torch.cat([
+                        sets[key] if key in sets else torch.zeros_like(one).repeat(len(part), 1, 1)
+                        for sets, part in zip(each, parts, strict=True)
+                    ])
+                    for key, one in known.items()
+                }  # fmt: skip
             else:
                 values[name] = torch.cat(each)
         return cls(**values)

@@ -147,10 +147,14 @@ class CLIFF(nn.Module):
     def prepare(self, crops: np.ndarray | Tensor) -> Tensor:
         """RGB uint8 crops (N, height, width, 3) to the network's input (N, 3, height, width) on its device.
 
+        What `Encoder.pack` gave, (N, P) float16, needs no preparation.
+
         Raises:
             ValueError: for another size or type.
         """
         crops = torch.as_tensor(crops)
+        if crops.dtype == torch.float16 and crops.ndim == 2:
+            return crops
         if crops.dtype != torch.uint8 or crops.ndim != 4 or crops.shape[1:] != (*self.crop, 3):
             raise ValueError(
                 f"expected uint8 (N, {self.crop[0]}, {self.crop[1]}, 3), got {crops.dtype} {crops.shape}"

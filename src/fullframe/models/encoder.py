@@ -156,11 +156,36 @@ class Encoder(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def forward(self, crop: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Normalised crops (N, 3, H, W) to features (N, features), and the heatmaps of a JointPool."""
+        """Normalised crops (N, 3, H, W) to features (N, features), and the heatmaps of a JointPool.
+
+        What `pack` gave, (N, P), stands for the crops; then there are no heatmaps.
+        """
         if self.joints is None:
             return self.net(crop), None
+        if crop.ndim == 2:
+            return self.joints.unpack(crop), None
+        return self.joints(self._maps(crop))
+
+    def pack(self, crop: Tensor) -> Tensor:
+        """Normalised crops with all done that does not depend on the cells' weights, (N, P) float16.
+
+        Raises:
+            ValueError: without a JointPool.
+        """
+        if self.joints is None:
+            raise ValueError('only an encoder with pool = "joints" can pack crops')
+        return self.joints.pack(self._maps(crop))
+
+    def freeze_packed(self) -> None:
+        """Keep all weights as they are that `pack` makes use of."""
+        assert self.joints is not None
+        self.requires_grad_(False)
+        self.joints.cells.requires_grad_(True)
+
+    def _maps(self, crop: Tensor) -> tuple[Tensor, ...]:
+        """At 1/32, 1/16 and 1/8 of the crop."""
         last, finer = self.net.forward_intermediates(crop, indices=sorted(_FINER))
-        return self.joints((last, *reversed(finer)))
+        return last, *reversed(finer)
 
     def freeze_stages(self, stages: int) -> None:
         """Keep the weights of the first stages, each of which halves the map, as they are."""

@@ -63,12 +63,29 @@ class JointPool(nn.Module):
         Returns:
             features (N, features), and logits (N, NUM_HEATMAPS, H, W) at 1/4 of the crop, for `places`.
         """
+        heatmaps = self._heatmaps(maps)
+        return self._features(maps[0], places(heatmaps)), heatmaps
+
+    def pack(self, maps: Sequence[Tensor]) -> Tensor:
+        """All that the features depend on but for the cells' weights, (N, P) in half precision."""
+        cells = functional.adaptive_avg_pool2d(maps[0], GRID)
+        return torch.cat((cells.flatten(1), places(self._heatmaps(maps)).flatten(1)), dim=1).half()
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """Features (N, features) from what `pack` gave: the cells' convolution and mean can change places."""
+        cells, seen = packed.float().split((packed.shape[1] - 3 * NUM_HEATMAPS, 3 * NUM_HEATMAPS), dim=1)
+        return self._features(cells.unflatten(1, (-1, *GRID)), seen)
+
+    def _features(self, last: Tensor, seen: Tensor) -> Tensor:
+        return torch.cat((self.cells(last), seen.flatten(1)), dim=1)
+
+    def _heatmaps(self, maps: Sequence[Tensor]) -> Tensor:
         x = functional.relu(self.lateral[0](maps[0]))
         for lateral, mix, finer in zip(self.lateral[1:], self.mix, maps[1:], strict=True):
             x = functional.relu(lateral(finer) + functional.interpolate(x, size=finer.shape[2:]))
             x = x + mix(x)
-        heatmaps = self.heatmaps(x)
-        return torch.cat((self.cells(maps[0]), places(heatmaps).flatten(1)), dim=1), heatmaps
+        heatmaps: Tensor = self.heatmaps(x)
+        return heatmaps
 
 
 def cell_centres(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -51,6 +51,10 @@ class TrainConfig:
         lifting: with the pool joints, the regressor first learns from so many people's joints, without
             pictures; see train.lifting.
         init: trained network (.safetensors) to start from instead.
+        encoder_of: trained network, of any model, whose encoder alone to start from.
+        kept: with the pool joints, the encoder looks at so many augmented people once and keeps its weights,
+            and what stands behind it learns from its maps of them, which stay in `kept_folder`, in a
+            thirtieth of the time on a CPU; see train.kept. 0: everything learns, from ever new pictures.
         body: name of the body whose pose and betas are learned.
         body_path: file of an SMPL body, if it is not where fullframe looks for it.
         num_betas: shape coefficients; the open body's 11th leads from adult to kid.
@@ -115,6 +119,9 @@ class TrainConfig:
     frozen_stages: int = 0
     lifting: int = 0
     init: str = ""
+    encoder_of: str = ""
+    kept: int = 0
+    kept_folder: str = "runs/kept"
     body: str = "open"
     body_path: str = ""
     num_betas: int = 11
@@ -338,6 +345,10 @@ def _check(config: TrainConfig, origin: str) -> None:
         raise ConfigError(f"{origin}: frozen_stages needs frozen_statistics = true")
     if config.lifting and (config.pool != "joints" or not config.synth or config.model == "imphmr"):
         raise ConfigError(f'{origin}: lifting needs pool = "joints", synth above 0, and not the model imphmr')
+    if config.kept and (config.pool != "joints" or config.lifting):
+        raise ConfigError(f'{origin}: kept needs pool = "joints", and lifting = 0')
+    if config.kept and not (config.init or config.encoder_of):
+        raise ConfigError(f"{origin}: kept needs a trained encoder, as init or encoder_of")
     try:
         _ = config.augmentation
     except ValueError as error:

@@ -1,6 +1,7 @@
 """The training loop: one process or many, stopped and continued at will."""
 
 import copy
+import functools
 import itertools
 import math
 import os
@@ -26,6 +27,7 @@ from fullframe.models import CLIFF, Prediction, create_model, load_model
 from fullframe.models.checkpoint import save_checkpoint
 from fullframe.models.frozen import freeze_statistics
 from fullframe.train.config import ConfigError, TrainConfig, write_config
+from fullframe.train.kept import KeptPeople
 from fullframe.train.lifting import lift
 from fullframe.train.pictures import draw_batch
 from fullframe.train.record import Record, write_provenance
@@ -58,14 +60,28 @@ def build_model(config: TrainConfig) -> CLIFF:
     """The network to begin with.
 
     Raises:
-        ConfigError: if `init` is of another kind than the configuration.
-        CheckpointError: if `init` cannot be used.
+        ConfigError: if `init` or `encoder_of` are of another kind than the configuration.
+        CheckpointError: if they cannot be used.
         ConnectionError: if ImageNet weights are wanted and cannot be had.
         ValueError: for a crop that the encoder cannot take.
     """
     torch.manual_seed(config.seed)
+    model = _whole_model(config)
+    if config.encoder_of:
+        encoder = load_model(config.encoder_of).encoder
+        if encoder.name != config.encoder or (encoder.joints is None) != (model.encoder.joints is None):
+            raise ConfigError(
+                f"encoder_of: {config.encoder_of} has another encoder or pool ({encoder.name}) than "
+                f"{config.encoder} with pool {config.pool}"
+            )
+        model.encoder.load_state_dict(encoder.state_dict())
+    return model
+
+
+def _whole_model(config: TrainConfig) -> CLIFF:
     if not config.init:
-        return create_model(config.model, **config.model_options, pretrained=config.pretrained)
+        pretrained = config.pretrained and not config.encoder_of
+        return create_model(config.model, **config.model_options, pretrained=pretrained)
     wanted = create_model(config.model, **config.model_options)
     model = load_model(config.init, config.body)
     found, expected = ({"model": m.name, **m.options} for m in (model, wanted))
@@ -208,6 +224,8 @@ class _Run:
         if config.frozen_statistics:
             freeze_statistics(model.encoder.net)
         model.encoder.freeze_stages(config.frozen_stages)
+        if config.kept:
+            model.encoder.freeze_packed()
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             # Batch statistics over all processes. On CPUs each has its own, and the first one's are kept.
             model = convert_sync_batchnorm(model)
@@ -219,6 +237,8 @@ class _Run:
         self.drawn = torch.zeros(len(sources), dtype=torch.int64)  # here, since the last checkpoint
         if config.lifting and not resumed:
             self._lift(batches(0, fabric.global_rank, fabric.world_size))
+        if config.kept:
+            batches = self._kept(batches)
         self.average = Average(model, self.state.average, config.ema)
         # The first process's weights become everyone's.
         self.wrapped, self.optimizer = fabric.setup(model, optimizer)
@@ -250,6 +270,25 @@ class _Run:
         for key, (old, new) in changed.items():
             self._tell(f"changed: {key} was {old}, is {new}", "yellow")
         return True
+
+    def _kept(self, batches: Batches) -> Batches:
+        """The same people, as the encoder sees them."""
+        config, fabric = self.config, self.fabric
+        # Not the seed: runs with others see the same people in another order.
+        data = ("crop", "batch_size", "num_betas", "augment", "stock", "backgrounds", *self.sources)
+        made_by = {key: value for key, value in _plain(config).items() if key.startswith(data)}
+        with fabric.rank_zero_first(), progress_bar(disable=not fabric.is_global_zero) as progress:
+            task = progress.add_task("maps", total=config.kept)
+            kept = KeptPeople(
+                Path(config.kept_folder),
+                self.state.model,
+                batches,
+                config.batch_size,
+                config.kept,
+                made_by,
+                lambda done, total: progress.update(task, completed=done),
+            )
+        return functools.partial(kept.batches, config.seed, config.batch_size // fabric.world_size)
 
     def _lift(self, batches: Iterator[Batch]) -> None:
         """Teach the regressor what it can learn without pictures, and keep it."""
@@ -363,7 +402,7 @@ class _Run:
         if _passed(config.log_every, before, now):
             record.training(now, {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]})
             rows.clear()
-        if _passed(config.picture_every, before, now):
+        if _passed(config.picture_every, before, now) and not config.kept:  # that is, if there are pictures
             record.picture(now, draw_batch(batch, prediction, self.losses.body))
         if _passed(config.validate_every, before, now) and now < config.samples:
             self._validate(record)
