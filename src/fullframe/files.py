@@ -83,7 +83,12 @@ def claim(folder: Path, made_by: Mapping[str, Any]) -> None:
     Raises:
         WorkError: the folder holds other work.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise WorkError(
+            f"{folder} cannot be a folder: {error.filename} is a file; choose another output"
+        ) from error
     caption = folder / CAPTION
     wanted = json.loads(json.dumps(made_by))
     if not caption.is_file():

@@ -55,7 +55,7 @@ def samples():
 def job(checkpoint, samples, body, tmp_path) -> Job:
     """The people, ready for a method."""
     network = load_model(checkpoint)
-    crops, problems = prepare(samples, "coco17", tmp_path / "crops", network)
+    crops, problems, _ = prepare(samples, "coco17", tmp_path / "crops", network)
     assert not problems
     plain = predict(network, crops, tmp_path / "plain")
     return Job(crops, body, network, plain, tmp_path / "method")

@@ -1,5 +1,6 @@
 """From photos to files of labels, as a user has it done."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -110,14 +111,46 @@ def test_after_a_kill_the_same_call_goes_on(checkpoint, photos, tmp_path, monkey
         (("photos",), {"method": "magic"}, "unknown method 'magic'; known: cliff"),
         (("photos",), {"model": "none.safetensors"}, "no model none.safetensors"),
         (("photos",), {"out": Path("labels.txt")}, "ends in .npz"),
-        (("empty",), {"method": "smplify"}, "nobody can be labelled"),
+        (("empty",), {"method": "smplify"}, "empty: no photos in it"),
+        (("people.json",), {"method": "smplify"}, "people.json: give the folder of the photos too"),
+        (("nobody.json", "photos"), {"method": "smplify"}, "annotates nobody .* folder of photos alone"),
+        (("photos",), {"out": Path("empty.npz")}, "empty.npz is a folder"),
+        (("people.json", "photos"), {"method": "smplify", "out": Path("people.json/x.npz")}, "is a file"),
+        (("people.json", "photos"), {"method": "smplify", "body": "smpl"}, "smpl was not found"),
     ],
 )
 def test_what_cannot_be_done_is_said(photos, tmp_path, monkeypatch, inputs, options, message):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fullframe.body.files.SMPL_FOLDER", tmp_path / "none")
+    monkeypatch.setattr("fullframe.body.model.SMPL_FOLDER", tmp_path / "none")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.npz").mkdir()
+    content = json.loads((tmp_path / "people.json").read_text())
+    (tmp_path / "nobody.json").write_text(json.dumps({**content, "annotations": []}))
     with pytest.raises(UsageError, match=message):
         command(tuple(map(Path, inputs)), **{"out": tmp_path / "labels.npz", **options})
+
+
+def test_a_photo_that_was_missing_is_labelled_once_it_is_there(checkpoint, photos, tmp_path):
+    given, out = tmp_path / "people.json", tmp_path / "labels.npz"
+    shutil.move(photos / "3.jpg", tmp_path / "3.jpg")
+    first = annotate(photos, out, given, method="none", model=checkpoint)
+    assert len(first.labels) == 3 and "3.jpg: no such photo; put it there" in first.problems[0]
+    shutil.move(tmp_path / "3.jpg", photos / "3.jpg")
+    second = annotate(photos, out, given, method="none", model=checkpoint)
+    assert second.problems == [] and second.labels.ids.tolist() == [100, 101, 102, 103]
+    whole = annotate(photos, tmp_path / "whole.npz", given, method="none", model=checkpoint)
+    np.testing.assert_array_equal(second.labels.pose, whole.labels.pose)
+
+
+def test_a_folder_with_other_photos_is_other_work(photo_path, tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "labels.npz"
+    photos.mkdir()
+    shutil.copy(photo_path, photos / "b.jpg")
+    assert set(annotate(photos, out, method="smplify").labels.photos) == {"b.jpg"}
+    shutil.copy(photo_path, photos / "a.jpg")
+    with pytest.raises(WorkError, match="other settings .photos"):
+        annotate(photos, out, method="smplify")
 
 
 def test_chunks_are_made_once_and_joined(tmp_path):

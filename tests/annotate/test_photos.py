@@ -36,7 +36,7 @@ def read(tmp_path):
 
 
 def problems(told, tmp_path, joint_set="coco17"):
-    crops, found = prepare(PhotoPeople(told, tmp_path), joint_set, tmp_path / "work", None)
+    crops, found, _ = prepare(PhotoPeople(told, tmp_path), joint_set, tmp_path / "work", None)
     return crops, [*told.left_out, *found]
 
 
@@ -93,10 +93,21 @@ def test_a_person_category_is_needed(tmp_path):
         (entry(2, keypoints=[1, 2]), "keypoints must be 51 numbers, found 2 values"),
         (entry(2, keypoints=["a"] * 51), "keypoints must be 51 numbers"),
         (entry(2, bbox=[1, 2]), "bbox must be 4 numbers"),
+        (
+            entry(2, bbox=None, keypoints=[5, 5, 2, 90, 9, 2] + 45 * [0]),
+            "fewer than 2 keypoints in the photo",
+        ),
         (entry("two"), "is not a whole number"),
+        (entry(2**70), "is not a whole number of 64 bits"),
+        (entry(2, bbox=[1, 2, 3, 10**400]), "bbox has a number that is too large"),
+        (entry(2, bbox=[0, 0, 1e9, 1e9]), "more than 2 times as large as the photo"),
+        (entry(2, category_id=7), "1 annotations of other categories than 1"),
         (entry(2, bbox=[10, 10, 0, 0]), "has no area"),
         (entry(2, bbox=[100, 10, 5, 5]), "has no area in the photo of 60 x 80"),
-        (entry(2, bbox=None, keypoints=[5, 5, 2] + 48 * [0]), "fewer than 2 keypoints: add a bbox"),
+        (
+            entry(2, bbox=None, keypoints=[5, 5, 2] + 48 * [0]),
+            "fewer than 2 keypoints in the photo: add a bbox",
+        ),
         ("someone", "expected an object"),
     ],
 )
@@ -114,6 +125,8 @@ def test_who_cannot_be_labelled_is_left_out_and_told(read, tmp_path, bad, messag
         ({"file_name": "../a.jpg"}, "not a path below"),
         ({"width": 80, "height": 60}, r"60 x 80 px upright, but .*x.json is about 80 x 60"),
         ({"width": "wide"}, "not whole numbers"),
+        ({"width": 2**70}, "not whole numbers"),
+        ({"file_name": "\ud800.jpg"}, "is not text"),
         ({"id": 2, "file_name": "b.jpg"}, "stands for several images"),
     ],
 )
@@ -140,6 +153,10 @@ def test_a_box_is_drawn_where_none_is_told(read, tmp_path):
     told = read(entry(1, bbox=None, keypoints=[20.0, 30.0, 2, 40.0, 70.0, 1] + [0, 0, 0] * 15))
     x1, y1, x2, y2 = PhotoPeople(told, tmp_path)[0].box
     assert x1 < 20 and y1 < 30 and x2 > 40 and y2 > 70
+    # Points that cannot be have no say.
+    far = [20.0, 30.0, 2, 40.0, 70.0, 1, 900, 900, 2, float("inf"), 5, 2] + [0, 0, 0] * 13
+    told = read(entry(1, bbox=None, keypoints=far))
+    assert PhotoPeople(told, tmp_path)[0].box.tolist() == [x1, y1, x2, y2]
 
 
 def test_a_photo_is_read_once_for_all_its_people(photos, tmp_path, monkeypatch):
@@ -148,6 +165,11 @@ def test_a_photo_is_read_once_for_all_its_people(photos, tmp_path, monkeypatch):
     told = read_annotations(tmp_path / "people.json")
     prepare(PhotoPeople(told, photos), "coco17", tmp_path / "work", None)
     assert names == ["1.jpg", "2.jpg", "3.jpg"]
+
+
+def test_who_has_no_keypoints_among_others_is_told(read):
+    told = read(entry(1), entry(2, keypoints=None))
+    assert len(told) == 2 and "1 annotations without keypoints among others" in told.left_out[0]
 
 
 class Finder:

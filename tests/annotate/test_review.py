@@ -41,7 +41,7 @@ def test_a_review_goes_on_where_it_ended(labels):
     review.correct(3, before)
     review.restore(3)
     again = Review(labels.with_name("labels_people.npz"))
-    assert again.verdicts.tolist() == [ACCEPTED, REJECTED, "", ""]
+    assert again.verdicts.tolist() == [ACCEPTED, "", "", ""]  # the verdict was about another body
     assert again.changed.tolist() == [False, True, False, False]
     assert same(again.labels, review.labels)
     np.testing.assert_array_equal(again.labels.keypoints[1], before + np.float32([5, -5, 0]))
@@ -100,10 +100,10 @@ def test_a_dragged_keypoint_draws_the_body_to_it(labels):
 def test_accepted_people_are_exported(labels, photos):
     review = Review(labels)
     assert review.export() == []
+    review.correct(1, review.labels.keypoints[1])
     review.judge(3, ACCEPTED)
     review.judge(1, ACCEPTED)
     review.judge(0, REJECTED)
-    review.correct(1, review.labels.keypoints[1])
     cliff, people = review.export()
     assert (cliff.name, people.name) == ("labels_accepted.npz", "labels_accepted_people.npz")
     accepted = Labels.load(people)
@@ -158,11 +158,38 @@ def test_other_files_are_named(labels, tmp_path):
     for broken, message in (
         ([json.dumps({"labels": "others"}), lines[1]], "is about other labels .* move it away"),
         ([lines[0], json.dumps({"id": 7, "verdict": ACCEPTED})], "line 2: not of a review"),
+        ([lines[0], json.dumps({"id": 100, "verdict": "maybe"})], "line 2: not of a review"),
+        ([lines[0], json.dumps({"id": 100, "corrected": {"keypoints": [[1]]}})], "line 2: not of a review"),
         ([lines[0], "?", lines[1]], "line 2: damaged"),
     ):
         review.notes.write_text("\n".join(broken) + "\n")
         with pytest.raises(ValueError, match=f"labels_review.jsonl.*{message}"):
             Review(labels)
+
+
+def test_undone_corrections_take_the_verdict_with_them(labels):
+    review = Review(labels)
+    review.correct(1, review.labels.keypoints[1])
+    review.judge(1, ACCEPTED)
+    review.restore(1)
+    assert review.verdicts[1] == "" and Review(labels).verdicts[1] == ""
+
+
+def test_two_reviews_of_the_same_labels_do_not_mix(labels):
+    first, second = Review(labels), Review(labels)
+    first.judge(0, ACCEPTED)
+    with pytest.raises(ValueError, match="changed by another review"):
+        second.judge(0, REJECTED)
+    first.judge(1, REJECTED)
+    assert Review(labels).verdicts.tolist() == [ACCEPTED, REJECTED, "", ""]
+
+
+def test_labels_may_end_in_people(labels, tmp_path):
+    for name in ("labels.npz", "labels_people.npz"):
+        (tmp_path / name).rename(tmp_path / name.replace("labels", "crowd_people"))
+    review = Review(tmp_path / "crowd_people.npz")
+    assert review.notes.name == "crowd_people_review.jsonl"
+    assert Review(tmp_path / "crowd_people_people.npz").notes == review.notes
 
 
 def test_mistakes_are_told(labels, tmp_path, monkeypatch):

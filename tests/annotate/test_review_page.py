@@ -28,15 +28,17 @@ def test_labels_are_reviewed(photos, tmp_path, service, page):
     canvas = page.locator("canvas").first
     shown = {}
 
-    def two_squares(image):
-        """The photo on the left, the body on the right, white around them."""
-        width = image.shape[1]
-        left, right = image[:, : width // 2], image[:, width // 2 :]
-        assert (right < 240).any(axis=2).mean() > 0.02 and (left < 240).any(axis=2).mean() > 0.3
-        assert (image[:, width // 2] > 240).all() and (image[:3] > 240).all()
+    def squares(image):
+        """Photo, photo with the body, and the body alone, white around them."""
+        third = image.shape[1] // 3
+        left, middle, right = (image[:, i * third : (i + 1) * third] for i in range(3))
+        assert (right < 240).any(axis=2).mean() > 0.02
+        assert all((part < 240).any(axis=2).mean() > 0.3 for part in (left, middle))
+        assert (abs(left.astype(int) - middle) > 40).any(axis=2).mean() > 0.01
+        assert (image[:, 2 * third] > 240).all() and (image[:3] > 240).all()
         shown["image"] = image
 
-    see(page, two_squares)
+    see(page, squares)
 
     def at(x: float, y: float) -> tuple[float, float]:
         """Where the browser shows a place of the table, x right and y down from the middle."""
@@ -80,9 +82,9 @@ def test_labels_are_reviewed(photos, tmp_path, service, page):
 
     page.get_by_text("1 of 4: not reviewed, corrected").wait_for()
     page.wait_for_timeout(1000)  # until the body that was fitted is drawn
-    see(page, two_squares)
+    see(page, squares)
     straight = shown["image"].astype(int)
-    middle = straight.shape[1] // 2
+    middle = 2 * straight.shape[1] // 3
     body = (straight[:, middle:] < 200).any(axis=2).astype(np.uint8)
     row, column = divmod(int(cv2.distanceTransform(body, cv2.DIST_L2, 3).argmax()), body.shape[1])
     window = canvas.bounding_box()

@@ -1,18 +1,21 @@
 """From photos with 2D keypoints to files of labels."""
 
 import hashlib
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from fullframe.annotate import cliff, eft, smplify
 from fullframe.annotate.chunks import Advance, here, silent
-from fullframe.annotate.crops import prepare
+from fullframe.annotate.crops import forget, prepare
 from fullframe.annotate.job import Job, Tuning, predict
 from fullframe.annotate.labels import Labels, judge, write_cliff
 from fullframe.annotate.page import write_page
@@ -38,6 +41,10 @@ METHODS: dict[str, Callable[[Job], Bodies]] = {
 }
 
 
+TUNINGS = {"cliff": asdict(Tuning()), "eft": asdict(eft.TUNING)}
+"""Their constants, which decide about what an earlier run left."""
+
+
 class Written(NamedTuple):
     """What `annotate` leaves.
 
@@ -60,6 +67,8 @@ def annotate(
     method: str = "cliff",
     model: str | Path | None = None,
     detector: str = "builtin",
+    body: str | None = None,
+    body_path: str | Path | None = None,
     ray: str | None = None,
     advance: Advance = silent,
 ) -> Written:
@@ -77,6 +86,8 @@ def annotate(
         method: key of METHODS.
         model: name or path of a pretrained network. None: cliff-lite; smplify then does without.
         detector: provider of boxes and keypoints, see `fullframe.detect`.
+        body: name of the body that is wanted; the model's, without a model the open one.
+        body_path: your file of it, if it is not where `load_body` looks.
         ray: address of a Ray cluster that shares the work, see `fullframe.annotate.scale.ray_workers`; None
             for this process alone. The labels are the same.
         advance: told of progress.
@@ -87,40 +98,50 @@ def annotate(
             settings; names file and remedy.
     """
     images, out = Path(images), Path(out)
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
-    if out.suffix != ".npz":
-        raise ValueError(f"{out}: the name of a file of labels ends in .npz")
-    if not images.is_dir():
-        raise FileNotFoundError(f"{images}: no such folder of photos")
+    _check(images, out, method)
     if ray is not None:  # its workers are elsewhere
         images, out = images.resolve(), out.resolve()
     # They have a core each.
     device = "cuda" if torch.cuda.is_available() and ray is None else "cpu"
-    network, body, name = _network(model, method, device)
+    network, loaded, name = _network(model, method, device, body, body_path)
     told = None if annotations is None else read_annotations(Path(annotations))
+    if told is not None and not len(told):
+        first = f"; the first problem: {told.left_out[0]}" if told.left_out else ""
+        raise ValueError(
+            f"{annotations}: annotates nobody who can be labelled{first}. To have a detector look for "
+            "people, give the folder of photos alone"
+        )
+    finder = SharedDetector(detector) if told is None or told.keypoints is None else None
+    photos = _photos(images) if told is None else []
     work = out.with_name(f"{out.stem}_work")
     claim(
         work,
         {
             "images": str(images.resolve()),
-            "annotations": "" if annotations is None else _digest(Path(annotations)),
+            "photos": _digest(_states(images, photos)),
+            "annotations": "" if annotations is None else _digest(_blocks(Path(annotations))),
             "method": method,
-            "tuning": asdict(Tuning()),
+            "tuning": TUNINGS.get(method, {}),
             "model": name if network is None or network.card is None else network.card.sha256,
-            "detector": "" if told is not None and told.keypoints is not None else detector,
+            "body": loaded.name,
+            "detector": "" if finder is None else finder.name,
             "fullframe": version("fullframe"),
         },
     )
     with nullcontext(here) if ray is None else ray_workers(ray) as workers:
-        finder = None
-        if told is None or told.keypoints is None:
-            finder = SharedDetector(detector)
-            if told is None or not len(told):
-                folder = work / "finding_people"
-                told = find_people(images, _photos(images), finder, folder, advance, workers)
+        if told is None:
+            assert finder is not None
+            told = find_people(images, photos, finder, work / "finding_people", advance, workers)
         people, folder = PhotoPeople(told, images, finder), work / "reading_photos"
-        crops, problems = prepare(people, told.joint_set, folder, network, advance, workers)
+        cut = partial(prepare, people, told.joint_set, folder, network, advance, workers)
+        crops, problems, unread = cut()
+        mended = np.array([i for i in unread.tolist() if people.readable(i)], np.int64)
+        if len(mended):
+            # Photos are there by now that an earlier run missed: what follows from them is made again.
+            forget(folder, mended)
+            for later in ("predicting", method):
+                shutil.rmtree(work / later, ignore_errors=True)
+            crops, problems, _ = cut()
         problems = [*told.left_out, *problems]
         if not len(crops):
             first = f"; the first problem: {problems[0]}" if problems else ""
@@ -128,32 +149,63 @@ def annotate(
         plain = None
         if network is not None:
             plain = predict(network, crops, work / "predicting", advance, workers)
-        bodies = METHODS[method](Job(crops, body, network, plain, work / method, advance, workers))
+        bodies = METHODS[method](Job(crops, loaded, network, plain, work / method, advance, workers))
     compared = None if bodies is plain else plain
-    labels = judge(crops, told, bodies, compared, body, name)
-    return Written(labels, problems, _write(out, labels, images, body, problems))
+    labels = judge(crops, told, bodies, compared, loaded, name)
+    return Written(labels, problems, _write(out, labels, images, loaded, problems))
 
 
-def _network(model: str | Path | None, method: str, device: str) -> tuple[CLIFF | None, BodyModel, str]:
+def _check(images: Path, out: Path, method: str) -> None:
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    if out.suffix != ".npz":
+        raise ValueError(f"{out}: the name of a file of labels ends in .npz")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder: give the name of a file for the labels")
+    if images.is_file():
+        raise ValueError(f"{images}: give the folder of the photos too, after the annotations")
+    if not images.is_dir():
+        raise FileNotFoundError(f"{images}: no such folder of photos")
+
+
+def _network(
+    model: str | Path | None, method: str, device: str, body: str | None, body_path: str | Path | None
+) -> tuple[CLIFF | None, BodyModel, str]:
     """The network, the body that it predicts, and what to call the labels' maker."""
     if model is None and method == "smplify":
-        return None, load_body(), method
+        return None, load_body(body or "open", body_path), method
     model = model or NETWORK
-    network = load_model(model).to(device)
+    network = load_model(model, body).to(device)
     assert network.card is not None
-    return network, load_body(network.card.body, num_betas=network.num_betas), f"{Path(model).stem}+{method}"
+    loaded = load_body(network.card.body, body_path, network.num_betas)
+    return network, loaded, f"{Path(model).stem}+{method}"
 
 
 def _photos(images: Path) -> list[str]:
     found = (path for path in images.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
-    return sorted(path.relative_to(images).as_posix() for path in found)
+    photos = sorted(path.relative_to(images).as_posix() for path in found)
+    if not photos:
+        raise ValueError(f"{images}: no photos in it ({', '.join(PHOTO_SUFFIXES)})")
+    return photos
 
 
-def _digest(path: Path) -> str:
+def _states(images: Path, photos: Sequence[str]) -> Iterator[bytes]:
+    """What tells whether photos are still the same."""
+    for name in photos:
+        state = (images / name).stat()
+        yield f"{name}\n{state.st_size} {state.st_mtime_ns}\n".encode(errors="surrogateescape")
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        digest = hashlib.sha256()
         while block := file.read(1 << 20):
-            digest.update(block)
+            yield block
+
+
+def _digest(parts: Iterator[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest()
 
 

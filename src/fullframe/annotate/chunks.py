@@ -56,21 +56,22 @@ def in_chunks(
     folder.mkdir(parents=True, exist_ok=True)
     spans = [(start, min(start + size, count)) for start in range(0, count, size)]
     made = {path.name for path in folder.iterdir()}
-    missing = [(start, end) for start, end in spans if _file(folder, start).name not in made]
+    missing = [(start, end) for start, end in spans if chunk_file(folder, start).name not in made]
     done = count - sum(end - start for start, end in missing)
 
     def write(start: int, end: int) -> None:
-        if not _file(folder, start).is_file():  # it is there if a worker was killed a little later
-            write_npz(_file(folder, start), make(start, end), compress=False)
+        if not chunk_file(folder, start).is_file():  # it is there if a worker was killed a little later
+            write_npz(chunk_file(folder, start), make(start, end), compress=False)
 
     for start, end in workers(write, missing):
         done += end - start
         advance(folder.name, done, count)
-    parts = [_load(_file(folder, start)) for start, _ in spans]
+    parts = [_load(chunk_file(folder, start)) for start, _ in spans]
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
 
 
-def _file(folder: Path, start: int) -> Path:
+def chunk_file(folder: Path, start: int) -> Path:
+    """The file of the items from `start` on."""
     return folder / f"{start:09d}.npz"
 
 

@@ -15,6 +15,8 @@ def annotate(
     method: str = "cliff",
     model: str | None = None,
     detector: str = "builtin",
+    body: str | None = None,
+    body_path: Path | None = None,
     ray: str | None = None,
 ) -> int:
     """Label the people of your photos with bodies, from 2D keypoints.
@@ -31,6 +33,8 @@ def annotate(
             as it is).
         model: a trained network (.safetensors) to start from; else cliff-lite, and none for smplify.
         detector: builtin, torchvision, rtmlib or transformers.
+        body: open or smpl (smpl-neutral, -male, -female), for smplify without --model; else the model's.
+        body_path: your SMPL file, .npz or .pkl; without it, the one that fullframe doctor finds.
         ray: share the work on a Ray cluster: local (the cores of this computer), auto (the cluster that it
             belongs to), or host:port of one. The labels are the same.
     """
@@ -42,7 +46,6 @@ def annotate(
 
     *annotations, images = inputs
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         with progress_bar() as progress:
             task = progress.add_task("loading", total=None)
 
@@ -51,8 +54,9 @@ def annotate(
 
             given = annotations[0] if annotations else None
             labels, problems, files = make_labels(
-                images, out, given, method=method, model=model, detector=detector, ray=ray, advance=advance
-            )
+                images, out, given, method=method, model=model, detector=detector, body=body,
+                body_path=body_path, ray=ray, advance=advance,
+            )  # fmt: skip
     except KeyboardInterrupt:
         say(f"what is done is kept beside {out}; the same command goes on", "stopped ", "yellow")
         return 130

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fullframe.annotate.chunks import CHUNK, Advance, Arrays, Workers, here, in_chunks, silent
+from fullframe.annotate.chunks import CHUNK, Advance, Arrays, Workers, chunk_file, here, in_chunks, silent
 from fullframe.body.joints import JOINT_SETS
 from fullframe.data.augment import Augmentation, augment, pixels_of
 from fullframe.data.batch import Batch
@@ -21,10 +21,13 @@ from fullframe.data.sample import Sample
 from fullframe.files import WorkError, atomic_path
 from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
+from fullframe.image import ImageError
 from fullframe.models.cliff import CLIFF
 from fullframe.models.predict import Bodies
 
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
+_LARGEST = 2
+"""A box may be so many times as large as its photo."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def prepare(
     network: CLIFF | None,
     advance: Advance = silent,
     workers: Workers = here,
-) -> tuple[Crops, list[str]]:
+) -> tuple[Crops, list[str], NDArray[np.int64]]:
     """Cut everyone's crop out once; later passes read these and not the photos.
 
     Keypoints that are not finite or lie outside the image become unknown.
@@ -150,20 +153,23 @@ def prepare(
         workers: who cuts them.
 
     Returns:
-        the people, and messages about those who cannot be labelled and keypoints that are not used.
+        the people, messages about those who cannot be labelled and keypoints that are not used, and the
+        numbers (M,) of those samples whose photos cannot be used.
     """
     blank = _blank(joint_set)
 
     def make(start: int, end: int) -> Arrays:
         content = bytearray()
-        rows, problems = [blank], []
+        rows, problems, unread = [blank], [], []
         for index in range(start, end):
             try:
                 sample = samples[index]
                 row, unused = _row(index, sample, joint_set)
                 jpeg = b"" if network is None else _jpeg(sample, network)
-            except (ValueError, OSError) as error:  # ImageError is a ValueError
+            except (ValueError, OSError) as error:
                 problems.append(str(error))
+                if isinstance(error, ImageError | OSError):
+                    unread.append(index)
                 continue
             if unused:
                 problems.append(f"{sample.name}: {unused} keypoints are outside the photo or NaN: not used")
@@ -174,13 +180,31 @@ def prepare(
                 temporary.write_bytes(content)
         # The blank row tells types and shapes where nobody is left.
         columns = {key: np.stack([row[key] for row in rows])[1:] for key in blank}
-        return {**columns, "problems": np.array(problems, np.str_)}
+        return {
+            **columns,
+            "problems": np.array(problems, np.str_),
+            "unread": np.array(unread, np.int64),
+        }
 
     found = in_chunks(folder, len(samples), make, advance, CHUNK, workers)
     problems = found.pop("problems").tolist() if found else []
+    unread = found.pop("unread") if found else np.zeros(0, np.int64)
     columns: Arrays = found or {key: value[None][:0] for key, value in blank.items()}
     crop = (0, 0) if network is None else network.crop
-    return Crops(folder, crop, joint_set, **columns), problems
+    return Crops(folder, crop, joint_set, **columns), problems, unread
+
+
+def forget(folder: Path, samples: NDArray[np.int64]) -> None:
+    """Have `prepare` ask for some samples again: the chunks that they are in are removed."""
+    for start in np.unique(samples - samples % CHUNK).tolist():
+        chunk_file(folder, start).unlink(missing_ok=True)
+
+
+def usable(points: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(K,) which of the keypoints (K, 3) are numbers and lie in a photo of this (width, height)."""
+    with np.errstate(invalid="ignore"):
+        inside = (points[:, :2] >= 0).all(axis=1) & (points[:, :2] <= size).all(axis=1)
+    return np.asarray(inside & np.isfinite(points).all(axis=1))
 
 
 def _blank(joint_set: str) -> dict[str, NDArray[Any]]:
@@ -200,7 +224,7 @@ def _row(index: int, sample: Sample, joint_set: str) -> tuple[dict[str, NDArray[
     """The numbers of a person, and how many keypoints are not used.
 
     Raises:
-        ValueError: the box has no area or lies outside the image.
+        ValueError: the box has no area, lies outside the image or is far larger.
     """
     size = np.array(sample.camera.size)
     box = sample.box.astype(np.float32)
@@ -209,11 +233,15 @@ def _row(index: int, sample: Sample, joint_set: str) -> tuple[dict[str, NDArray[
             f"{sample.name}: the box {np.round(box, 1).tolist()} has no area in the photo of {size[0]} x "
             f"{size[1]} px: mend its bbox [x, y, width, height] in px"
         )
+    if (box[2:] - box[:2]).max() > _LARGEST * size.max():
+        raise ValueError(
+            f"{sample.name}: the box {np.round(box, 1).tolist()} is more than {_LARGEST} times as large as "
+            f"the photo of {size[0]} x {size[1]} px: mend its bbox [x, y, width, height] in px"
+        )
     points = sample.keypoints[joint_set].astype(np.float32)
-    with np.errstate(invalid="ignore"):
-        usable = np.isfinite(points).all(1) & (points[:, :2] >= 0).all(1) & (points[:, :2] <= size).all(1)
-        labelled = ~(points[:, 2] <= 0)  # NaN is a label too, of an unusable point
-    points = np.where((usable & labelled)[:, None], points, 0)
+    good = usable(points, sample.camera.size)
+    labelled = ~(points[:, 2] <= 0)  # NaN is a label too, of an unusable point
+    points = np.where((good & labelled)[:, None], points, 0)
     points[:, 2] = points[:, 2].clip(0, 1)
     row = {
         "rows": np.array(index, np.int64),
@@ -224,7 +252,7 @@ def _row(index: int, sample: Sample, joint_set: str) -> tuple[dict[str, NDArray[
         "sizes": size.astype(np.int64),
         "keypoints": points,
     }
-    return row, int((labelled & ~usable).sum())
+    return row, int((labelled & ~good).sum())
 
 
 def _jpeg(sample: Sample, network: CLIFF) -> bytes:

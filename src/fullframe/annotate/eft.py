@@ -40,5 +40,4 @@ def annotate(job: Job, tuning: Tuning = TUNING) -> Bodies:
         parts = [label(index) for index in range(first, end)]
         return Bodies.joined(parts)._asdict()
 
-    found = in_chunks(job.folder / "labels", len(job.crops), make, job.advance, _CHUNK, job.workers)
-    return Bodies(**found) if found else Bodies.nobody(network.num_betas)
+    return Bodies(**in_chunks(job.folder / "labels", len(crops), make, job.advance, _CHUNK, job.workers))

@@ -24,7 +24,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Job:
-    """People to be labelled.
+    """People to be labelled, at least one.
 
     Attributes:
         crops: the people.
@@ -67,8 +67,7 @@ def predict(
         parts = [predict_crops(network, crops.pixels(some), crops.location(some)) for some in batches]
         return Bodies.joined(parts)._asdict()
 
-    found = in_chunks(folder, len(crops), make, advance, CHUNK, workers)
-    return Bodies(**found) if found else Bodies.nobody(network.num_betas)
+    return Bodies(**in_chunks(folder, len(crops), make, advance, CHUNK, workers))
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def draw_person(photo: NDArray[np.uint8], labels: Labels, index: int, body: Body
     with torch.inference_mode():
         values = (labels.betas[index], labels.pose[index], labels.translation[index])
         posed = body(*(torch.from_numpy(value[None]) for value in values))
-    vertices, pelvis = posed.vertices.numpy(), posed.joints[0, 0].numpy()
+    vertices = posed.vertices.numpy()
     faces = body.faces.numpy().astype(np.int32)
 
     given = view.copy()
@@ -132,11 +132,14 @@ def draw_person(photo: NDArray[np.uint8], labels: Labels, index: int, body: Body
     for k in np.flatnonzero(points[:, 2] > 0):
         cv2.circle(given, pixels[k].round().astype(int).tolist(), 3, PALETTE[6], -1, cv2.LINE_AA)
 
+    # Turned about the vertical, and the whole of it seen from afar.
     quarter = np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]], np.float32)
-    # Turned about the vertical through the pelvis, and set before the camera's middle.
-    ahead = np.array([0, 0, max(float(pelvis[2]), 1.0)], np.float32)
-    turned = (vertices - pelvis) @ quarter.T + ahead
-    straight = np.array([[fx, 0, _PANEL / 2], [0, fy, _PANEL / 2], [0, 0, 1]])
+    turned = vertices @ quarter.T
+    low, high = turned[0].min(axis=0), turned[0].max(axis=0)
+    away = 10 * float((high - low).max())
+    turned += np.array([0, 0, away], np.float32) - (low + high) / 2
+    focal = 9 * _PANEL
+    straight = np.array([[focal, 0, _PANEL / 2], [0, focal, _PANEL / 2], [0, 0, 1]])
     blank = np.full_like(view, 245)
     panels = (
         given,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.annotate.chunks import Advance, Arrays, Workers, here, in_chunks, silent
+from fullframe.annotate.crops import usable
 from fullframe.body.joints import JOINT_SETS
 from fullframe.data.sample import Sample
 from fullframe.detect import Detector, load_detector
@@ -19,6 +20,8 @@ from fullframe.image import ImageError, Photo, read_photo
 
 PHOTO_CHUNK = 32
 """Photos whose people are found before that is written down."""
+_MOST_PIXELS = 10**6
+"""Of a photo's side."""
 LEAST_CONFIDENCE = 0.3
 """Detected keypoints below this count as not visible."""
 
@@ -81,20 +84,23 @@ class PhotoPeople(Sequence[Sample]):
             return [self[i] for i in range(len(self))[index]]
         told = self.annotations
         name, number = str(told.photos[index]), int(told.ids[index])
-        photo = self._read(name, told.sizes[index])
+        photo = self._read(index)
         box = told.boxes[index]
         if told.keypoints is not None:
             keypoints = told.keypoints[index]
-        else:
-            assert self.detector is not None
-            keypoints = _believed(self.detector.keypoints(photo.pixels, box[None])[0], photo.size)
-        if np.isnan(box).any():
-            known = np.where(np.isfinite(keypoints).all(1, keepdims=True), keypoints, 0)
-            box = box_from_keypoints(known[None], threshold=0.0)[0]
             if np.isnan(box).any():
-                raise ValueError(
-                    f"{told.source}, annotation {number}: no bbox and fewer than 2 keypoints: add a bbox"
-                )
+                known = np.where(usable(keypoints, photo.size)[:, None], keypoints, 0)
+                box = box_from_keypoints(known[None], threshold=0.0)[0]
+        if np.isnan(box).any():
+            raise ValueError(
+                f"{told.source}, annotation {number}: no bbox, and fewer than 2 keypoints in the photo: "
+                "add a bbox"
+            )
+        if told.keypoints is None:
+            assert self.detector is not None
+            found = self.detector.keypoints(photo.pixels, box[None])[0]
+            believed = usable(found, photo.size) & (found[:, 2] >= LEAST_CONFIDENCE)
+            keypoints = np.where(believed[:, None], found, 0).astype(np.float32)
         return Sample(
             photo.pixels,
             photo.exif_camera or Camera.from_diagonal(photo.size),
@@ -103,7 +109,16 @@ class PhotoPeople(Sequence[Sample]):
             name=f"{name}#{number}",
         )
 
-    def _read(self, name: str, size: NDArray[np.int64]) -> Photo:
+    def readable(self, index: int) -> bool:
+        """Whether somebody's photo is there, whole and of the size that was annotated."""
+        try:
+            self._read(index)
+        except (ImageError, OSError):
+            return False
+        return True
+
+    def _read(self, index: int) -> Photo:
+        name, size = str(self.annotations.photos[index]), self.annotations.sizes[index]
         if self._photo is None or self._photo[0] != name:
             path = self.images / name
             if not path.is_file():
@@ -151,12 +166,14 @@ def read_annotations(path: Path) -> Annotations:
     known = _images(images, path, left_out)
     people: list[_Person] = []
     taken: set[int] = set()
+    others = 0
     for index, entry in enumerate(entries):
         where = f"{path}, annotations[{index}]"
         if not isinstance(entry, dict):
             left_out.append(f"{where}: expected an object; the entry is left out")
             continue
         if category is not None and entry.get("category_id", category) != category:
+            others += 1
             continue
         try:
             person = _person(entry, index, known, len(names), where)
@@ -167,14 +184,21 @@ def read_annotations(path: Path) -> Annotations:
         else:
             taken.add(person.id)
             people.append(person)
+    if others:
+        left_out.append(f"{path}: {others} annotations of other categories than {category} are left out")
     people.sort(key=lambda person: person.image.number)
+    labelled = any(person.keypoints is not None for person in people)
+    if labelled and (bare := [person.id for person in people if person.keypoints is None]):
+        left_out.append(
+            f"{path}: {len(bare)} annotations without keypoints among others that have them (the first: "
+            f"{bare[0]}) count as unreliable; in a file of their own, a detector finds their keypoints"
+        )
 
     count, width = len(people), len(JOINT_SETS[joint_set])
     keypoints = np.zeros((count, width, 3), np.float32)
     for row, person in enumerate(people):
         if person.keypoints is not None:
             keypoints[row, order] = person.keypoints
-    labelled = any(person.keypoints is not None for person in people)
     return Annotations(
         source=str(path),
         joint_set=joint_set if labelled else "coco17",
@@ -246,12 +270,6 @@ def find_people(
         keypoints=None,
         left_out=found["problems"].tolist() if found else [],
     )
-
-
-def _believed(points: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Detected keypoints (K, 3), without those that a detector only guesses: unsure, or not in the photo."""
-    inside = (points[:, :2] >= 0).all(axis=1) & (points[:, :2] <= size).all(axis=1)
-    return np.where((inside & (points[:, 2] >= LEAST_CONFIDENCE))[:, None], points, 0).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -326,8 +344,10 @@ def _images(images: list[Any], path: Path, left_out: list[str]) -> dict[Any, _Im
             or ".." in PurePath(name).parts
         ):
             known[image["id"]] = f"{where}: file_name {name!r} is not a path below the folder of photos"
-        elif not all(type(side) is int and side >= 0 for side in size):
-            known[image["id"]] = f"{where}: width and height {list(size)} are not whole numbers"
+        elif not _is_text(name):
+            known[image["id"]] = f"{where}: file_name {name!r} is not text"
+        elif not all(type(side) is int and 0 <= side <= _MOST_PIXELS for side in size):
+            known[image["id"]] = f"{where}: width and height {list(size)} are not whole numbers of px"
         elif other is not None and (isinstance(other, str) or other.name != name):
             known[image["id"]] = f"{where}: the id {image['id']} stands for several images; give each its own"
         else:
@@ -348,8 +368,8 @@ def _person(
     if isinstance(image, str):
         raise ValueError(f"{where}: {image}")
     number = entry.get("id", index)
-    if type(number) is not int:
-        raise ValueError(f"{where}: the id {number!r} is not a whole number")
+    if type(number) is not int or abs(number) >= 2**63:
+        raise ValueError(f"{where}: the id {number!r} is not a whole number of 64 bits")
     box = [np.nan] * 4
     if entry.get("bbox"):
         x, y, width, height = _numbers(entry["bbox"], 4, "bbox", where).tolist()
@@ -367,4 +387,16 @@ def _numbers(values: Any, count: int, name: str, where: str) -> NDArray[np.float
     if not good or len(values) != count:
         found = f"{len(values)} values" if isinstance(values, list) else repr(values)
         raise ValueError(f"{where}: {name} must be {count} numbers, found {found}")
-    return np.array(values, np.float64).clip(-1e9, 1e9).astype(np.float32)
+    try:
+        return np.array(values, np.float64).clip(-1e9, 1e9).astype(np.float32)
+    except OverflowError:
+        raise ValueError(f"{where}: {name} has a number that is too large") from None
+
+
+def _is_text(name: str) -> bool:
+    """Whether it can be written: JSON allows halves of characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

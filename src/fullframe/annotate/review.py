@@ -50,8 +50,10 @@ class Review:
     """
 
     def __init__(self, path: Path, body_path: Path | None = None) -> None:
-        self.path = path.with_name(path.name.replace("_people.npz", ".npz"))
-        people = self.path.with_name(f"{self.path.stem}_people.npz")
+        people = path.with_name(f"{path.stem}_people.npz")
+        if not people.is_file() and path.name.endswith("_people.npz"):
+            people = path
+        self.path = people.with_name(people.name.removesuffix("_people.npz") + ".npz")
         if not people.is_file():
             raise FileNotFoundError(
                 f"{people}: no such file; give the labels that `fullframe annotate` wrote"
@@ -65,6 +67,7 @@ class Review:
         self.changed: NDArray[np.bool_] = np.zeros(len(self.labels), bool)
         self.notes = self.path.with_name(f"{self.path.stem}_review.jsonl")
         self._lock = threading.RLock()
+        self._written = 0  # bytes of the notes that this review knows of
         self._rows = {number: row for row, number in enumerate(self.labels.ids.tolist())}
         self._recall()
 
@@ -100,6 +103,8 @@ class Review:
     def correct(self, index: int, keypoints: NDArray[np.float32]) -> None:
         """Put keypoints right, and fit the body to them from the present label: SMPLify, `fullframe.fit`.
 
+        A verdict about the body that was is gone.
+
         Args:
             keypoints: (K, 3) x, y px and confidence, of the labels' joint set.
         """
@@ -120,7 +125,7 @@ class Review:
             self._note(index, {"corrected": {name: value.tolist() for name, value in found.items()}})
 
     def restore(self, index: int) -> None:
-        """Take all corrections of somebody back."""
+        """Take all corrections of somebody back, and the verdict about what they led to."""
         with self._lock:
             if self.changed[index]:
                 self._note(index, {"corrected": None})
@@ -190,20 +195,31 @@ class Review:
     # The file of what was said
 
     def _note(self, index: int, said: dict[str, Any]) -> None:
-        """Write a line, and only then take it over."""
+        """Write a line, and only then take it over.
+
+        Raises:
+            ValueError: another review has written since.
+        """
         with self.notes.open("ab") as file:
+            if file.tell() != self._written:
+                raise ValueError(
+                    f"{self.notes} was changed by another review of these labels: end all but one, and start "
+                    "it again"
+                )
             if file.tell() == 0:
                 file.write(_line({"labels": self._digest}))
             file.write(_line({"id": int(self.labels.ids[index]), **said}))
             file.flush()
             os.fsync(file.fileno())
+            self._written = file.tell()
         self._take(index, said)
 
     def _take(self, index: int, said: dict[str, Any]) -> None:
         if "verdict" in said:
-            self.verdicts[index] = said["verdict"]
+            self.verdicts[index] = {v: v for v in (ACCEPTED, REJECTED, "")}[said["verdict"]]
         if "corrected" in said:
             values = said["corrected"]
+            self.verdicts[index] = ""
             self.changed[index] = values is not None
             for name in _CORRECTED:
                 value = getattr(self._original, name)[index] if values is None else values[name]
@@ -217,18 +233,19 @@ class Review:
             return
         for number, line in enumerate(_lines(self.notes)):
             try:
-                if number == 0:
-                    if line["labels"] != self._digest:
-                        raise ValueError(
-                            f"{self.notes} is about other labels than {self.path}: move it away to begin a "
-                            "new review"
-                        )
-                else:
+                if number > 0:
                     self._take(self._rows[line["id"]], line)
-            except (KeyError, TypeError) as error:
+                    continue
+                same = line["labels"] == self._digest
+            except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(
                     f"{self.notes}, line {number + 1}: not of a review ({error!r}); mend or remove it"
                 ) from error
+            if not same:
+                raise ValueError(
+                    f"{self.notes} is about other labels than {self.path}: move it away to begin a new review"
+                )
+        self._written = self.notes.stat().st_size
 
     @cached_property
     def _digest(self) -> str:

@@ -1,7 +1,7 @@
 """`fullframe review`: labels in the browser, for somebody to accept, to reject and to put right.
 
-The scene is a table with two squares side by side: the photo around a person, with the body drawn over it
-and the keypoints as points that can be dragged; and the body alone, which can be turned.
+The scene is a table with three squares side by side: the photo around a person, with the keypoints as points
+that can be dragged; the same with the body over it; and the body alone, which can be turned.
 """
 
 import contextlib
@@ -29,15 +29,14 @@ ROOM = 1.4
 """The photo's window in units of the box's longer side."""
 
 _FOV = np.radians(20)
-_APART = 0.52  # of each square's centre from the middle; a square's side is 1
+_APART = 1.04  # from one square's centre to the next; a square's side is 1
 _RADIUS = 0.009
 _LEFT, _RIGHT, _MIDDLE, _UNKNOWN = (255, 140, 0), (0, 150, 255), (240, 60, 160), (150, 150, 150)
 _TURNS = {"front": (0.0, 0.0), "side": (np.pi / 2, 0.0), "back": (np.pi, 0.0), "above": (0.0, np.pi / 2)}
 _HELP = (
     "**Drag a point** to where the joint is: the body is fitted again. **Click a point** to leave it out "
     "(grey) or to take it in. **Drag the body** on the right to turn it.\n\n"
-    "Keys: Y accept, N reject, Page Down next, Page Up previous, U undo corrections, B body on and off, "
-    "F straighten the view."
+    "Keys: Y accept, N reject, Page Down next, Page Up previous, U undo corrections, F straighten the view."
 )
 
 
@@ -98,10 +97,10 @@ class Tab:
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def straighten(self) -> None:
-        """Look straight at the table, from where both squares fit into the window."""
+        """Look straight at the table, from where all squares fit into the window."""
         camera = self._client.camera
         self._aspect = camera.aspect
-        half = max(0.53, (_APART + 0.53) / self._aspect)
+        half = max(0.53, (_APART + 0.53) / self._aspect)  # the photo's left, the body's right
         with self._client.atomic():
             camera.fov = _FOV
             camera.up_direction = (0.0, 1.0, 0.0)
@@ -117,7 +116,6 @@ class Tab:
         self._reject = gui.add_button("Reject (N)", color="red", icon=viser.Icon.X)
         self._step = gui.add_button_group("Go", ("previous", "next"))
         self._undo = gui.add_button("Undo corrections (U)", icon=viser.Icon.ARROW_BACK_UP)
-        self._body = gui.add_checkbox("Body over the photo (B)", True)
         self._side = gui.add_button_group("Turn", tuple(_TURNS))
         with gui.add_folder("Who"):
             self._shown = gui.add_dropdown("Show", SHOWN)
@@ -136,7 +134,6 @@ class Tab:
             "Next": ("pagedown", lambda: self._go(1)),
             "Previous": ("pageup", lambda: self._go(-1)),
             "Undo corrections": ("U", self._restore),
-            "Body over the photo": ("B", self._switch_body),
             "Straighten the view": ("F", self.straighten),
         }
         for name, (key, action) in actions.items():
@@ -146,7 +143,6 @@ class Tab:
         self._reject.on_click(lambda _: self._do(self._judge, REJECTED))
         self._step.on_click(lambda event: self._do(self._go, 1 if event.target.value == "next" else -1))
         self._undo.on_click(lambda _: self._do(self._restore))
-        self._body.on_update(lambda _: self._do(self._draw_photo))
         self._side.on_click(lambda event: self._turn_to(event.target.value))
         self._export.on_click(lambda _: self._do(self._write))
         self._by.on_update(lambda _: self._do(self._rescale))
@@ -155,8 +151,10 @@ class Tab:
 
     def _do(self, action: Any, *arguments: Any) -> None:
         """Later, in the tab's own thread; what fails is told to whoever looks at it."""
+        seen = self._index if self._chosen else None
 
         def run() -> None:
+            self._seen = seen
             try:
                 action(*arguments)
             except Exception as error:  # a page must go on
@@ -201,7 +199,8 @@ class Tab:
             self._client.add_notification(f"This is {told} one", "", auto_close_seconds=2)
 
     def _judge(self, verdict: str) -> None:
-        if self._chosen:
+        # A key that was pressed again before the next person appeared is about nobody.
+        if self._chosen and self._seen == self._index:
             self._review.judge(self._index, verdict)
             self._tell()
             self._go(1)
@@ -215,10 +214,6 @@ class Tab:
         files = self._review.export()
         told = ", ".join(str(file) for file in files) or "nobody is accepted yet"
         self._client.add_notification("Written" if files else "Nothing written", told)
-
-    def _switch_body(self) -> None:
-        self._body.value = not self._body.value
-        self._draw_photo()
 
     def _tell(self) -> None:
         review, labels = self._review, self._review.labels
@@ -253,10 +248,14 @@ class Tab:
         scene = self._client.scene
         table = {"show_axes": False, "wxyz": quaternion(UPRIGHT)}  # x right, y down
         scene.add_frame("/photo", position=(-_APART, 0.0, 0.0), **table)
+        scene.add_frame("/overlay", position=(0.0, 0.0, 0.0), **table)
         scene.add_frame("/person", position=(_APART, 0.0, 0.0), **table)
         flat = {"cast_shadow": False, "receive_shadow": False}
         blank = np.full((2, 2, 3), 235, np.uint8)
-        self._plane = scene.add_image("/photo/picture", blank, 1.0, 1.0, format="jpeg", **flat)
+        self._plane, self._overlay = (
+            scene.add_image(f"/{name}/picture", blank, 1.0, 1.0, format="jpeg", **flat)
+            for name in ("photo", "overlay")
+        )
         joints = JOINT_SETS[self._review.labels.joint_set]
         self._bones = np.array(joints.bones)
         self._lines: viser.LineSegmentsHandle | None = None
@@ -327,6 +326,7 @@ class Tab:
                 (box[:2] + box[2:])[None] / 2, np.array([ROOM * (box[2:] - box[:2]).max()])
             )
             self._view = crop_image(self._read(str(labels.photos[i])), self._window, (SIDE, SIDE))[0]
+            self._plane.image = self._view
         self._show_person()
 
     def _show_person(self) -> None:
@@ -339,25 +339,20 @@ class Tab:
             values = (labels.betas[some], labels.pose[some], labels.translation[some])
             self._vertices = self._review.body(*map(torch.from_numpy, values)).vertices.numpy()
         with self._client.atomic():
-            self._draw_photo()
+            self._draw_overlay()
             self._draw_points()
             self._draw_body()
 
-    def _draw_photo(self) -> None:
-        if not self._chosen:
-            return
-        view = self._view
-        if self._body.value:
-            labels, i = self._review.labels, self._index
-            scale = SIDE / self._window.size[0]
-            (fx, fy), (cx, cy) = (
-                labels.focal[i] * scale,
-                (labels.principal_point[i] - self._window.center[0]) * scale,
-            )
-            intrinsics = np.array([[fx, 0, cx + SIDE / 2], [0, fy, cy + SIDE / 2], [0, 0, 1]])
-            faces = self._review.body.faces.numpy().astype(np.int32)
-            view = draw_meshes(view, self._vertices, faces, [PALETTE[0]], intrinsics, 0.65)
-        self._plane.image = view
+    def _draw_overlay(self) -> None:
+        labels, i = self._review.labels, self._index
+        scale = SIDE / self._window.size[0]
+        (fx, fy), (cx, cy) = (
+            labels.focal[i] * scale,
+            (labels.principal_point[i] - self._window.center[0]) * scale,
+        )
+        intrinsics = np.array([[fx, 0, cx + SIDE / 2], [0, fy, cy + SIDE / 2], [0, 0, 1]])
+        faces = self._review.body.faces.numpy().astype(np.int32)
+        self._overlay.image = draw_meshes(self._view, self._vertices, faces, [PALETTE[0]], intrinsics, 0.65)
 
     def _draw_points(self) -> None:
         given = self._review.labels.keypoints[self._index]

@@ -31,5 +31,4 @@ def annotate(job: Job) -> Bodies:
             parts.append(fitter.fit(crops.keypoints[some], crops.boxes[some], camera, begin).bodies)
         return Bodies.joined(parts)._asdict()
 
-    found = in_chunks(job.folder / "labels", len(crops), make, job.advance, _CHUNK, job.workers)
-    return Bodies(**found) if found else Bodies.nobody(job.body.num_betas)
+    return Bodies(**in_chunks(job.folder / "labels", len(crops), make, job.advance, _CHUNK, job.workers))
