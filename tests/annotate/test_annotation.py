@@ -111,6 +111,7 @@ def test_after_a_kill_the_same_call_goes_on(checkpoint, photos, tmp_path, monkey
         (("photos",), {"method": "magic"}, "unknown method 'magic'; known: cliff"),
         (("photos",), {"model": "none.safetensors"}, "no model none.safetensors"),
         (("photos",), {"out": Path("labels.txt")}, "ends in .npz"),
+        (("photos",), {"model": "keypoint-fit"}, "use the method smplify"),
         (("empty",), {"method": "smplify"}, "empty: no photos in it"),
         (("people.json",), {"method": "smplify"}, "people.json: give the folder of the photos too"),
         (("nobody.json", "photos"), {"method": "smplify"}, "annotates nobody .* folder of photos alone"),

@@ -24,7 +24,7 @@ from fullframe.annotate.scale import ray_workers
 from fullframe.body import BodyModel, load_body
 from fullframe.files import atomic_path, claim
 from fullframe.models import CLIFF, Bodies, load_model
-from fullframe.recovery import NETWORK
+from fullframe.recovery import FIT, NETWORK
 from fullframe.run.inputs import PHOTO_SUFFIXES
 
 
@@ -174,6 +174,8 @@ def _network(
     """The network, the body that it predicts, and what to call the labels' maker."""
     if model is None and method == "smplify":
         return None, load_body(body or "open", body_path), method
+    if model == FIT:
+        raise ValueError(f"{FIT} has no network to start from: use the method smplify without a model")
     model = model or NETWORK
     network = load_model(model, body).to(device)
     assert network.card is not None
