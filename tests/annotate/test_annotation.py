@@ -148,6 +148,7 @@ def test_a_folder_with_other_photos_is_other_work(photo_path, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "labels.npz"
     photos.mkdir()
     shutil.copy(photo_path, photos / "b.jpg")
+    (photos / "c.jpg").symlink_to("nowhere.jpg")
     assert set(annotate(photos, out, method="smplify").labels.photos) == {"b.jpg"}
     shutil.copy(photo_path, photos / "a.jpg")
     with pytest.raises(WorkError, match="other settings .photos"):

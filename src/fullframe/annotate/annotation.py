@@ -194,8 +194,10 @@ def _photos(images: Path) -> list[str]:
 def _states(images: Path, photos: Sequence[str]) -> Iterator[bytes]:
     """What tells whether photos are still the same."""
     for name in photos:
-        state = (images / name).stat()
-        yield f"{name}\n{state.st_size} {state.st_mtime_ns}\n".encode(errors="surrogateescape")
+        path = images / name
+        state = path.stat() if path.is_file() else None  # a link to nowhere
+        told = "" if state is None else f"{state.st_size} {state.st_mtime_ns}"
+        yield f"{name}\n{told}\n".encode(errors="surrogateescape")
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
