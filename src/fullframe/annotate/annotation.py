@@ -106,10 +106,9 @@ def annotate(
     network, loaded, name = _network(model, method, device, body, body_path)
     told = None if annotations is None else read_annotations(Path(annotations))
     if told is not None and not len(told):
-        first = f"; the first problem: {told.left_out[0]}" if told.left_out else ""
         raise ValueError(
-            f"{annotations}: annotates nobody who can be labelled{first}. To have a detector look for "
-            "people, give the folder of photos alone"
+            f"{annotations}: annotates nobody who can be labelled{_first(told.left_out)}. To have a detector "
+            "look for people, give the folder of photos alone"
         )
     finder = SharedDetector(detector) if told is None or told.keypoints is None else None
     photos = _photos(images) if told is None else []
@@ -144,8 +143,7 @@ def annotate(
             crops, problems, _ = cut()
         problems = [*told.left_out, *problems]
         if not len(crops):
-            first = f"; the first problem: {problems[0]}" if problems else ""
-            raise ValueError(f"{told.source}: nobody can be labelled in {images}{first}")
+            raise ValueError(f"{told.source}: nobody can be labelled in {images}{_first(problems)}")
         plain = None
         if network is not None:
             plain = predict(network, crops, work / "predicting", advance, workers)
@@ -166,6 +164,10 @@ def _check(images: Path, out: Path, method: str) -> None:
         raise ValueError(f"{images}: give the folder of the photos too, after the annotations")
     if not images.is_dir():
         raise FileNotFoundError(f"{images}: no such folder of photos")
+
+
+def _first(problems: Sequence[str]) -> str:
+    return f"; the first problem: {problems[0]}" if problems else ""
 
 
 def _network(

@@ -115,8 +115,8 @@ def draw_person(photo: NDArray[np.uint8], labels: Labels, index: int, body: Body
     center, size = (box[:2] + box[2:]) / 2, 1.3 * float((box[2:] - box[:2]).max())
     view = crop_image(photo, PersonBox(center[None], np.array([size])), (_PANEL, _PANEL))[0]
     scale = _PANEL / size
-    (fx, fy), (cx, cy) = labels.focal[index] * scale, (labels.principal_point[index] - center) * scale
-    intrinsics = np.array([[fx, 0, cx + _PANEL / 2], [0, fy, cy + _PANEL / 2], [0, 0, 1]])
+    left, top = (center - size / 2).tolist()
+    intrinsics = labels.camera(index).through((left, top, 1 / scale))
     with torch.inference_mode():
         values = (labels.betas[index], labels.pose[index], labels.translation[index])
         posed = body(*(torch.from_numpy(value[None]) for value in values))

@@ -95,10 +95,8 @@ class Review:
 
     def judge(self, index: int, verdict: str) -> None:
         """Accept or reject somebody, or with "" take that back."""
-        if verdict not in (ACCEPTED, REJECTED, ""):
-            raise ValueError(f"unknown verdict {verdict!r}; choose {ACCEPTED}, {REJECTED} or an empty one")
         with self._lock:
-            self._note(index, {"verdict": verdict})
+            self._note(index, {"verdict": _known(verdict)})
 
     def correct(self, index: int, keypoints: NDArray[np.float32]) -> None:
         """Put keypoints right, and fit the body to them from the present label: SMPLify, `fullframe.fit`.
@@ -216,7 +214,7 @@ class Review:
 
     def _take(self, index: int, said: dict[str, Any]) -> None:
         if "verdict" in said:
-            self.verdicts[index] = {v: v for v in (ACCEPTED, REJECTED, "")}[said["verdict"]]
+            self.verdicts[index] = _known(said["verdict"])
         if "corrected" in said:
             values = said["corrected"]
             self.verdicts[index] = ""
@@ -254,6 +252,13 @@ class Review:
         for name in ("ids", "keypoints", "pose", "betas", "translation"):
             digest.update(np.ascontiguousarray(getattr(self._original, name)).tobytes())
         return digest.hexdigest()
+
+
+def _known(verdict: str) -> str:
+    """The verdict; raises ValueError if it is none."""
+    if verdict not in (ACCEPTED, REJECTED, ""):
+        raise ValueError(f"unknown verdict {verdict!r}; choose {ACCEPTED}, {REJECTED} or an empty one")
+    return verdict
 
 
 def _line(content: dict[str, Any]) -> bytes:

@@ -344,13 +344,9 @@ class Tab:
             self._draw_body()
 
     def _draw_overlay(self) -> None:
-        labels, i = self._review.labels, self._index
-        scale = SIDE / self._window.size[0]
-        (fx, fy), (cx, cy) = (
-            labels.focal[i] * scale,
-            (labels.principal_point[i] - self._window.center[0]) * scale,
-        )
-        intrinsics = np.array([[fx, 0, cx + SIDE / 2], [0, fy, cy + SIDE / 2], [0, 0, 1]])
+        size = float(self._window.size[0])
+        left, top = (self._window.center[0] - size / 2).tolist()
+        intrinsics = self._review.labels.camera(self._index).through((left, top, size / SIDE))
         faces = self._review.body.faces.numpy().astype(np.int32)
         self._overlay.image = draw_meshes(self._view, self._vertices, faces, [PALETTE[0]], intrinsics, 0.65)
 

@@ -142,6 +142,14 @@ class Camera:
         (fx, fy), (cx, cy) = self.focal, self.principal_point
         return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
+    def through(self, window: tuple[float, float, float]) -> NDArray[np.float64]:
+        """K, (3, 3) px, of what a window (x, y, scale) shows: pixel p of it is (x, y) + scale * p here."""
+        x, y, scale = window
+        k = self.intrinsics / scale
+        k[:2, 2] -= np.array([x, y]) / scale
+        k[2, 2] = 1
+        return k
+
     @property
     def fov(self) -> tuple[float, float]:
         """Horizontal and vertical field of view, degrees."""

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.geometry.camera import Camera
 from fullframe.synth.backgrounds import Backgrounds, view
 from fullframe.synth.draw import (
     Light,
@@ -93,7 +92,7 @@ class Painter:
         """
         rng = np.random.default_rng(scene.seed)
         picture = view(self._backgrounds.draw(rng), scene.camera.size, window, shape, rng)
-        intrinsics = _through(window, scene.camera)
+        intrinsics = scene.camera.through(window)
         mesh, surfaces = _join([*people, *map(self._build, scene.blocks)], intrinsics[0, 0])
         light = _match(scene.light, picture)
         shadows = shadow_map(mesh, light)
@@ -118,15 +117,6 @@ class Painter:
             for surface, look in zip(surfaces, looks, strict=True)
         ]
         return Dressed(mesh, self._pool.levels[rows], looks)
-
-
-def _through(window: tuple[float, float, float], camera: Camera) -> NDArray[np.float64]:
-    """K of what a window of the camera's frame shows."""
-    x, y, scale = window
-    k = camera.intrinsics / scale
-    k[:2, 2] -= np.array([x, y]) / scale
-    k[2, 2] = 1
-    return k
 
 
 def _join(parts: list[Dressed], focal: float) -> tuple[Mesh, Surfaces]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from fullframe.data.batch import Batch
 from fullframe.files import atomic_path, claim
 from fullframe.models.cliff import CLIFF
+from fullframe.train.state import generator_seed
 
 SHARD_BATCHES = 32
 """Batches of people in one file."""
@@ -51,11 +52,15 @@ class KeptPeople:
         shard = SHARD_BATCHES * batch_size
         labels: list[Batch] = []
         self._maps: list[np.ndarray] = []
+        drawn: Iterator[Batch] | None = None
         for number in range(-(-people // shard)):
             file = folder / f"{number:04d}.npy"
             told = file.with_suffix(".pt")
-            if not told.is_file():
-                _keep(network, batches(number * shard, 0, 1), file, told)
+            if told.is_file():
+                drawn = None
+            else:
+                drawn = drawn or batches(number * shard, 0, 1)  # goes on from one file to the next
+                _keep(network, drawn, file, told)
             labels.append(Batch(**torch.load(told, weights_only=True)))
             self._maps.append(np.load(file, mmap_mode="r"))
             advance(min((number + 1) * shard, people), people)
@@ -75,8 +80,7 @@ class KeptPeople:
             for _ in range(batch_size):
                 if number // people != round_:
                     round_ = number // people
-                    words = np.random.SeedSequence((seed, round_)).generate_state(2)
-                    generator = torch.Generator().manual_seed(int(words[0]) << 32 | int(words[1]))
+                    generator = torch.Generator().manual_seed(generator_seed(seed, round_))
                     order = torch.randperm(people, generator=generator)
                 rows.append(int(order[number % people]))
                 number += world

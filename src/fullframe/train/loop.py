@@ -12,7 +12,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.fabric import Fabric
 from timm.layers import convert_sync_batchnorm
@@ -31,7 +30,7 @@ from fullframe.train.kept import KeptPeople
 from fullframe.train.lifting import lift
 from fullframe.train.pictures import draw_batch
 from fullframe.train.record import Record, write_provenance
-from fullframe.train.state import State, load_state, save_state
+from fullframe.train.state import State, generator_seed, load_state, save_state
 
 Batches = Callable[[int, int, int], Iterator[Batch]]
 """(start, rank, world) to this process's batches from example `start` on, see data.mixture.loader."""
@@ -355,8 +354,7 @@ class _Run:
         """One step of the optimizer, and what there is to record of it, averaged over processes."""
         config, state, fabric = self.config, self.state, self.fabric
         # Dropout follows from where the run is, not from how it got there.
-        words = np.random.SeedSequence((config.seed, state.samples, fabric.global_rank)).generate_state(2)
-        torch.manual_seed(int(words[0]) << 32 | int(words[1]))
+        torch.manual_seed(generator_seed(config.seed, state.samples, fabric.global_rank))
         rate = learning_rate(config, state.samples)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]

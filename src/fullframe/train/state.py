@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -96,6 +97,12 @@ class State:
 
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+
+def generator_seed(*numbers: int) -> int:
+    """A seed of 64 bits for torch out of several numbers, such as a run's seed and how far it is."""
+    words = np.random.SeedSequence(numbers).generate_state(2)
+    return int(words[0]) << 32 | int(words[1])
 
 
 def factor(matrix: Tensor) -> tuple[Tensor, Tensor]:
