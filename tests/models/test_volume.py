@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import relu, softplus
 
 from fullframe.body import load_body
+from fullframe.models import volume
 from fullframe.models.field import LAYERS, OCTAVES, SKIP, Field, encode
 from fullframe.models.volume import composite, render, sample_rays, turn, turned_root
 
@@ -68,6 +69,18 @@ def test_rendering_is_that_of_the_slow_reference(field):
         torch.testing.assert_close(fast[0], slow, atol=1e-6, rtol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("phi", [None, torch.linspace(-2, 2, 7).double()])
+def test_rendering_some_people_at_a_time_changes_nothing(field, phi, monkeypatch):
+    torch.manual_seed(1)
+    codes = torch.randn(7, 5).double()
+    points, lengths = (x.double() for x in sample_rays(SIZE, SAMPLES))
+    whole = render(field, codes, points, lengths, phi)
+    monkeypatch.setattr(volume, "_AT_ONCE", 3 * SIZE * SIZE * SAMPLES)
+    for parts, expected in zip(render(field, codes, points, lengths, phi), whole, strict=True):
+        torch.testing.assert_close(parts, expected)
+
+
 def test_a_ray_by_hand():
     # Half of the light passes each part: 1/2, 1/4, and behind them nothing new.
     density = torch.tensor([math.log(2) / 0.5, math.log(2) / 0.5, 0.0])
@@ -105,14 +118,10 @@ def test_encoding_tells_places_apart():
 
 
 class Blobs(torch.nn.Module):
-    """Fields of one dense ball of radius 0.12 each."""
-
-    def __init__(self, centres):
-        super().__init__()
-        self.centres = centres  # (N, 3)
+    """Fields of one dense ball of radius 0.12 each; their codes (N, 3) are the centres."""
 
     def forward(self, points, code):
-        near = ((points - self.centres[:, None]).norm(dim=-1) < 0.12).to(points)
+        near = ((points - code[:, None]).norm(dim=-1) < 0.12).to(points)
         return 1e3 * near, near[..., None]
 
     def finish(self, rendered, opacity):
@@ -142,7 +151,7 @@ def test_a_growing_phi_turns_points_and_bodies_by_minus_phi(degrees):
     joints = body(torch.zeros(1, 10), pose).joints
     joints = (joints - joints[:, :1])[0, rows]
     points, lengths = sample_rays(48, 96)
-    maps, _ = render(Blobs(joints), torch.zeros(5, 1), points, lengths, phi.expand(5))
+    maps, _ = render(Blobs(), joints, points, lengths, phi.expand(5))
     turned = body(torch.zeros(1, 10), turned_root(pose, phi)).joints
     turned = (turned - turned[:, :1])[0, rows]
     by_hand = joints.numpy() @ rotation_about_y(-degrees).T

@@ -55,7 +55,7 @@ class Field(nn.Module):
         where = encode(points)
         x = functional.relu(self.place(where) + self.person(code)[:, None])
         for number, layer in enumerate(self.layers):
-            x = functional.relu(layer(x))
+            x = functional.relu(layer(x), inplace=True)
             if number == SKIP:
                 x = x + self.place_again(where) + self.person_again(code)[:, None]
         # GIRAFFE has relu here, whose density could become 0 everywhere and stay so.

@@ -17,6 +17,9 @@ from torch import Tensor
 
 from fullframe.models.field import Field
 
+_AT_ONCE = 16_384
+"""Points whose layers a processor can keep in its cache."""
+
 HALF = 1.25
 """Metres from the middle of the cylinder to its rim: what an adult with raised arms needs."""
 
@@ -72,6 +75,16 @@ def render(
         maps (N, width, S, S), and how much of each ray was stopped (N, S, S), from 0 to 1.
     """
     size, _, samples, _ = points.shape
+    people = max(_AT_ONCE // (size * size * samples), 1)
+    # A network that is exported takes any number of people.
+    if code.device.type == "cpu" and not torch.compiler.is_compiling() and len(code) > people:
+        views = [None] * len(code) if phi is None else phi.split(people)
+        parts = [
+            render(field, some, points, lengths, view)
+            for some, view in zip(code.split(people), views, strict=False)
+        ]
+        maps, opacities = zip(*parts, strict=True)
+        return torch.cat(maps), torch.cat(opacities)
     places = points.reshape(1, -1, 3)
     if phi is not None:
         places = places @ turn(phi).mT
