@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,11 +12,16 @@ from fullframe.synth.people import SyntheticPeople
 
 def test_frames_and_labels_go_together_and_a_second_run_goes_on(tmp_path):
     assert synth(out=tmp_path, frames=2, seed=4) == 0
-    frames = sorted((tmp_path / "frames").iterdir())
+    frames = sorted((tmp_path / "frames").glob("*.jpg"))
     assert [frame.name for frame in frames] == ["train_4_000000.jpg", "train_4_000001.jpg"]
     written = [frame.stat().st_mtime_ns for frame in frames]
     assert synth(out=tmp_path, frames=3, seed=4) == 0
     assert [frame.stat().st_mtime_ns for frame in frames] == written
+
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos/1.jpg"), np.zeros((40, 60, 3), np.uint8))
+    with pytest.raises(UsageError, match=r"other settings \(backgrounds"):
+        synth(out=tmp_path, frames=3, seed=4, backgrounds=tmp_path / "photos")
 
     listed = SPINList(tmp_path / "labels_train_4.npz", tmp_path / "frames", aspect=4 / 3)
     drawn = SyntheticPeople(seed=4).frame(0, frames[0])
@@ -26,6 +32,7 @@ def test_frames_and_labels_go_together_and_a_second_run_goes_on(tmp_path):
         np.testing.assert_allclose(kept.pose, sample.pose, atol=1e-5)
         np.testing.assert_allclose(kept.translation, sample.translation, atol=1e-5)
         np.testing.assert_allclose(kept.keypoints["coco17"], sample.keypoints["coco17"], atol=1e-2)
+        assert kept.keypoints.keys() == sample.keypoints.keys()
 
 
 def test_bad_requests(tmp_path):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fullframe.annotate.crops import Crops
 from fullframe.annotate.photos import Annotations
 from fullframe.body import JOINT_SETS, BodyModel
+from fullframe.body.joints import by_name
 from fullframe.body.keypoints import KeypointModel
 from fullframe.data.formats.placement import rotation_vectors
 from fullframe.files import load_result, save_result, write_npz
@@ -255,16 +256,6 @@ def judge(
         body=body.name,
         model=model,
     )
-
-
-def by_name(points: NDArray[np.float32], of: str, wanted: str) -> NDArray[np.float32]:
-    """Points (N, K, D) of one joint set in the rows of another; zeros for names that the first lacks."""
-    names = JOINT_SETS[of].names
-    out = np.zeros((len(points), len(JOINT_SETS[wanted]), points.shape[2]), np.float32)
-    for row, name in enumerate(JOINT_SETS[wanted].names):
-        if name in names:
-            out[:, row] = points[:, names.index(name)]
-    return out
 
 
 def write_cliff(labels: Labels, path: Path, body: BodyModel) -> None:

@@ -3,6 +3,9 @@
 import itertools
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 """Parent of each of SMPL's 24 joints (Loper et al., SIGGRAPH Asia 2015); the root has -1."""
 
@@ -98,3 +101,13 @@ JOINT_SETS: dict[str, JointSet] = {
         "nose-right_eye-right_ear",
     ),
 }
+
+
+def by_name(points: NDArray[np.float32], of: str, wanted: str) -> NDArray[np.float32]:
+    """Points (N, K, D) of one joint set in the rows of another; zeros for names that the first lacks."""
+    names = JOINT_SETS[of].names
+    out = np.zeros((len(points), len(JOINT_SETS[wanted]), points.shape[2]), np.float32)
+    for row, name in enumerate(JOINT_SETS[wanted].names):
+        if name in names:
+            out[:, row] = points[:, names.index(name)]
+    return out

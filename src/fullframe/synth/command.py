@@ -1,7 +1,7 @@
 """The command `fullframe synth`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -11,7 +11,7 @@ def synth(
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     frames: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100,
     seed: int = 1,
-    split: str = "train",
+    split: Literal["train", "val"] = "train",
     backgrounds: Path | None = None,
 ) -> int:
     """Make full-frame pictures of synthetic people with exact labels.
@@ -30,6 +30,7 @@ def synth(
 
     from fullframe.console import UsageError, console
     from fullframe.data.formats.spin_npz import write_spin_npz
+    from fullframe.files import claim
     from fullframe.synth.people import SyntheticPeople
 
     if frames < 1 or seed < 0:
@@ -37,7 +38,8 @@ def synth(
     try:
         people = SyntheticPeople(split, seed, backgrounds=backgrounds)
         folder = out / "frames"
-        folder.mkdir(parents=True, exist_ok=True)
+        # Frames of other seeds and splits have other names, those with other backgrounds do not.
+        claim(folder, {"backgrounds": str(backgrounds.resolve()) if backgrounds else None})
         samples = [
             sample
             for index in track(range(frames), "frames", console=console)

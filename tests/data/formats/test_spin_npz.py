@@ -184,6 +184,20 @@ def test_other_programs_can_read_what_is_written(images: Path) -> None:
             assert file[key].dtype.kind in "iufU", key  # no pickles
 
 
+def test_other_programs_find_points_of_other_joint_sets(images: Path) -> None:
+    sample = random_sample(RNG, images, 0, {"2coco17", "2lsp14", "3lsp14"})
+    sample.keypoints["lsp14"][12] = (30, 40, 1)
+    sample.keypoints["coco17"][0] = (10, 20, 1)
+    write_spin_npz(images / "out.npz", [sample], images)
+    with np.load(images / "out.npz") as file:
+        part, joints = file["part"][0], file["S"][0]
+    # SPIN's list begins with LSP's joints and ends with COCO's nose, eyes and ears.
+    assert part[12].tolist() == [30, 40, 1] and part[19].tolist() == [10, 20, 1]
+    np.testing.assert_array_equal(joints[:14], sample.joints["lsp14"])
+    assert not part[14:19].any() and not joints[14:].any()
+    assert SPINList(images / "out.npz", images)[0].keypoints.keys() == {"coco17", "lsp14"}
+
+
 def test_what_cannot_be_written(images: Path) -> None:
     sample = random_sample(RNG, images, 0, {"pose"})
     with pytest.raises(ValueError, match=r"out.npz: there are no samples"):

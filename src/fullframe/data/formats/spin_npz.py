@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joints import JOINT_SETS, by_name
 from fullframe.data.formats.files import image_size, need
 from fullframe.data.formats.h36m import h36m_camera
 from fullframe.data.formats.placement import rotation_matrices, rotation_vectors
@@ -139,20 +139,38 @@ def _camera(row: dict[str, Any], image: Path) -> Camera:
 def _points(row: dict[str, Any], kind: str) -> dict[str, NDArray[np.float32]]:
     """The joint sets of keypoints ("part") or joints ("S") of which any is known."""
     keys = {"j24": kind, **{name: f"{kind}_{name}" for name in _SETS}}
-    return {
+    sets = {
         name: row[key].astype(np.float32)
         for name, key in keys.items()
         if key in row and (row[key][:, -1] > 0).any()
     }
+    j24 = sets.pop("j24", None)
+    derived = _as_j24(sets)
+    # What write_spin_npz derived says nothing new.
+    if j24 is None or (derived is not None and np.array_equal(j24, derived)):
+        return sets
+    return {"j24": j24, **sets}
+
+
+def _as_j24(sets: dict[str, NDArray[np.float32]]) -> NDArray[np.float32] | None:
+    """Those of `j24` that one of COCO's or LSP's points is, the rest unknown; None without either set."""
+    known = [by_name(sets[name][None], name, "j24")[0] for name in ("coco17", "lsp14") if name in sets]
+    if not known:
+        return None
+    out = known[0]
+    for points in known[1:]:
+        out = np.where(points[:, -1:] > 0, points, out)
+    return out
 
 
 def write_spin_npz(path: str | Path, samples: Iterable[Sample], images: str | Path) -> None:
     """Write samples as a list that SPINList(path, images) reads back, and that other programs can read too.
 
     Keys are SPIN's and CLIFF's: center and scale tell windows of height / width 4/3 enlarged by 1.2, part and
-    S are `j24`, global_t is the translation, focal_l the mean of both focal lengths. Further keys hold what
-    these cannot: box, focal, cam_center, img_w, img_h, window, body, kid, name, sequence, frame, has_trans,
-    and part_<joint set>, S_<joint set>. Pose is axis-angle, exact to about 1e-6 rad.
+    S are `j24`, of samples without it those of its points that `coco17` or `lsp14` have, global_t is the
+    translation, focal_l the mean of both focal lengths. Further keys hold what these cannot: box, focal,
+    cam_center, img_w, img_h, window, body, kid, name, sequence, frame, has_trans, and part_<joint set>,
+    S_<joint set>. Pose is axis-angle, exact to about 1e-6 rad.
 
     Args:
         path: ends in .npz; appears whole or not at all.
@@ -205,6 +223,8 @@ def _row(sample: Sample, images: Path) -> dict[str, Any]:
     }
     for kind, sets in (("part", sample.keypoints), ("S", sample.joints)):
         row |= {kind if key == "j24" else f"{kind}_{key}": points for key, points in sets.items()}
+        if kind not in row and (derived := _as_j24(sets)) is not None:
+            row[kind] = derived
     if sample.pose is not None:
         row["pose"] = rotation_vectors(sample.pose)
     if sample.betas is not None:
