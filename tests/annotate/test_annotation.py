@@ -144,6 +144,14 @@ def test_a_photo_that_was_missing_is_labelled_once_it_is_there(checkpoint, photo
     np.testing.assert_array_equal(second.labels.pose, whole.labels.pose)
 
 
+def test_a_wrong_folder_of_photos_is_not_in_the_way_of_the_right_one(photos, tmp_path):
+    given = tmp_path / "people.json"
+    (tmp_path / "wrong").mkdir()
+    with pytest.raises(ValueError, match=r"nobody can be labelled in .*wrong; the first problem: .*jpg"):
+        annotate(tmp_path / "wrong", tmp_path / "labels.npz", given, method="smplify")
+    assert len(annotate(photos, tmp_path / "labels.npz", given, method="smplify").labels)
+
+
 def test_a_folder_with_other_photos_is_other_work(photo_path, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "labels.npz"
     photos.mkdir()

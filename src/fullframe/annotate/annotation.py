@@ -143,6 +143,8 @@ def annotate(
             crops, problems, _ = cut()
         problems = [*told.left_out, *problems]
         if not len(crops):
+            if finder is None:  # nothing took long: a corrected command may begin here
+                shutil.rmtree(work)
             raise ValueError(f"{told.source}: nobody can be labelled in {images}{_first(problems)}")
         plain = None
         if network is not None:
