@@ -152,13 +152,19 @@ def test_unknown_pools_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("name", "first"), [("tf_efficientnet_lite0", "blocks.2.0"), ("resnet18", "layer2.0")]
+    ("name", "stages", "first"),
+    [
+        ("tf_efficientnet_lite0", 2, "blocks.2.0"),
+        ("resnet18", 1, "layer1.0"),
+        ("resnet18", 2, "layer2.0"),
+        ("resnet50", 1, "layer1.0"),
+    ],
 )
-def test_frozen_stages(name, first):
+def test_frozen_stages(name, stages, first):
     encoder = Encoder(name, (64, 48), pool="joints")
     encoder.freeze_stages(0)
     assert all(parameter.requires_grad for parameter in encoder.parameters())
-    encoder.freeze_stages(2)  # to a quarter of the crop
+    encoder.freeze_stages(stages)  # each halves the map
     assert all(parameter.requires_grad for parameter in encoder.joints.parameters())
     names = [name for name, _ in encoder.net.named_parameters()]
     learning = [name for name, parameter in encoder.net.named_parameters() if parameter.requires_grad]

@@ -6,7 +6,7 @@ import tiny
 
 from fullframe.console import UsageError
 from fullframe.models import load_model
-from fullframe.train import sources
+from fullframe.train import loop, sources
 from fullframe.train.command import train
 
 
@@ -42,13 +42,25 @@ def test_from_a_file_to_a_network(config, tmp_path, monkeypatch, capsys):
         (("synth=0",), "no source has a share"),
         (("synth=0", "lspet=1", "lspet_root=/nowhere"), "/nowhere"),
         (("init=/nowhere/x.safetensors",), r"no model /nowhere/x\.safetensors"),
+        (("num_betas=10",), "num_betas = 10: synthetic people have 11"),
+        (("labels=1", "labels_root=/tmp"), "needs labels_file"),
         (("body=smpl", "body_path=/nowhere/SMPL.pkl"), "SMPL.pkl"),
     ],
 )
 def test_what_is_wrong_is_said(config, monkeypatch, settings, message):
-    monkeypatch.setitem(sources.SOURCES, "synth", lambda config, split: tiny.StickPeople())
     with pytest.raises(UsageError, match=message):
         train(config, settings)
+
+
+def test_torchrun_tells_the_number_of_processes(config, monkeypatch):
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="batch_size 8 cannot be shared by 6 processes"):
+        train(config, ("devices=4",))
+    told = []
+    monkeypatch.setattr(loop, "fit", lambda config, *_: told.append((config.devices, config.nodes)))
+    train(config, ("devices=4", "batch_size=12"))
+    assert told == [(3, 2)]
 
 
 def test_other_commands_do_not_import_training():

@@ -1,4 +1,6 @@
 import itertools
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,12 +85,33 @@ def test_files_are_made_once(network, people, tmp_path, monkeypatch):
         KeptPeople(tmp_path / "maps", stranger, batches(CONFIG), 4, 20, {})
 
 
-@pytest.mark.parametrize("model", ["hmr", "imphmr"])
-def test_a_run_behind_a_kept_encoder(model, network, tmp_path):
+@pytest.fixture
+def trained(network: CLIFF, tmp_path: Path) -> Path:
     file = tmp_path / "net.safetensors"
     save_checkpoint(network, file, body="open", data="d", licence="l", metrics={}, dtype="fp16")
+    return file
+
+
+def test_ctrl_c_while_maps_are_made_ends_at_once(trained, tmp_path):
+    config = replace(CONFIG, encoder_of=str(trained), out=str(tmp_path / "run"),
+                     kept=24, kept_folder=str(tmp_path / "maps"), samples=16)  # fmt: skip
+
+    def interrupting(start, rank, world):
+        for n, batch in enumerate(batches(config, StickPeople())(start, rank, world)):
+            if start + 4 * n == 16:  # in the second file
+                os.kill(os.getpid(), signal.SIGINT)
+            yield batch
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, interrupting, ("sticks",))
+    assert {file.name for file in (tmp_path / "maps").iterdir()} == {"made_by.json", "0000.npy", "0000.pt"}
+    assert fit(config, batches(config, StickPeople()), ("sticks",)) is not None
+
+
+@pytest.mark.parametrize("model", ["hmr", "imphmr"])
+def test_a_run_behind_a_kept_encoder(model, trained, tmp_path):
     config = replace(
-        CONFIG, model=model, encoder_of=str(file), out=str(tmp_path / "run"),
+        CONFIG, model=model, encoder_of=str(trained), out=str(tmp_path / "run"),
         kept=32, kept_folder=str(tmp_path / "maps"), samples=160, learning_rate=1e-3, regressor_dropout=0.0,
         log_every=16, picture_every=16, field_size=8, field_samples=4, field_width=8,
     )  # fmt: skip
@@ -98,9 +121,9 @@ def test_a_run_behind_a_kept_encoder(model, network, tmp_path):
     lines = (tmp_path / "run/losses.csv").read_text().splitlines()
     losses = [float(line.split(",")[lines[0].split(",").index("loss")]) for line in lines[1:]]
     assert losses[-1] < 0.8 * losses[0], losses
-    trained = load_model(path).encoder.state_dict()
-    for name, before in load_model(file).encoder.state_dict().items():
-        assert torch.equal(trained[name], before) != name.startswith("joints.cells."), name
+    after = load_model(path).encoder.state_dict()
+    for name, before in load_model(trained).encoder.state_dict().items():
+        assert torch.equal(after[name], before) != name.startswith("joints.cells."), name
 
 
 def test_without_a_trained_encoder_nothing_is_kept(tmp_path):

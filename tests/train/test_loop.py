@@ -1,4 +1,5 @@
 import errno
+import itertools
 import json
 import multiprocessing
 import os
@@ -17,11 +18,12 @@ import tiny
 import torch
 
 from fullframe.body import load_body
+from fullframe.data.mixture import DataError
 from fullframe.models import load_model
 from fullframe.train import lifting, loop
 from fullframe.train.config import ConfigError, TrainConfig, read_config, write_config
 from fullframe.train.loop import TrainError, build_model, build_optimizer, fit, learning_rate
-from fullframe.train.state import PREVIOUS, STATE, StateError
+from fullframe.train.state import PREVIOUS, STATE, StateError, load_state
 from fullframe.train.validation import Validation
 
 CONFIG = TrainConfig(
@@ -183,9 +185,21 @@ def test_a_full_disk_is_said_and_survived(config, people, uninterrupted, monkeyp
     train(replace(config, checkpoint_minutes=0.0), people)
     assert calls[:4] == [8, 16, 24, 32]
     said = capsys.readouterr().err.replace("\n", " ")
-    assert said.count("no checkpoint could be written") == 3 and "No space left on device" in said
+    assert said.count("no checkpoint could be written to") == 3 and "No space left on device" in said
     assert losses(config) == uninterrupted[0]
     assert json.loads((Path(config.out) / "provenance.json").read_text())["seen"] == {"sticks": 64}
+
+
+def test_unreadable_data_cost_no_work(config, people, uninterrupted):
+    def until_it_breaks(start, rank, world):
+        yield from itertools.islice(tiny.batches(config, people)(start, rank, world), 3)
+        raise DataError("too many")
+
+    with pytest.raises(DataError, match="too many"):
+        fit(config, until_it_breaks, ("sticks",))
+    assert load_state(Path(config.out))[0]["samples"] == 24
+    train(config, people)
+    assert losses(config) == uninterrupted[0]
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
@@ -209,6 +223,8 @@ def test_another_network_is_refused(config, people):
     train(replace(config, samples=8), people)
     with pytest.raises(ConfigError, match=r"another network: its model is cliff, not ray; choose"):
         train(replace(config, model="ray"), people)
+    with pytest.raises(ConfigError, match="its frozen_stages is 0, not 1"):
+        train(replace(config, frozen_statistics=True, frozen_stages=1), people)
 
 
 def test_a_changed_setting_is_said(config, people, capsys):

@@ -135,6 +135,13 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == [STATE]
 
 
+def test_what_a_killed_run_left_of_a_file_goes(tmp_path):
+    left = tmp_path / ".state.12ab34cd.pt"
+    left.write_bytes(b"half")
+    save_state(tmp_path, {"format": 1})
+    assert {path.name for path in tmp_path.iterdir()} == {STATE}
+
+
 def test_nothing_is_executed(tmp_path):
     class Evil:
         def __reduce__(self):

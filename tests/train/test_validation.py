@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
@@ -5,6 +7,7 @@ import torch
 from torch import nn
 
 from fullframe.body import load_body
+from fullframe.data.mixture import DataError
 from fullframe.geometry.box import box_from_xyxy
 from fullframe.models.cliff import Prediction, locate
 from fullframe.train.validation import Validation, hold_out
@@ -64,6 +67,17 @@ def test_the_truth_has_no_error_and_known_errors_are_found(body, people):
     wrong = validate(model)
     assert wrong["sticks_root_degrees"] == pytest.approx(10, abs=1e-3)
     assert wrong["sticks_pa_mpjpe_mm"] < 0.01 and wrong["sticks_mpjpe_mm"] > 10
+
+
+def test_photos_that_cannot_be_read_are_left_out(people, tmp_path, caplog):
+    gone = [replace(people[0], image=tmp_path / f"{i}.jpg") for i in range(2)]
+    some = [people[0], *gone, people[2], people[4]]
+    found = hold_out(some, 2, (64, 48), 11)
+    expected = hold_out([people[0], people[2]], 2, (64, 48), 11)
+    assert torch.equal(found.batch.crops, expected.batch.crops) and len(found.sides) == 2
+    assert "0.jpg" in caplog.text and "1.jpg" in caplog.text
+    with pytest.raises(DataError, match=r"no held-out image can be read(.|\n)*1\.jpg"):
+        hold_out(gone, 2, (64, 48), 11)
 
 
 def test_pck_is_in_the_full_frame(body, people):

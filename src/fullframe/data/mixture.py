@@ -2,6 +2,8 @@
 
 import itertools
 import logging
+import math
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -18,7 +20,9 @@ from fullframe.image import ImageError
 MOST_FAILURES = 0.01
 """A source of which more than this share cannot be read is an error,"""
 LEAST_DRAWN = 100
-"""once this many of its samples were drawn."""
+"""once this many of its samples were drawn,"""
+_CERTAIN = 3
+"""and so many standard deviations more failed than that share explains: a few in a row are chance."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,8 +61,8 @@ class Tally:
         """Count readable samples and why others were skipped.
 
         Raises:
-            DataError: at least LEAST_DRAWN samples of the source were drawn, and more than MOST_FAILURES of
-                them failed.
+            DataError: at least LEAST_DRAWN samples of the source were drawn, and of them failed so many that
+                more than MOST_FAILURES of all are sure to.
         """
         self.drawn[source] = self.drawn.get(source, 0) + readable + len(failures)
         if not failures:
@@ -67,7 +71,8 @@ class Tally:
         for message in failures:
             _log.warning("skipped a sample of %s: %s", source, message)
             known.append(message)
-        if self.drawn[source] >= LEAST_DRAWN and len(known) > MOST_FAILURES * self.drawn[source]:
+        expected = MOST_FAILURES * self.drawn[source]
+        if self.drawn[source] >= LEAST_DRAWN and len(known) > expected + _CERTAIN * math.sqrt(expected):
             first = "\n  ".join(list(dict.fromkeys(known))[:5])
             raise DataError(
                 f"{len(known)} of {self.drawn[source]} samples of {source} cannot be read: mend or remove "
@@ -179,7 +184,7 @@ def _batches(mixture: Mixture, batch_size: int, first: int, step: int, workers: 
         batch_sampler=_Numbers(first, step, batch_size),
         num_workers=workers,
         collate_fn=_Collate(mixture.num_betas),
-        worker_init_fn=_single_thread,
+        worker_init_fn=_begin,
     )
     for batch, counts in batches:
         for source, readable, failures in counts:
@@ -214,6 +219,12 @@ class _Collate:
         return collate(examples, self.num_betas) if len(examples) == len(draws) else None, counts
 
 
-def _single_thread(_: int) -> None:
-    """Workers share the cores among themselves."""
+def _begin(_: int) -> None:
+    """Workers share the cores among themselves, and end with the process that they work for.
+
+    Ctrl-C and the SIGTERM of `timeout`, Slurm or systemd reach all processes, while the first may have to
+    finish a step with their data.
+    """
     cv2.setNumThreads(0)  # not 1: after a fork, that waits for the parent's threads for ever
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -192,10 +192,11 @@ class Encoder(nn.Module):
         if not stages:
             return
         last = _stages(self.net)[stages - 1]["module"]
-        names = [name for name, _ in self.net.named_parameters()]
-        end = max(i for i, name in enumerate(names) if name.startswith(f"{last}."))
-        for parameter in list(self.net.parameters())[: end + 1]:
-            parameter.requires_grad_(False)
+        names, modules = zip(*self.net.named_modules(), strict=True)
+        end = max(i for i, name in enumerate(names) if f"{name}.".startswith(f"{last}."))
+        for module in modules[: end + 1]:
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
 
 
 def _stages(net: Any) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The command `fullframe train`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,8 @@ def train(
     Everything is in one flat TOML file; configs/ has examples, and `settings` come before it:
     fullframe train configs/cliff-lite.toml samples=50000 batch_size=16
 
-    Ctrl-C saves a checkpoint; the same command goes on from it. Several GPUs: devices=4, or torchrun.
+    Ctrl-C saves a checkpoint; the same command goes on from it. Several GPUs: devices=4, or torchrun, whose
+    numbers of processes come before the configuration's.
 
     Args:
         config: TOML file; keys as in fullframe.train.config.TrainConfig.
@@ -33,7 +35,7 @@ def train(
     from fullframe.data.mixture import DataError, loader
 
     try:
-        options = read_config(config, settings)
+        options = read_config(config, (*settings, *_torchrun()))
         mixture, validation = open_mixture(options), open_validation(options)
 
         def batches(start: int, rank: int, world: int):
@@ -45,3 +47,11 @@ def train(
     if path:
         say(f"trained: {path}", style="green")
     return 0
+
+
+def _torchrun() -> tuple[str, ...]:
+    """How many processes torchrun started, as settings; none if it is not torchrun that started this one."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return ()
+    world, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    return f"devices={local}", f"nodes={world // local}"

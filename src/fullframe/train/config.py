@@ -91,7 +91,7 @@ class TrainConfig:
         precision: 32, bf16-mixed or 16-mixed.
         seed: of data, weights and dropout.
 
-        devices, nodes: processes per machine (one a GPU) and machines; torchrun's numbers must agree.
+        devices, nodes: processes per machine (one a GPU) and machines; under torchrun these are its numbers.
         threads: torch's threads per process on the CPU; 0 for its own choice.
         workers: processes that prepare data, per training process; 0 prepares it in between.
         minutes: stop after so long with a checkpoint, to be continued; 0 for no limit.
@@ -101,7 +101,7 @@ class TrainConfig:
             the size; see train.state.
         log_every, picture_every, validate_every: samples between; 0 for never.
         validation_people: how many of each source are held out for validation.
-        licence: of the trained weights, for their card.
+        licence: of the trained weights, for their card; it depends on the data.
     """
 
     out: str
@@ -200,7 +200,7 @@ class TrainConfig:
     picture_every: int = 50_000
     validate_every: int = 50_000
     validation_people: int = 500
-    licence: str = "Apache-2.0"
+    licence: str = "not stated"
 
     @property
     def loss_weights(self) -> LossWeights:

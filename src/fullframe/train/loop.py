@@ -4,7 +4,6 @@ import copy
 import functools
 import itertools
 import math
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from fullframe.body import load_body
 from fullframe.console import progress_bar, say
 from fullframe.data.batch import Batch
+from fullframe.data.mixture import DataError
 from fullframe.files import write_npz
 from fullframe.losses import Losses
 from fullframe.models import CLIFF, Prediction, create_model, load_model
@@ -161,6 +161,7 @@ def fit(
         ConfigError: if the run in `config.out` is of another network.
         StateError: if all its checkpoints are damaged.
         TrainError: if the loss is not finite.
+        DataError: if too many samples of a source cannot be read.
         OSError: if the last checkpoint cannot be written.
         KeyboardInterrupt: after Ctrl-C, once everything is saved.
     """
@@ -172,8 +173,10 @@ def fit(
         precision="32-true" if config.precision == "32" else config.precision,  # type: ignore[arg-type]
     )
     fabric.launch()
+    run = _Run(fabric, config, batches, sources, validate)
+    # From here on there is something to save.
     with _Stop() as stop:
-        return _Run(fabric, config, batches, sources, validate, stop).go()
+        return run.go(stop)
 
 
 class _Stop:
@@ -181,7 +184,6 @@ class _Stop:
 
     def __init__(self) -> None:
         self.requested = False
-        self._process = os.getpid()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "_Stop":
@@ -194,11 +196,8 @@ class _Stop:
             signal.signal(number, handler)
 
     def _request(self, number: int, frame: object) -> None:
-        if os.getpid() == self._process:
-            self.requested = True
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        elif number == signal.SIGTERM:
-            os._exit(0)  # a forked data worker; on Ctrl-C, which the terminal sends it too, it works on
+        self.requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Run:
@@ -211,10 +210,8 @@ class _Run:
         batches: Batches,
         sources: tuple[str, ...],
         validate: Validation | None,
-        stop: _Stop,
     ) -> None:
-        self.fabric, self.config, self.sources = fabric, config, sources
-        self.validate, self.stop = validate, stop
+        self.fabric, self.config, self.sources, self.validate = fabric, config, sources, validate
         self.folder = Path(config.out)
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -244,9 +241,7 @@ class _Run:
         self.wrapped.mark_forward_method("learn")
         self.wrapped.train()
         self.metrics: dict[str, float] = {}
-        # Data workers are forked here, before threads start that would not survive it.
-        self.batches = batches(self.state.samples, fabric.global_rank, fabric.world_size)
-        self.batches = itertools.chain([next(self.batches)], self.batches)
+        self.batches = batches
 
     def _resume(self) -> bool:
         """Take over the state in the run's folder: whether there is one."""
@@ -259,7 +254,8 @@ class _Run:
         before, now = packed["config"], _plain(self.config)
         # Keys that are newer than the run do not count.
         changed = {key: (before[key], now[key]) for key in now if key in before and before[key] != now[key]}
-        if fixed := [key for key in changed if key in ("model", "body", *self.config.model_options)]:
+        fixed_keys = ("model", "body", "frozen_stages", *self.config.model_options)
+        if fixed := [key for key in changed if key in fixed_keys]:
             differences = ", ".join(f"its {key} is {changed[key][0]}, not {changed[key][1]}" for key in fixed)
             raise ConfigError(
                 f"{self.folder} holds a run of another network: {differences}; choose another folder as `out`"
@@ -274,6 +270,7 @@ class _Run:
         """The same people, as the encoder sees them."""
         config, fabric = self.config, self.fabric
         # Not the seed: runs with others see the same people in another order.
+        self._tell(f"the encoder looks at {config.kept:,} people, for {config.kept_folder}")
         data = ("crop", "batch_size", "num_betas", "augment", "stock", "backgrounds", *self.sources)
         made_by = {key: value for key, value in _plain(config).items() if key.startswith(data)}
         with fabric.rank_zero_first(), progress_bar(disable=not fabric.is_global_zero) as progress:
@@ -292,6 +289,7 @@ class _Run:
     def _lift(self, batches: Iterator[Batch]) -> None:
         """Teach the regressor what it can learn without pictures, and keep it."""
         config, state = self.config, self.state
+        self._tell(f"the regressor learns from the joints of {config.lifting:,} people, before any picture")
         with progress_bar(disable=not self.fabric.is_global_zero) as progress:
             task = progress.add_task("labels", total=None)
 
@@ -302,33 +300,40 @@ class _Run:
         state.average.load_state_dict(state.model.state_dict())
         self._save()
 
-    def go(self) -> Path | None:
+    def go(self, stop: _Stop) -> Path | None:
         """Train, validate, save, export."""
+        # Data workers are forked here, before threads start that would not survive it.
+        stream = self.batches(self.state.samples, self.fabric.global_rank, self.fabric.world_size)
+        stream = itertools.chain([next(stream)], stream)
         record = None
         if self.fabric.is_global_zero:
             write_config(self.config, self.folder / "config.toml")
             record = Record(self.folder, self.state.samples, self.config.samples)
         try:
-            finished = self._train(record)
+            finished = self._train(stream, record, stop)
+            self._save()
             if record and finished:
                 self._validate(record)
-            self._save()
             path = self._export() if record else None
+        except DataError:
+            if self.fabric.world_size == 1:  # saving takes all processes
+                self._save()
+            raise
         finally:
             if record:
                 record.close()
         self.fabric.barrier()
-        if self.stop.requested:
+        if stop.requested:
             raise KeyboardInterrupt
         return path
 
-    def _train(self, record: Record | None) -> bool:
+    def _train(self, batches: Iterator[Batch], record: Record | None, stop: _Stop) -> bool:
         """Steps until the end of the run, or until it is to stop: whether the end was reached."""
         config, state = self.config, self.state
         started = saved = time.monotonic()
         rows: list[dict[str, float]] = []
         while state.samples < config.samples:
-            batch = next(self.batches).to(self.fabric.device)
+            batch = next(batches).to(self.fabric.device)
             self.drawn += batch.source.cpu().bincount(minlength=len(self.drawn))
             before = state.samples
             prediction, values = self._step(batch)
@@ -337,16 +342,16 @@ class _Run:
                 self._report(record, before, rows, batch, prediction)
 
             now = time.monotonic()
-            stop = self.stop.requested or (config.minutes > 0 and now - started > 60 * config.minutes)
+            over = stop.requested or (config.minutes > 0 and now - started > 60 * config.minutes)
             due = now - saved > 60 * config.checkpoint_minutes
-            stop, due = self._agree(stop, due)
-            if stop:
+            over, due = self._agree(over, due)
+            if over:
                 return False
             if due:
                 try:
                     self._save()
                 except OSError as error:
-                    self._tell(f"no checkpoint could be written ({error}); the one before it stays", "red")
+                    self._tell(str(error), "red")
                 saved = time.monotonic()
         return True
 
@@ -411,7 +416,11 @@ class _Run:
             record.validated(self.state.samples, self.metrics)
 
     def _save(self) -> None:
-        """A checkpoint; all processes take part."""
+        """A checkpoint; all processes take part.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
         drawn = self.drawn.to(self.fabric.device)
         if self.fabric.world_size > 1:
             torch.distributed.all_reduce(drawn)
@@ -419,8 +428,14 @@ class _Run:
             self.state.seen[name] = self.state.seen.get(name, 0) + number
         self.drawn.zero_()
         if self.fabric.is_global_zero:
-            write_provenance(self.folder, self.state.samples, self.state.seen)
-            save_state(self.folder, self.state.pack(_plain(self.config), self.config.light_checkpoint))
+            try:
+                write_provenance(self.folder, self.state.samples, self.state.seen)
+                save_state(self.folder, self.state.pack(_plain(self.config), self.config.light_checkpoint))
+            except OSError as error:
+                raise OSError(
+                    f"no checkpoint could be written to {self.folder} ({error}); the one before it stays: "
+                    "make room, and the same command goes on from it"
+                ) from error
 
     def _export(self) -> Path:
         """The averaged network for use."""

@@ -15,8 +15,11 @@ from fullframe.train.validation import Validation
 
 
 def _synth(config: TrainConfig, split: str) -> Sequence[Sample]:
+    from fullframe.synth.bodies import NUM_BETAS
     from fullframe.synth.people import SyntheticPeople
 
+    if config.num_betas < NUM_BETAS:
+        raise ConfigError(f"num_betas = {config.num_betas}: synthetic people have {NUM_BETAS}")
     # Validation always sees the same people, and others than the benchmark synth-val.
     seed = {"train": config.synth_seed, "val": 1}[split]
     settings: dict[str, Any] = {
@@ -66,7 +69,10 @@ def _labels(config: TrainConfig, split: str) -> Sequence[Sample]:
 
     if split == "val":  # bodies that a network made are no truth to measure with
         return []
-    return SPINList(config.labels_file, _root(config, "labels"), aspect=4 / 3)
+    root = _root(config, "labels")
+    if not config.labels_file:
+        raise ConfigError(f"labels = {config.labels} needs labels_file: what fullframe annotate made")
+    return SPINList(config.labels_file, root, aspect=4 / 3)
 
 
 SOURCES: dict[str, Callable[[TrainConfig, str], Sequence[Sample]]] = {

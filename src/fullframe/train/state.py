@@ -123,6 +123,8 @@ def save_state(folder: Path, packed: dict[str, Any]) -> Path:
         OSError: if it cannot be written (a full disk, say); the file before is then untouched.
     """
     path = folder / STATE
+    for left in folder.glob(f".{path.stem}.*{path.suffix}"):  # by a run that was killed while it wrote
+        left.unlink(missing_ok=True)
     buffer = io.BytesIO()
     torch.save(packed, buffer)
     content = buffer.getbuffer()

@@ -1,5 +1,6 @@
 """How good a network is on people that training never sees, quickly; `evaluate` measures thoroughly."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,13 +10,17 @@ from numpy.typing import NDArray
 
 from fullframe.body.keypoints import KeypointModel
 from fullframe.body.model import BodyModel, forward_kinematics
-from fullframe.data.augment import Augmentation, augment, collate
+from fullframe.data.augment import Augmentation, Example, augment, collate
 from fullframe.data.batch import Batch
+from fullframe.data.mixture import DataError
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
 from fullframe.geometry.box import ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import crop_to_full_translation, project
+from fullframe.image import ImageError
 from fullframe.models.cliff import CLIFF, Prediction
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -32,14 +37,30 @@ class HeldOut:
 
 
 def hold_out(samples: Sequence[Sample], people: int, crop: tuple[int, int], num_betas: int) -> HeldOut:
-    """The first `people` of a source; all if it has fewer."""
+    """The first `people` of a source whose images can be read; all if it has fewer.
+
+    Raises:
+        DataError: if no image can be read.
+    """
     rng = np.random.default_rng(0)
-    examples, sides = [], []
-    for i in range(min(people, len(samples))):
-        sample = samples[i]
-        examples.append(augment(sample, crop, rng, Augmentation.none()))
+    examples: list[Example] = []
+    sides: list[float] = []
+    failures: list[str] = []
+    for i in range(len(samples)):
+        if len(examples) == people:
+            break
+        try:
+            sample = samples[i]
+            examples.append(augment(sample, crop, rng, Augmentation.none()))
+        except (ImageError, OSError) as error:
+            failures.append(str(error))
+            continue
         window = box_from_xyxy(sample.box, crop[0] / crop[1], ENLARGE)
         sides.append((sample.box[2:] - sample.box[:2]).max() / (window.size[0] / 2))
+    if not examples:
+        raise DataError("no held-out image can be read:\n  " + "\n  ".join(failures[:5]))
+    for failure in failures:
+        _log.warning("skipped somebody held out: %s", failure)
     return HeldOut(collate(examples, num_betas), np.array(sides, np.float64))
 
 

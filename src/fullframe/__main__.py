@@ -1,0 +1,5 @@
+"""python -m fullframe."""
+
+from fullframe.cli import main
+
+main()
