@@ -6,8 +6,8 @@ All five stand behind one encoder, which has learned where joints are in a crop 
 can be trained without a GPU. With `--kept 0` each trains an encoder of its own. All see the same people in
 the same order, for each seed; then synth-val measures them. Stopped and started again, it goes on where it
 was. Writes ablation.md and ablation.png into the folder: errors over everyone and by the angle between a
-person and the camera's axis, the mean over seeds of each person's error with 95 % intervals by bootstrap over
-people.
+person and the camera's axis, the mean over seeds of each person's error; how far they are from HMR's for the
+same people; all with 95 % intervals by bootstrap over people; and each seed's own.
 """
 
 from pathlib import Path
@@ -16,9 +16,8 @@ from typing import Annotated, Any
 import matplotlib
 import numpy as np
 import tyro
-from variants import behind, configure, mean_over_seeds, measure, train
+from variants import behind, configure, difference, mean_over_seeds, measure, train
 
-from fullframe.evaluate.protocol import Scores
 from fullframe.evaluate.report import Bin, markdown_table, off_axis_bins
 from fullframe.files import atomic_path
 
@@ -59,23 +58,34 @@ def main(
         for seed in range(seeds)
         for name, changes in VARIANTS.items()
     }
-    bins = {name: pooled([measured[name, seed] for seed in range(seeds)]) for name in VARIANTS}
-    table = markdown_table(rows(bins, seeds))
+    angles = measured["HMR", 0][1]
+    means = {name: mean_over_seeds([measured[name, seed][0] for seed in range(seeds)]) for name in VARIANTS}
+    bins = {name: off_axis_bins(scores, angles) for name, scores in means.items()}
+    apart = {name: off_axis_bins(difference(scores, means["HMR"]), angles) for name, scores in means.items()}
+    del apart["HMR"]
+    alone = {
+        f"{name}, seed {seed}": off_axis_bins(scores, angles)[:1]
+        for (name, seed), (scores, _) in measured.items()
+    }
+    tables = [
+        markdown_table(rows(of, title))
+        for title, of in (
+            (f"network ({seeds} seeds)", bins),
+            ("less HMR, of the same people", apart),
+            ("network", alone),
+        )
+    ]
+    table = "\n".join(tables)
     with atomic_path(out / "ablation.md") as temporary:
         temporary.write_text(table, encoding="utf-8")
     print(table)
     plot(bins, out / "ablation.png")
 
 
-def pooled(of_seeds: list[tuple[Scores, np.ndarray]]) -> list[Bin]:
-    """Bins of the mean over seeds of each person's errors."""
-    return off_axis_bins(mean_over_seeds([scores for scores, _ in of_seeds]), of_seeds[0][1])
-
-
-def rows(bins: dict[str, list[Bin]], seeds: int) -> list[list[str]]:
-    """A heading, then a row for each variant and bin."""
+def rows(bins: dict[str, list[Bin]], title: str) -> list[list[str]]:
+    """A heading, then a row for each bin and variant."""
     columns = list(next(iter(bins.values()))[0].values)
-    found = [["degrees off the axis", "people", f"network ({seeds} seeds)", *columns]]
+    found = [["degrees off the axis", "people", title, *columns]]
     for position, bin_ in enumerate(next(iter(bins.values()))):
         for name, of_variant in bins.items():
             values = of_variant[position].values

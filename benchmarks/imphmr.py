@@ -6,10 +6,11 @@ All stand behind one encoder that stays as it is, or with `--kept 0` train their
 in the same order, for each seed. Measured are synth-val, synth-val behind occluders, labelled COCO photos
 where there are any (see benchmarks/common.py), how far apart what is inferred from other directions is from
 the turned result, and what a forward pass costs. Stopped and started again, it goes on where it was. Writes
-imphmr.md and imphmr.csv (a line for each number with its interval) into the folder.
+imphmr.md and imphmr.csv (a line for each number with its interval) into the folder: the means over seeds, and
+how far they are from the baseline's for the same people, HMR's or, with CLIFF's switches, CLIFF's.
 
-The consistency between views is learned from people without 3D labels: without such a source (lspet or coco)
-that row is left out.
+The consistency between views is learned from people without 3D labels: without such a source (lspet, coco or
+labels) that row is left out.
 """
 
 import csv
@@ -24,9 +25,11 @@ import torch
 import tyro
 from common import SHARED
 from torch.utils.flop_counter import FlopCounterMode
-from variants import behind, configure, mean_over_seeds, measure, opened, train
+from variants import behind, configure, difference, mean_over_seeds, measure, opened, train
 
-from fullframe.evaluate.report import Estimate, markdown_table, number, off_axis_bins
+from fullframe.evaluate.metrics import bootstrap
+from fullframe.evaluate.protocol import Scores, mean
+from fullframe.evaluate.report import Estimate, markdown_table, number
 from fullframe.files import atomic_path
 from fullframe.models import CLIFF, ImpHMR, load_model
 from fullframe.models.volume import turned_root
@@ -82,31 +85,47 @@ def main(
     """
     base = read_config(config, settings)
     wanted = {name: VARIANTS[name] for name in only or VARIANTS}
-    if not (base.lspet or base.coco) and wanted.pop(CONSISTENCY, None):
-        print(f"without {CONSISTENCY}: nobody in the data has no 3D labels; set lspet or coco above 0")
+    if not (base.lspet or base.coco or base.labels) and wanted.pop(CONSISTENCY, None):
+        print(
+            f"without {CONSISTENCY}: nobody in the data has no 3D labels; set lspet, coco or labels above 0"
+        )
     # The size that all others have stands in the rows above.
     wanted.pop(f"ImpHMR, map of {base.field_size} px", None)
     shared = behind(config, settings, maps, kept)
     found: dict[str, dict[str, Estimate | float]] = {}
+    apart: dict[str, dict[str, Estimate | float]] = {}
+    scored: dict[str, dict[str, Scores]] = {}
     for name, changes in wanted.items():
         runs = [configure(config, settings, out, name, seed, shared | changes) for seed in range(seeds)]
         paths = [train(run) for run in runs]
-        found[name] = {**errors(paths, people), **agreement(paths, people), **cost(load_model(paths[0]))}
-        write(found, out, seeds)
+        scored[name] = score(paths, people)
+        found[name] = {**errors(scored[name]), **agreement(paths, people), **cost(load_model(paths[0]))}
+        baseline = "CLIFF" if changes.get("location_input") else "HMR"
+        if name != baseline and baseline in scored:
+            less = {key: difference(each, scored[baseline][key]) for key, each in scored[name].items()}
+            apart[f"{name} less {baseline}"] = errors(less)
+        write(found, apart, out, seeds)
     print((out / "imphmr.md").read_text(encoding="utf-8"))
 
 
-def errors(paths: list[Path], people: int) -> dict[str, Estimate | float]:
-    """Means over people of the mean over seeds, for each benchmark there is."""
+def score(paths: list[Path], people: int) -> dict[str, Scores]:
+    """Everyone's errors, the mean over seeds, on each benchmark there is."""
     coco = SHARED / "data" / "photos" / "coco_dev"
+    roots = {"synth": None, "synth-occluded": None, "coco": coco}
+    return {
+        benchmark: mean_over_seeds([measure(path, benchmark, root, people)[0] for path in paths])
+        for benchmark, root in roots.items()
+        if root is None or root.is_dir()
+    }
+
+
+def errors(of: dict[str, Scores]) -> dict[str, Estimate | float]:
+    """Means over people, with their intervals."""
     values: dict[str, Estimate | float] = {}
-    for benchmark, columns in SHOWN.items():
-        if benchmark == "coco" and not coco.is_dir():
-            continue
-        root = coco if benchmark == "coco" else None
-        measured = [measure(path, benchmark, root, people) for path in paths]
-        everyone = off_axis_bins(mean_over_seeds([scores for scores, _ in measured]), measured[0][1])[0]
-        values |= {f"{benchmark} {column}": everyone.values[column] for column in columns}
+    for benchmark, scores in of.items():
+        for column in SHOWN[benchmark]:
+            known = scores.people[column][~np.isnan(scores.people[column])]
+            values[f"{benchmark} {column}"] = Estimate(mean(known), *bootstrap(known))
     return values
 
 
@@ -157,22 +176,34 @@ def cost(model: CLIFF, repeats: int = 10) -> dict[str, Estimate | float]:
     return {"GMAC": counter.get_total_flops() / 2e9, "ms": 1e3 * min(times[1:])}
 
 
-def write(found: dict[str, dict[str, Estimate | float]], out: Path, seeds: int) -> None:
-    """The table and the numbers behind it, of what is measured so far."""
-    columns = list(dict.fromkeys(column for values in found.values() for column in values))
-    rows = [[f"network ({seeds} seeds)", *columns]]
-    for name, values in found.items():
-        rows.append([name, *(_shown(values[column]) if column in values else "" for column in columns)])
+def write(
+    found: dict[str, dict[str, Estimate | float]],
+    apart: dict[str, dict[str, Estimate | float]],
+    out: Path,
+    seeds: int,
+) -> None:
+    """The tables and the numbers behind them, of what is measured so far."""
+    tables = [_table(found, f"network ({seeds} seeds)")]
+    if apart:
+        tables.append(_table(apart, "of the same people"))
     with atomic_path(out / "imphmr.md") as temporary:
-        temporary.write_text(markdown_table(rows), encoding="utf-8")
+        temporary.write_text("\n".join(tables), encoding="utf-8")
     with atomic_path(out / "imphmr.csv") as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["network", "measure", "value", "low", "high"])
-        for name, values in found.items():
+        for name, values in (found | apart).items():
             for column, value in values.items():
                 low, high = (value.low, value.high) if isinstance(value, Estimate) else (np.nan, np.nan)
                 mean = value.value if isinstance(value, Estimate) else value
                 writer.writerow([name, column, mean, *("" if np.isnan(x) else x for x in (low, high))])
+
+
+def _table(of: dict[str, dict[str, Estimate | float]], title: str) -> str:
+    columns = list(dict.fromkeys(column for values in of.values() for column in values))
+    rows = [[title, *columns]]
+    for name, values in of.items():
+        rows.append([name, *(_shown(values[column]) if column in values else "" for column in columns)])
+    return markdown_table(rows)
 
 
 def _shown(value: Estimate | float) -> str:

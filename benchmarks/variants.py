@@ -45,7 +45,7 @@ def behind(config: Path, settings: tuple[str, ...], folder: Path, people: int) -
         people: that it sees; none, if each variant is to train an encoder of its own.
     """
     if not people:
-        return {}
+        return {"lifting": 0}  # which not every model can
     encoder = train(configure(config, settings, folder, "encoder", 0, ENCODER))
     return {"encoder_of": str(encoder), "kept": people, "kept_folder": str(folder / "maps"), "lifting": 0}
 
@@ -108,6 +108,12 @@ def opened(benchmark: str, root: Path | None, people: int | None) -> list[Sample
     """The first people of a benchmark, kept in memory: drawing synthetic ones takes longer than measuring."""
     samples = PROTOCOLS[benchmark].open(root or Path())
     return [samples[i] for i in range(min(len(samples), people or len(samples)))]
+
+
+def difference(scores: Scores, baseline: Scores) -> Scores:
+    """Each person's error less the baseline's for the same person."""
+    people = {name: errors - baseline.people[name] for name, errors in scores.people.items()}
+    return replace(scores, people=people, medians=())
 
 
 def mean_over_seeds(of_seeds: Sequence[Scores]) -> Scores:

@@ -10,7 +10,8 @@ from fullframe.geometry.camera import Camera
 from fullframe.imagine.command import imagine
 from fullframe.imagine.picture import draw
 from fullframe.imagine.views import imagine_people
-from fullframe.models import ENCODERS, create_model, save_checkpoint
+from fullframe.models import ENCODERS, create_model, locate, save_checkpoint
+from fullframe.models.predict import ENLARGE, cut_crops
 from fullframe.models.volume import turned_root
 
 SMALL = {"encoder": "tiny", "crop": (48, 36), "num_betas": 11}
@@ -51,6 +52,10 @@ def test_what_cannot_be_done_is_said(tmp_path, photo_path):
     with pytest.raises(UsageError, match=r"no model .*absent\.safetensors"):
         imagine(photo_path, tmp_path, model=tmp_path / "absent.safetensors")
     save(tmp_path / "imphmr.safetensors", **FIELD)
+    with pytest.raises(UsageError, match="is a folder; name one photo in it"):
+        imagine(tmp_path, tmp_path, model=tmp_path / "imphmr.safetensors")
+    with pytest.raises(UsageError, match=r"cannot make the output folder .*imphmr\.safetensors"):
+        imagine(photo_path, tmp_path / "imphmr.safetensors", model=tmp_path / "imphmr.safetensors")
     with pytest.raises(UsageError, match=r"absent\.jpg: no such file"):
         imagine(tmp_path / "absent.jpg", tmp_path, model=tmp_path / "imphmr.safetensors")
     cv2.imwrite(str(tmp_path / "empty.png"), np.zeros((64, 64, 3), np.uint8))
@@ -65,6 +70,17 @@ def test_views_and_how_far_they_are_apart(tmp_path):
     views = imagine_people(net, image, boxes, Camera.from_diagonal((160, 120)))
     assert views.pose.shape == (2, 4, 24, 3, 3) and views.silhouettes.shape == (2, 4, 64, 64)
     assert views.degrees.shape == (2, 4, 24) and views.degrees[:, 0].max() < 0.2
+    # Each column is inferred in its own direction, and compared with the first one turned there.
+    people, pixels = cut_crops(net, image, boxes, ENLARGE)
+    location = locate(people, Camera.from_diagonal((160, 120))).float()
+    for column, direction in enumerate((0, np.pi / 2, np.pi, 3 * np.pi / 2)):
+        phi = torch.full((2,), direction)
+        with torch.no_grad():
+            there = net.imagine(net.prepare(pixels), location, phi).prediction.pose
+        torch.testing.assert_close(views.pose[:, column], there, atol=1e-4, rtol=0)
+        cos, sin = np.cos(direction), np.sin(direction)
+        back = torch.tensor([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]], dtype=torch.float32)
+        torch.testing.assert_close(views.turned[:, column, 0], back @ views.pose[:, 0, 0], atol=1e-4, rtol=0)
     # An untrained network sees the same from everywhere: at 180 degrees its root is half a turn off.
     behind = turned_root(views.pose[:, 0], torch.full((2,), np.pi))
     torch.testing.assert_close(views.turned[:, 2], behind, atol=1e-5, rtol=0)

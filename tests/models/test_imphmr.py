@@ -49,6 +49,37 @@ def test_the_image_is_the_direction_zero(inputs):
     torch.testing.assert_close(whole_turn.prediction.pose, elsewhere.prediction.pose, atol=1e-4, rtol=1e-4)
 
 
+class Ball(torch.nn.Module):
+    """The same field for everyone: a dense ball around a place (3,)."""
+
+    def __init__(self, place):
+        super().__init__()
+        self.register_buffer("place", torch.tensor(place))
+
+    def forward(self, points, code):
+        near = ((points - self.place).norm(dim=-1) < 0.4).to(points).expand(len(code), -1)
+        return 1e3 * near, near[..., None].expand(-1, -1, SMALL["field_width"])
+
+    def finish(self, rendered, opacity):
+        return rendered
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("degrees", "x"), [(0, 0.0), (90, 0.5), (180, 0.0), (270, -0.5)])
+def test_what_is_imagined_is_seen_from_there(inputs, degrees, x):
+    """A ball in front of the person is on the right of the picture taken from the image's left, and so on."""
+    net = small(field_samples=24).eval()
+    net.field = Ball([0.0, 0.25, -0.5])
+    maps = []
+    net.head.register_forward_pre_hook(lambda _, given: maps.append(given[0]))
+    net.imagine(*inputs, torch.full((3,), math.radians(degrees)))
+    (seen,) = maps
+    centre = (torch.arange(8) + 0.5) / 4 - 1
+    weights = seen[:, 0] / seen[:, 0].sum((1, 2), keepdim=True)
+    torch.testing.assert_close((weights.sum(1) * centre).sum(1), torch.full((3,), x), atol=0.06, rtol=0)
+    torch.testing.assert_close((weights.sum(2) * centre).sum(1), torch.full((3,), 0.25), atol=0.06, rtol=0)
+
+
 @torch.no_grad()
 def test_inference_computes_one_view_and_no_silhouette(inputs):
     net = small().eval()

@@ -81,6 +81,15 @@ def test_rendering_some_people_at_a_time_changes_nothing(field, phi, monkeypatch
         torch.testing.assert_close(parts, expected)
 
 
+@torch.no_grad()
+def test_mixed_precision_does_not_move_places():
+    torch.manual_seed(0)
+    field, code = Field(code=5, width=8), torch.randn(2, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        ahead, turned = (render(field, code, *sample_rays(8, 4), phi)[0] for phi in (None, torch.zeros(2)))
+    assert torch.equal(ahead, turned)
+
+
 def test_a_ray_by_hand():
     # Half of the light passes each part: 1/2, 1/4, and behind them nothing new.
     density = torch.tensor([math.log(2) / 0.5, math.log(2) / 0.5, 0.0])

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -19,7 +19,8 @@ import torch
 
 from fullframe.body import load_body
 from fullframe.data.mixture import DataError
-from fullframe.models import load_model
+from fullframe.losses import IMAGINATION, SCALE
+from fullframe.models import CLIFF, load_model
 from fullframe.train import lifting, loop
 from fullframe.train.config import ConfigError, TrainConfig, read_config, write_config
 from fullframe.train.loop import TrainError, build_model, build_optimizer, fit, learning_rate
@@ -219,6 +220,20 @@ def test_a_broken_batch_is_kept(config, people, precision):
         assert kept["crops"].shape == (8, 48, 36, 3) and kept["predicted_pose"].shape == (8, 24, 3, 3)
 
 
+def test_mixed_precision_reaches_the_network(config, people, monkeypatch):
+    seen = set()
+    learn = CLIFF.learn
+
+    def look(self, *inputs):
+        learned = learn(self, *inputs)
+        seen.add(self.regressor.fc1(torch.zeros(1, self.regressor.fc1.in_features)).dtype)
+        return learned
+
+    monkeypatch.setattr(CLIFF, "learn", look)
+    train(replace(config, samples=8, precision="bf16-mixed"), people)
+    assert seen == {torch.bfloat16}
+
+
 def test_another_network_is_refused(config, people):
     train(replace(config, samples=8), people)
     with pytest.raises(ConfigError, match=r"another network: its model is cliff, not ray; choose"):
@@ -315,6 +330,13 @@ def test_imphmr_trains_in_the_same_loop(config, people):
     assert [row["samples"] for row in found] == [8, 16, 24, 32]
     for name in ("imagined_joints", "imagined_pose", "silhouette", "consistent_pose"):
         assert all(row[name] > 0 for row in found)
+    # What is imagined counts by and by, in full from the 16th person on.
+    for row, grown in zip(found, (0, 0.5, 1, 1), strict=True):
+        weights = {key: value for key, value in asdict(config.loss_weights).items() if key in row}
+        counted = sum(
+            row[key] * weight * (grown if key in IMAGINATION else 1) for key, weight in weights.items()
+        )
+        assert row["loss"] == pytest.approx(SCALE * counted, rel=1e-3)
     assert load_model(path).options["field_width"] == 16
     with pytest.raises(ConfigError, match="its field_size is 8, not 16"):
         train(replace(config, field_size=16), people)

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import tyro
 
+_MOST = 60
+"""People in a picture: a JPEG file has at most 65,535 rows."""
+
 
 def imagine(
     photo: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO")],
@@ -21,12 +24,14 @@ def imagine(
     photo's direction and then turned. The nearer the two, the more the network knows about the unseen side.
 
     Args:
-        photo: with people.
+        photo: with people; if there are more than 60, the largest are drawn.
         out: folder for the picture, <name of the photo>_imagined.jpg.
         model: path of a trained imphmr network (.safetensors).
         body_path: your SMPL file, if the network predicts SMPL and fullframe doctor does not find it.
         detector: builtin, torchvision, rtmlib or transformers.
     """
+    import numpy as np
+
     from fullframe.body import load_body
     from fullframe.console import UsageError, say
     from fullframe.detect import load_detector
@@ -35,7 +40,11 @@ def imagine(
     from fullframe.imagine.picture import draw
     from fullframe.imagine.views import imagine_people, offered_by
     from fullframe.models import load_model
+    from fullframe.run.outputs import make_writable
 
+    make_writable(out)
+    if photo.is_dir():
+        raise UsageError(f"{photo} is a folder; name one photo in it")
     try:
         network = load_model(model)
         assert network.card is not None
@@ -48,12 +57,13 @@ def imagine(
         boxes, _ = load_detector(detector).boxes(taken.pixels)
         if not len(boxes):
             raise UsageError(f"{photo}: no person found; another --detector may see more")
+        boxes = boxes[np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind="stable")[:_MOST]]
         camera = taken.exif_camera or Camera.from_diagonal(taken.size)
         views = imagine_people(imagining, taken.pixels, boxes, camera)
-        out.mkdir(parents=True, exist_ok=True)
         path = out / f"{photo.stem}_imagined.jpg"
         write_jpeg(path, draw(views, body))
     except (ValueError, OSError, ImportError) as error:
         raise UsageError(str(error)) from error
-    say(f"{photo}: {len(boxes)} people from {views.pose.shape[1]} directions -> {path}")
+    people = "1 person" if len(boxes) == 1 else f"{len(boxes)} people"
+    say(f"{photo}: {people} from {views.pose.shape[1]} directions -> {path}")
     return 0

@@ -18,7 +18,7 @@ _PAPER = 255
 _FAR = 200.0
 """Metres to the camera that draws the bodies: its rays are nearly parallel, as those of the field."""
 
-_ROWS = ("inferred from there", "turned from 0", "inferred silhouette")
+_ROWS = ("inferred from there", "turned from 0 degrees", "silhouette inferred from there")
 
 
 def draw(views: Views, body: BodyModel) -> NDArray[np.uint8]:
@@ -30,7 +30,7 @@ def draw(views: Views, body: BodyModel) -> NDArray[np.uint8]:
         body: of their poses and shapes.
 
     Returns:
-        (H, W, 3) RGB, about 850 px high for each person.
+        (H, W, 3) RGB, about 950 px high for each person.
     """
     blocks = [_block(views, body, person) for person in range(len(views.crops))]
     return np.concatenate(blocks)
@@ -38,7 +38,8 @@ def draw(views: Views, body: BodyModel) -> NDArray[np.uint8]:
 
 def _block(views: Views, body: BodyModel, person: int) -> NDArray[np.uint8]:
     line, step = 2 * _FONT, _TILE + _GAP
-    height = line + len(_ROWS) * (_TILE + line) + _GAP
+    row_height = line + _TILE + _GAP
+    height = line + len(_ROWS) * row_height + _GAP
     page = np.full((height, (1 + len(DIRECTIONS)) * step + _GAP, 3), _PAPER, np.uint8)
     labels = [Label("photo", np.array([_GAP + _TILE / 2, line / 2]))]
     color = person_colors([person])
@@ -47,19 +48,21 @@ def _block(views: Views, body: BodyModel, person: int) -> NDArray[np.uint8]:
         _meshes(body, views.betas[person, :1].expand_as(views.betas[person]), views.turned[person], color),
         _pictures(views.silhouettes[person]),
     )
-    for row, tiles in enumerate(bodies):
-        y = line + row * (_TILE + line)
-        for column, (direction, tile) in enumerate(zip(DIRECTIONS, tiles, strict=True)):
+    for column, direction in enumerate(DIRECTIONS):
+        middle = (1 + column) * step + _GAP + _TILE / 2
+        labels.append(Label(f"from {direction:g} degrees", np.array([middle, line / 2])))
+        if column:
+            root, *others = views.degrees[person, column].tolist()
+            apart = f"root {root:.0f}°, joints {sum(others) / len(others):.0f}° from above"
+            labels.append(Label(apart, np.array([middle, line + row_height + line / 2])))
+    for row, (name, tiles) in enumerate(zip(_ROWS, bodies, strict=True)):
+        y = line + row * row_height
+        # On the line above its tiles, from the first one's left edge on.
+        labels.append(Label(name, np.array([step + _GAP, y + line / 2]), "lm"))
+        for column, tile in enumerate(tiles):
             x = (1 + column) * step + _GAP
-            page[y : y + _TILE, x : x + _TILE] = tile
-            middle, words = x + _TILE / 2, _ROWS[row]
-            if row == 0:
-                labels.append(Label(f"from {direction:g} degrees", np.array([middle, line / 2])))
-            if row == 1 and direction:
-                root, *others = views.degrees[person, column].tolist()
-                words += f": root {root:.0f}°, joints {sum(others) / len(others):.0f}° off"
-            labels.append(Label(words, np.array([middle, y + _TILE + line / 2])))
-    page[line : line + _TILE, _GAP : _GAP + _TILE] = _fit(views.crops[person])
+            page[y + line : y + line + _TILE, x : x + _TILE] = tile
+    page[2 * line : 2 * line + _TILE, _GAP : _GAP + _TILE] = _fit(views.crops[person])
     draw_labels(page, labels, _FONT)
     return page
 

@@ -87,7 +87,8 @@ def render(
         return torch.cat(maps), torch.cat(opacities)
     places = points.reshape(1, -1, 3)
     if phi is not None:
-        places = places @ turn(phi).mT
+        # Not as a matrix product, which mixed precision would round.
+        places = (turn(phi)[:, None] * places[:, :, None]).sum(-1)
     density, hidden = field(places, code)
     weights, opacity = composite(density.view(-1, size, size, samples), lengths[:, None])
     rendered = weights.view(-1, 1, samples) @ hidden.view(-1, samples, hidden.shape[-1])

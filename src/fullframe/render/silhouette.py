@@ -1,6 +1,6 @@
 """Silhouettes of many bodies at low resolution, fast: what a network that draws them is held to.
 
-The body is reduced to a few hundred vertices, which at a few centimetres a pixel nobody sees; only those are
+The body is reduced to about 2,100 vertices, which at a few centimetres a pixel nobody sees; only those are
 posed. Its triangles are filled at pixel centres, seen along parallel rays.
 """
 

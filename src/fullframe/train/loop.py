@@ -364,7 +364,9 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
 
-        prediction, heatmaps, imagined = self.wrapped.learn(state.model.prepare(batch.crops), batch.location)
+        crops = state.model.prepare(batch.crops)
+        with fabric.autocast():  # a method other than forward has none of its own in a single process
+            prediction, heatmaps, imagined = self.wrapped.learn(crops, batch.location)
         grown = min(1, state.samples / config.imagination_warmup) if config.imagination_warmup else 1
         loss, terms = self.losses(
             state.model,
