@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+import roma
+import torch
 
 from fullframe.synth.bodies import NUM_BETAS, Bodies
-from fullframe.synth.poses import KINDS, Poses, crouch, lie, mirror, seat, stand
+from fullframe.synth.poses import KINDS, Poses, crouch, lie, mirror, photographed, seat, stand
+from fullframe.synth.scenes import Scenes
 
 LEFT_HIP, RIGHT_HIP, LEFT_KNEE, LEFT_ANKLE, HEAD = 1, 2, 4, 7, 15
 
@@ -42,6 +45,37 @@ def test_extra_poses_are_drawn_half_of_the_time():
     rng = np.random.default_rng(0)
     drawn = [bool((poses._captured(rng) == 0.123).all()) for _ in range(400)]
     assert 0.4 < np.mean(drawn) < 0.6
+
+
+def test_poses_of_photos_stand_as_they_do_and_face_forward(tmp_path):
+    """Someone who leans 20 degrees forward, from three sides; the last one's body is not reliable."""
+    lean, half_turn = np.radians([20, 0, 0]), np.array([np.pi, 0, 0])
+    roots = [
+        roma.rotvec_composition(
+            [torch.from_numpy(r) for r in (half_turn, np.array([0, heading, 0]), lean)]
+        ).numpy()
+        for heading in (0.0, 1.2, -2.5, 0.3)
+    ]
+    pose = np.full((4, 24, 3), 0.1)
+    pose[:, 0] = roots
+    np.savez(tmp_path / "labels.npz", pose=pose.reshape(4, 72), has_smpl=np.array([1, 1, 1, 0]))
+    found = photographed(tmp_path / "labels.npz")
+    assert found.shape == (3, 24, 3)
+    np.testing.assert_allclose(found[:, 0], np.tile(lean, (3, 1)), atol=1e-6)
+    np.testing.assert_array_equal(found[:, 1:], pose[:3, 1:])
+    drawn = Scenes("train", tmp_path / "labels.npz").poses.theta
+    assert (drawn[-3:] == found).all() and len(drawn) > 8000
+
+
+def test_lists_without_poses_are_told(tmp_path):
+    np.savez(tmp_path / "a.npz", imgname=np.array(["a.jpg"]))
+    with pytest.raises(ValueError, match=r"a\.npz: not a list with poses, as fullframe annotate writes"):
+        photographed(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", pose=np.zeros((2, 72)), has_smpl=np.zeros(2))
+    with pytest.raises(ValueError, match=r"b\.npz: nobody in it has a reliable body"):
+        photographed(tmp_path / "b.npz")
+    with pytest.raises(ValueError, match=r"absent\.npz: not a list"):
+        photographed(tmp_path / "absent.npz")
 
 
 def test_mirror_is_its_own_inverse_and_mirrors_joints(captured):

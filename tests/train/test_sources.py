@@ -9,7 +9,7 @@ from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
 from fullframe.train import sources
 from fullframe.train.config import ConfigError, TrainConfig
-from fullframe.train.sources import open_mixture, open_validation
+from fullframe.train.sources import open_mixture, open_sources, open_validation
 
 
 @pytest.fixture
@@ -101,3 +101,14 @@ def test_a_stock_is_drawn_once_and_used_again(tmp_path, monkeypatch):
     assert (first[4].image == again[4].image).all()
     with pytest.raises(ValueError, match="other settings"):
         open_mixture(TrainConfig("x", crop=(64, 48), stock=9, stock_folder=str(tmp_path), synth_seed=2))
+
+
+def test_poses_of_photos_reach_the_synthetic_people_of_training(tmp_path):
+    labels = tmp_path / "labels.npz"
+    np.savez(labels, pose=np.full((3, 72), 0.1))
+    config = TrainConfig("x", synth_poses=str(labels))
+    plain, with_photos = (open_sources(c)[0]["synth"].scenes.poses.theta for c in (TrainConfig("x"), config))
+    assert len(with_photos) == len(plain) + 3
+    assert len(sources.SOURCES["synth"](config, "val").scenes.poses.theta) < len(plain)
+    with pytest.raises(ValueError, match=r"absent\.npz: not a list with poses"):
+        open_sources(replace(config, synth_poses=str(tmp_path / "absent.npz")))

@@ -13,6 +13,7 @@ def synth(
     seed: int = 1,
     split: Literal["train", "val"] = "train",
     backgrounds: Path | None = None,
+    labels: Path | None = None,
 ) -> int:
     """Make full-frame pictures of synthetic people with exact labels.
 
@@ -25,6 +26,8 @@ def synth(
         seed: another seed gives other people.
         split: train or val: the poses come from different motion capture.
         backgrounds: folder of photos without people; without it, places are made up.
+        labels: people in photos, as fullframe annotate writes them, from whom half of the captured poses are
+            taken; without it, all are motion capture.
     """
     from rich.progress import track
 
@@ -36,10 +39,11 @@ def synth(
     if frames < 1 or seed < 0:
         raise UsageError(f"frames must be at least 1 and seed not negative, got {frames} and {seed}")
     try:
-        people = SyntheticPeople(split, seed, backgrounds=backgrounds)
+        people = SyntheticPeople(split, seed, backgrounds=backgrounds, labels=labels)
         folder = out / "frames"
-        # Frames of other seeds and splits have other names, those with other backgrounds do not.
-        claim(folder, {"backgrounds": str(backgrounds.resolve()) if backgrounds else None})
+        # Frames of other seeds and splits have other names, those with other backgrounds and poses do not.
+        made_of = {"backgrounds": backgrounds, "labels": labels}
+        claim(folder, {name: str(path.resolve()) if path else None for name, path in made_of.items()})
         samples = [
             sample
             for index in track(range(frames), "frames", console=console)

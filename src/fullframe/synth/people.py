@@ -42,7 +42,8 @@ class SyntheticPeople(Sequence[Sample]):
         seed: another seed gives other people.
         height: of the crop that the window is meant for, px; the window is 1.25 times as high.
         backgrounds: folder of photos without people; None for made-up places.
-        extra_poses: (N, 24, 3) further poses, axis-angle, root without heading.
+        labels: list of SPIN's form, as `fullframe annotate` writes, from whose people half of the captured
+            poses are taken; None for motion capture alone.
         simplify: fewer triangles for whoever is small in the window, which is hardly to be seen.
     """
 
@@ -52,17 +53,17 @@ class SyntheticPeople(Sequence[Sample]):
         seed: int = 1,
         height: int = 224,
         backgrounds: str | Path | None = None,
-        extra_poses: NDArray[np.floating] | None = None,
+        labels: str | Path | None = None,
         simplify: bool = True,
     ) -> None:
         if split not in _SPLITS:
             raise ValueError(f"unknown split {split!r}; known: {', '.join(_SPLITS)}")
-        self._arguments = (split, seed, height, backgrounds, extra_poses, simplify)
+        self._arguments = (split, seed, height, backgrounds, labels, simplify)
         self.split = split
         self.seed = seed
         self.height = height
         self.simplify = simplify
-        self.scenes = Scenes(split, extra_poses)
+        self.scenes = Scenes(split, labels)
         self.painter = Painter(backgrounds)
 
     def __reduce__(self) -> tuple[type, tuple]:

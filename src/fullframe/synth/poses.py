@@ -3,14 +3,17 @@
 Poses are (24, 3) axis-angle in SMPL's joints; the root carries gravity (y up) and faces +z.
 """
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fullframe.body.joints import JOINT_SETS
 from fullframe.fit.prior import PRIOR_FILE
+from fullframe.geometry.rotation import rotvec_to_matrix
 
 ASSETS = Path(__file__).parents[1] / "assets"
 _MIRRORED = list(JOINT_SETS["smpl24"].flip_permutation)
@@ -30,6 +33,35 @@ KINDS = {"motion": 0.34, "mixed": 0.2, "standing": 0.18, "sitting": 0.14, "crouc
 """Share of each kind of pose."""
 
 _KINDS, _CUMULATIVE = tuple(KINDS), np.cumsum(list(KINDS.values()))[:-1]
+
+
+def photographed(labels: str | Path) -> NDArray[np.float64]:
+    """Poses of people in photos, as from level cameras.
+
+    Args:
+        labels: list of SPIN's form, as `fullframe annotate` writes; who has no reliable body is left out.
+
+    Returns:
+        (N, 24, 3).
+
+    Raises:
+        ValueError: if the file is no such list, or nobody in it has a body.
+    """
+    try:
+        with np.load(labels, allow_pickle=False) as file:
+            pose = file["pose"].astype(np.float64).reshape(-1, 24, 3)
+            known = file["has_smpl"] > 0 if "has_smpl" in file else np.ones(len(pose), bool)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{labels}: not a list with poses, as fullframe annotate writes: {error}") from error
+    pose = pose[known]
+    if not len(pose):
+        raise ValueError(f"{labels}: nobody in it has a reliable body")
+    # Half a turn about x leads from the camera's axes to y up, z forward; then out goes the heading.
+    root = _compose(np.broadcast_to(np.array([np.pi, 0, 0]), (len(pose), 3)), pose[:, 0])
+    forward = rotvec_to_matrix(torch.from_numpy(root))[:, :, 2].numpy()
+    heading = np.arctan2(forward[:, 0], forward[:, 2])
+    pose[:, 0] = _compose(_about(1, -heading), root)
+    return pose
 
 
 class Poses:

@@ -1,6 +1,7 @@
 """Who stands where, seen by which camera in which light: everything about a picture but its pixels."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from fullframe.geometry.camera import Camera
 from fullframe.synth.bodies import NUM_BETAS, Bodies, Posed
 from fullframe.synth.chance import drawn, shares
 from fullframe.synth.draw import Light
-from fullframe.synth.poses import Poses
+from fullframe.synth.poses import Poses, photographed
 
 MAX_PEOPLE = 8
 KIDS = 0.12
@@ -95,11 +96,11 @@ class Scenes:
 
     Args:
         split: "train" or "val", of the poses.
-        extra_poses: (N, 24, 3) further poses, axis-angle, root without heading.
+        labels: list of people in photos, whose poses are drawn as often as motion capture; see poses.
     """
 
-    def __init__(self, split: str = "train", extra_poses: NDArray[np.floating] | None = None) -> None:
-        self.poses = Poses(split, extra_poses)
+    def __init__(self, split: str = "train", labels: str | Path | None = None) -> None:
+        self.poses = Poses(split, photographed(labels) if labels else None)
         self.bodies = Bodies()
 
     def compose(self, rng: np.random.Generator) -> Scene:

@@ -72,6 +72,8 @@ class TrainConfig:
         stock: so many synthetic people are drawn once, kept in `stock_folder` and used again and again, where
             the processor has to train too; 0 draws new ones without end.
         backgrounds: folder of photos without people, behind the synthetic ones; else made-up places.
+        synth_poses: people in photos, as fullframe annotate writes them, from whom half of the captured poses
+            are taken; else all are motion capture.
         augment_...: see data.augment.Augmentation.
 
         loss: error of 2D keypoints and 3D joints: squared, l1 or smooth_l1.
@@ -142,6 +144,7 @@ class TrainConfig:
     stock: int = 0
     stock_folder: str = "runs/stock"
     backgrounds: str = ""
+    synth_poses: str = ""
 
     augment_flip: float = Augmentation.flip
     augment_rotation: float = Augmentation.rotation

@@ -29,6 +29,8 @@ def _synth(config: TrainConfig, split: str) -> Sequence[Sample]:
         "backgrounds": config.backgrounds or None,
         "simplify": True,
     }
+    if split == "train" and config.synth_poses:
+        settings["labels"] = config.synth_poses
     if split == "train" and config.stock:
         return _stock(config, settings)
     return SyntheticPeople(**settings)
