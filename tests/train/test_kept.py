@@ -92,7 +92,15 @@ def trained(network: CLIFF, tmp_path: Path) -> Path:
     return file
 
 
-def test_ctrl_c_while_maps_are_made_ends_at_once(trained, tmp_path):
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as in a terminal, whereas who runs in the background may be told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_while_maps_are_made_ends_at_once(trained, tmp_path, ctrl_c):
     config = replace(CONFIG, encoder_of=str(trained), out=str(tmp_path / "run"),
                      kept=24, kept_folder=str(tmp_path / "maps"), samples=16)  # fmt: skip
 

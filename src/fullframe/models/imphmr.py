@@ -173,10 +173,10 @@ class ImpHMR(CLIFF):
 
 
 class _Norm(nn.GroupNorm):
-    """In single precision, as CUDA's autocast has it; on a CPU half precision takes five times as long."""
+    """In its weights' precision, as in CUDA's autocast; on a CPU half precision takes five times as long."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.float()).to(x.dtype)
+        return super().forward(x.to(self.weight)).to(x)
 
 
 def _head(size: int, width: int) -> nn.Module:

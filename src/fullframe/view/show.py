@@ -33,7 +33,7 @@ def show(path: Path, body_path: Path | None, host: str, port: int) -> None:
                 tab.close(page=False)
 
         say_until_ctrl_c(f"{path}: look at it on {address(server)} (Ctrl-C ends)")
-        for tab in tabs.values():
+        for tab in list(tabs.values()):  # some are being closed meanwhile
             tab.close(page=False)
 
 
