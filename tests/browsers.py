@@ -98,8 +98,19 @@ def see(page, condition, seconds: float = 60) -> None:
 
 
 def click(locator) -> None:
-    """At once: Playwright would wait for two frames, which take long where WebGL runs in software."""
+    """Without Playwright's wait for two frames, which take long where WebGL runs in software."""
     locator.evaluate("element => element.click()")
+    _settle(locator.page)
+
+
+def press(locator, key: str) -> None:
+    locator.press(key)
+    _settle(locator.page)
+
+
+def _settle(page) -> None:
+    """viser's page sends one message per 50 ms and forgets all but the last of those in between."""
+    page.wait_for_timeout(200)
 
 
 def hide_notes(page) -> None:

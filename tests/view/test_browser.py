@@ -5,7 +5,7 @@ import io
 import av
 import numpy as np
 import pytest
-from browsers import click, hide_notes, see, wait_until
+from browsers import click, hide_notes, press, see, wait_until
 from waving import SIZE, waving_clip
 
 pytest.importorskip("viser", reason="needs the extra view")
@@ -74,9 +74,9 @@ def test_view_from_the_camera(tmp_path, service, page):
 
         see(page, condition)
 
-    slider.press("Home")
+    press(slider, "Home")
     check(0, 1)
-    slider.press("End")
+    press(slider, "End")
     check(9, 0.25)
 
     click(page.get_by_label("Mesh"))
