@@ -142,7 +142,7 @@ def agreement(paths: list[Path], people: int) -> dict[str, Estimate | float]:
         if not isinstance(model, ImpHMR):
             return {}
         samples = opened("synth", None, people)
-        batch = hold_out(samples, 200, model.crop, model.num_betas).batch
+        batch = hold_out(samples, 200, model.crop).batch
         for start in range(0, len(batch), 20):
             crops, location = (
                 model.prepare(batch.crops[start : start + 20]),

@@ -1,5 +1,6 @@
 """Files that are either whole or absent, the form of those that hold results, and folders of long work."""
 
+import hashlib
 import json
 import os
 import secrets
@@ -71,6 +72,15 @@ def load_result(path: str | Path, what: str) -> Iterator[dict[str, Any]]:
         raise
     except Exception as error:  # zipfile, zlib, numpy and json each have their own way to fail
         raise ValueError(f"{path} is not {what} written by fullframe: {error}") from error
+
+
+def digest(path: str | Path) -> str:
+    """SHA-256 of a file of any size."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
 
 
 def claim(folder: Path, made_by: Mapping[str, Any]) -> None:

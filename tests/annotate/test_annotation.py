@@ -1,5 +1,6 @@
 """From photos to files of labels, as a user has it done."""
 
+import itertools
 import json
 import re
 import shutil
@@ -142,6 +143,33 @@ def test_a_photo_that_was_missing_is_labelled_once_it_is_there(checkpoint, photo
     assert second.problems == [] and second.labels.ids.tolist() == [100, 101, 102, 103]
     whole = annotate(photos, tmp_path / "whole.npz", given, method="none", model=checkpoint)
     np.testing.assert_array_equal(second.labels.pose, whole.labels.pose)
+
+
+@pytest.mark.parametrize("killed_at", [1, 2, 3])
+def test_a_kill_while_a_photo_is_taken_in(checkpoint, photos, tmp_path, monkeypatch, killed_at):
+    given, out = tmp_path / "people.json", tmp_path / "labels.npz"
+    shutil.move(photos / "1.jpg", tmp_path / "1.jpg")
+    annotate(photos, out, given, method="none", model=checkpoint)
+    shutil.move(tmp_path / "1.jpg", photos / "1.jpg")
+    steps = itertools.count(1)
+
+    def until_killed(step):
+        def go(*args, **options):
+            if next(steps) == killed_at:
+                raise KeyboardInterrupt
+            return step(*args, **options)
+
+        return go
+
+    with monkeypatch.context() as patch:
+        patch.setattr(annotation.shutil, "rmtree", until_killed(shutil.rmtree))
+        patch.setattr(annotation, "forget", until_killed(annotation.forget))
+        with pytest.raises(KeyboardInterrupt):
+            annotate(photos, out, given, method="none", model=checkpoint)
+    found = annotate(photos, out, given, method="none", model=checkpoint).labels
+    whole = annotate(photos, tmp_path / "whole.npz", given, method="none", model=checkpoint).labels
+    assert found.ids.tolist() == whole.ids.tolist()
+    np.testing.assert_array_equal(found.translation, whole.translation)
 
 
 def test_a_wrong_folder_of_photos_is_not_in_the_way_of_the_right_one(photos, tmp_path):

@@ -35,6 +35,16 @@ def test_frames_and_labels_go_together_and_a_second_run_goes_on(tmp_path):
         assert kept.keypoints.keys() == sample.keypoints.keys()
 
 
+def test_frames_of_other_poses_are_not_taken_for_these(tmp_path):
+    labels = tmp_path / "labels.npz"
+    for pose in (0.1, 0.2):
+        np.savez(labels, pose=np.full((3, 72), pose))
+        if pose == 0.1:
+            synth(out=tmp_path / "out", frames=1, labels=labels)
+    with pytest.raises(UsageError, match=r"other settings \(labels"):
+        synth(out=tmp_path / "out", frames=1, labels=labels)
+
+
 def test_bad_requests(tmp_path):
     with pytest.raises(UsageError, match="frames must be at least 1"):
         synth(out=tmp_path, frames=0)

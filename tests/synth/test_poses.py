@@ -74,8 +74,11 @@ def test_lists_without_poses_are_told(tmp_path):
     np.savez(tmp_path / "b.npz", pose=np.zeros((2, 72)), has_smpl=np.zeros(2))
     with pytest.raises(ValueError, match=r"b\.npz: nobody in it has a reliable body"):
         photographed(tmp_path / "b.npz")
-    with pytest.raises(ValueError, match=r"absent\.npz: not a list"):
+    with pytest.raises(ValueError, match=r"absent\.npz cannot be read: No such file"):
         photographed(tmp_path / "absent.npz")
+    (tmp_path / "c.npz").write_text("theta")
+    with pytest.raises(ValueError, match=r"c\.npz: not a list with poses, as fullframe annotate writes$"):
+        photographed(tmp_path / "c.npz")
 
 
 def test_mirror_is_its_own_inverse_and_mirrors_joints(captured):

@@ -1,3 +1,4 @@
+import csv
 import errno
 import itertools
 import json
@@ -100,7 +101,7 @@ def test_a_run_learns_and_leaves_everything_behind(config, people):
     path = train(config, people, validate=Validation(body, {"sticks": people}, 8, config.crop))
     found, folder = rows(config), Path(config.out)
     assert found[-1]["loss"] < 0.6 * found[0]["loss"]
-    assert [row["samples"] for row in found][-1] == 1120 and len(found) == 7
+    assert [row["samples"] for row in found][-1] == 1200 and len(found) == 8
     assert found[0].keys() >= {"keypoints", "joints", "pose", "betas", "camera", "samples_per_second"}
     checked = rows(config, "validation.csv")
     assert [row["samples"] for row in checked] == [608, 1200]
@@ -250,9 +251,37 @@ def test_a_changed_setting_is_said(config, people, capsys):
     assert [row["samples"] for row in rows(config)] == [8, 16]
 
 
-def test_time_is_up(config, people):
+def test_columns_that_are_new_are_empty_before(config, people):
+    train(replace(config, samples=8), people)
+    train(replace(config, samples=16, vertices_weight=1.0), people)
+    with (Path(config.out) / "losses.csv").open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert first["vertices"] == "" and float(second["vertices"]) > 0
+    assert float(second["learning_rate"]) < 1e-3 and float(first["gradient"]) > 1
+
+
+def test_time_is_up(config, people, capsys):
     path = train(replace(config, minutes=1e-9), people)
     assert path.exists() and [row["samples"] for row in rows(config)] == [8]
+    assert "stopped after 8 of 64 people; the same command goes on" in capsys.readouterr().err
+
+
+def test_a_data_worker_that_dies_is_said(config, people):
+    def ending_one(start, rank, world):
+        for n, batch in enumerate(tiny.batches(replace(config, workers=1), people)(start, rank, world)):
+            if n == 3:
+                for child in multiprocessing.active_children():
+                    child.kill()
+            yield batch
+
+    with pytest.raises(TrainError, match=r"a process that prepares data is gone.*the same command goes on"):
+        fit(config, ending_one, ("sticks",))
+
+
+def test_the_folder_is_a_file(config, people, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"out: .*file cannot be made a folder: File exists"):
+        train(replace(config, out=str(tmp_path / "file")), people)
 
 
 def test_start_from_a_trained_network(config, people, tmp_path):

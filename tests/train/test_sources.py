@@ -3,6 +3,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from synthetic_smpl import synthetic_smpl
 
 from fullframe.data.formats.spin_npz import write_spin_npz
 from fullframe.data.sample import Sample
@@ -63,7 +64,7 @@ def test_labels_of_photos_are_learned_from_and_not_measured_with(tmp_path):
     found = open_mixture(config).sources[0]
     assert len(found) == 1 and set(found[0].keypoints) == {"lsp14"} and found[0].pose.shape == (24, 3, 3)
     assert open_validation(config).sources == {}
-    with pytest.raises(FileNotFoundError, match="missing.npz"):
+    with pytest.raises(ConfigError, match=r"missing\.npz is no file; fullframe annotate makes one"):
         open_mixture(replace(config, labels_file=str(tmp_path / "missing.npz")))
 
 
@@ -103,6 +104,14 @@ def test_a_stock_is_drawn_once_and_used_again(tmp_path, monkeypatch):
         open_mixture(TrainConfig("x", crop=(64, 48), stock=9, stock_folder=str(tmp_path), synth_seed=2))
 
 
+def test_shapes_of_another_body_are_not_learned(tmp_path):
+    np.savez(tmp_path / "SMPL_NEUTRAL.npz", **synthetic_smpl())
+    smpl = TrainConfig("x", body="smpl", body_path=str(tmp_path / "SMPL_NEUTRAL.npz"), num_betas=10)
+    for config, known in ((TrainConfig("x"), True), (smpl, False)):
+        example = open_mixture(config)[0].example
+        assert example.pose is not None and (example.betas is not None) == known
+
+
 def test_poses_of_photos_reach_the_synthetic_people_of_training(tmp_path):
     labels = tmp_path / "labels.npz"
     np.savez(labels, pose=np.full((3, 72), 0.1))
@@ -110,5 +119,5 @@ def test_poses_of_photos_reach_the_synthetic_people_of_training(tmp_path):
     plain, with_photos = (open_sources(c)[0]["synth"].scenes.poses.theta for c in (TrainConfig("x"), config))
     assert len(with_photos) == len(plain) + 3
     assert len(sources.SOURCES["synth"](config, "val").scenes.poses.theta) < len(plain)
-    with pytest.raises(ValueError, match=r"absent\.npz: not a list with poses"):
+    with pytest.raises(ValueError, match=r"absent\.npz cannot be read: No such file"):
         open_sources(replace(config, synth_poses=str(tmp_path / "absent.npz")))

@@ -72,12 +72,12 @@ def test_the_truth_has_no_error_and_known_errors_are_found(body, people):
 def test_photos_that_cannot_be_read_are_left_out(people, tmp_path, caplog):
     gone = [replace(people[0], image=tmp_path / f"{i}.jpg") for i in range(2)]
     some = [people[0], *gone, people[2], people[4]]
-    found = hold_out(some, 2, (64, 48), 11)
-    expected = hold_out([people[0], people[2]], 2, (64, 48), 11)
+    found = hold_out(some, 2, (64, 48))
+    expected = hold_out([people[0], people[2]], 2, (64, 48))
     assert torch.equal(found.batch.crops, expected.batch.crops) and len(found.sides) == 2
     assert "0.jpg" in caplog.text and "1.jpg" in caplog.text
     with pytest.raises(DataError, match=r"no held-out image can be read(.|\n)*1\.jpg"):
-        hold_out(gone, 2, (64, 48), 11)
+        hold_out(gone, 2, (64, 48))
 
 
 def test_pck_is_in_the_full_frame(body, people):
@@ -87,7 +87,7 @@ def test_pck_is_in_the_full_frame(body, people):
     model = oracle(people, numbers)
     assert validate(model) == {"sticks_pck10": 1.0}
     # A tenth of the box's longer side; the box is the crop over 1.2 in height or, if wider, in width.
-    held_out = hold_out(samples, 100, (64, 48), 11)
+    held_out = hold_out(samples, 100, (64, 48))
     depth = people.translation[numbers, 2]
     for part, expected in ((0.09, 1.0), (0.11, 0.0)):
         moved = oracle(people, numbers)

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -22,7 +22,7 @@ from fullframe.annotate.page import write_page
 from fullframe.annotate.photos import PhotoPeople, SharedDetector, find_people, read_annotations
 from fullframe.annotate.scale import ray_workers
 from fullframe.body import BodyModel, load_body
-from fullframe.files import atomic_path, claim
+from fullframe.files import atomic_path, claim, digest
 from fullframe.models import CLIFF, Bodies, load_model
 from fullframe.recovery import FIT, NETWORK
 from fullframe.run.inputs import PHOTO_SUFFIXES
@@ -117,8 +117,8 @@ def annotate(
         work,
         {
             "images": str(images.resolve()),
-            "photos": _digest(_states(images, photos)),
-            "annotations": "" if annotations is None else _digest(_blocks(Path(annotations))),
+            "photos": _states(images, photos),
+            "annotations": "" if annotations is None else digest(annotations),
             "method": method,
             "tuning": TUNINGS.get(method, {}),
             "model": name if network is None or network.card is None else network.card.sha256,
@@ -136,10 +136,11 @@ def annotate(
         crops, problems, unread = cut()
         mended = np.array([i for i in unread.tolist() if people.readable(i)], np.int64)
         if len(mended):
-            # Photos are there by now that an earlier run missed: what follows from them is made again.
-            forget(folder, mended)
+            # Photos are there by now that an earlier run missed: what follows from them is made again. That
+            # goes first, or after a kill in between it would be taken for that of the new crops.
             for later in ("predicting", method):
                 shutil.rmtree(work / later, ignore_errors=True)
+            forget(folder, mended)
             crops, problems, _ = cut()
         problems = [*told.left_out, *problems]
         if not len(crops):
@@ -195,26 +196,15 @@ def _photos(images: Path) -> list[str]:
     return photos
 
 
-def _states(images: Path, photos: Sequence[str]) -> Iterator[bytes]:
+def _states(images: Path, photos: Sequence[str]) -> str:
     """What tells whether photos are still the same."""
+    states = hashlib.sha256()
     for name in photos:
         path = images / name
         state = path.stat() if path.is_file() else None  # a link to nowhere
         told = "" if state is None else f"{state.st_size} {state.st_mtime_ns}"
-        yield f"{name}\n{told}\n".encode(errors="surrogateescape")
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            yield block
-
-
-def _digest(parts: Iterator[bytes]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
+        states.update(f"{name}\n{told}\n".encode(errors="surrogateescape"))
+    return states.hexdigest()
 
 
 def _write(out: Path, labels: Labels, images: Path, body: BodyModel, problems: list[str]) -> list[Path]:

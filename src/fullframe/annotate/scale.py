@@ -42,7 +42,7 @@ def ray_workers(address: str) -> Iterator[Workers]:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
             ray.init(address=address, **quiet, **({"include_dashboard": False} if address == "local" else {}))
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Ray raises bare ones too
             raise ConnectionError(
                 f"--ray {address}: no Ray cluster there ({error}); start one with `ray start`, or use local"
             ) from error

@@ -69,7 +69,8 @@ class Tally:
             return
         known = self.failures.setdefault(source, [])
         for message in failures:
-            _log.warning("skipped a sample of %s: %s", source, message)
+            if message not in known:
+                _log.warning("skipped a sample of %s: %s", source, message)
             known.append(message)
         expected = MOST_FAILURES * self.drawn[source]
         if self.drawn[source] >= LEAST_DRAWN and len(known) > expected + _CERTAIN * math.sqrt(expected):
@@ -94,6 +95,8 @@ class Mixture(Dataset[Draw]):
         augmentation: Augmentation.none() for evaluation.
         seed: not negative.
         num_betas: of the batches.
+        body: name of the body that the network predicts. The shape of people labelled with another one is
+            left out: their betas mean nothing to it.
 
     Attributes:
         names: of the sources; Batch.source indexes it.
@@ -111,6 +114,7 @@ class Mixture(Dataset[Draw]):
         augmentation: Augmentation,
         seed: int,
         num_betas: int,
+        body: str = "open",
     ) -> None:
         if not sources or set(sources) != set(weights):
             raise ValueError(
@@ -129,6 +133,7 @@ class Mixture(Dataset[Draw]):
         self.augmentation = augmentation
         self.seed = seed
         self.num_betas = num_betas
+        self.body = body
         self.tally = Tally()
 
     def __getitem__(self, number: int) -> Draw:
@@ -142,7 +147,10 @@ class Mixture(Dataset[Draw]):
         while len(failures) < LEAST_DRAWN:
             index = int(rng.integers(len(samples)))
             try:
-                example = augment(samples[index], self.crop, rng, self.augmentation)
+                sample = samples[index]
+                if sample.body != self.body:
+                    sample = replace(sample, betas=None)
+                example = augment(sample, self.crop, rng, self.augmentation)
             except (ImageError, OSError) as error:
                 failures.append(str(error))
             else:

@@ -70,7 +70,6 @@ def imagine_people(
     """
     people, pixels = cut_crops(model, image, boxes, enlarge)
     crops, location = model.prepare(pixels), locate(people, camera)
-    seen = model(crops, location.to(crops))
     pose, betas, turned, silhouettes = [], [], [], []
     for direction in DIRECTIONS:
         phi = torch.full((len(crops),), math.radians(direction), device=crops.device)
@@ -79,7 +78,7 @@ def imagine_people(
         pose.append(imagined.prediction.pose)
         betas.append(imagined.prediction.betas)
         silhouettes.append(imagined.silhouette.sigmoid())
-        turned.append(turned_root(seen.pose, phi))
+        turned.append(turned_root(pose[0], phi))
     poses, turned_poses = torch.stack(pose, 1), torch.stack(turned, 1)
     degrees = matrix_to_rotvec(poses.mT @ turned_poses).norm(dim=-1).rad2deg()
     found = (poses, torch.stack(betas, 1), turned_poses, torch.stack(silhouettes, 1), degrees)

@@ -29,11 +29,13 @@ def synth(
         labels: people in photos, as fullframe annotate writes them, from whom half of the captured poses are
             taken; without it, all are motion capture.
     """
+    from importlib.metadata import version
+
     from rich.progress import track
 
     from fullframe.console import UsageError, console
     from fullframe.data.formats.spin_npz import write_spin_npz
-    from fullframe.files import claim
+    from fullframe.files import claim, digest
     from fullframe.synth.people import SyntheticPeople
 
     if frames < 1 or seed < 0:
@@ -42,8 +44,12 @@ def synth(
         people = SyntheticPeople(split, seed, backgrounds=backgrounds, labels=labels)
         folder = out / "frames"
         # Frames of other seeds and splits have other names, those with other backgrounds and poses do not.
-        made_of = {"backgrounds": backgrounds, "labels": labels}
-        claim(folder, {name: str(path.resolve()) if path else None for name, path in made_of.items()})
+        made_by = {
+            "fullframe": version("fullframe"),
+            "backgrounds": str(backgrounds.resolve()) if backgrounds else None,
+            "labels": digest(labels) if labels else None,
+        }
+        claim(folder, made_by)
         samples = [
             sample
             for index in track(range(frames), "frames", console=console)

@@ -51,8 +51,10 @@ def photographed(labels: str | Path) -> NDArray[np.float64]:
         with np.load(labels, allow_pickle=False) as file:
             pose = file["pose"].astype(np.float64).reshape(-1, 24, 3)
             known = file["has_smpl"] > 0 if "has_smpl" in file else np.ones(len(pose), bool)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{labels}: not a list with poses, as fullframe annotate writes: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{labels} cannot be read: {error.strerror}") from error
+    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{labels}: not a list with poses, as fullframe annotate writes") from error
     pose = pose[known]
     if not len(pose):
         raise ValueError(f"{labels}: nobody in it has a reliable body")

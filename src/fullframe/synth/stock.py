@@ -8,6 +8,7 @@ import itertools
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from fullframe.body.joints import JOINT_SETS
 from fullframe.data.sample import Sample
-from fullframe.files import atomic_path, claim
+from fullframe.files import atomic_path, claim, digest
 from fullframe.geometry.camera import Camera
 from fullframe.synth.bodies import JOINTS, NUM_BETAS
 from fullframe.synth.people import SyntheticPeople
@@ -62,8 +63,10 @@ def fill(
         WorkError: if the folder holds a stock of other settings, or something else.
     """
     folder = Path(folder)
-    settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
-    claim(folder, settings)
+    made_by = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
+    if settings.get("labels"):
+        made_by["labels"] = digest(settings["labels"])
+    claim(folder, made_by | {"fullframe": version("fullframe")})
     wanted = _shards(count)
     missing = [number for number in wanted if not _labels_file(folder, number).is_file()]
     done = len(wanted) - len(missing)

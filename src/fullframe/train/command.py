@@ -41,7 +41,12 @@ def train(
         def batches(start: int, rank: int, world: int):
             return loader(mixture, options.batch_size // world, start, rank, world, options.workers)
 
-        path = fit(options, batches, mixture.names, validation)
+        try:
+            path = fit(options, batches, mixture.names, validation)
+        finally:
+            for source, skipped in mixture.tally.failures.items():
+                drawn = mixture.tally.drawn[source]
+                say(f"{source}: {len(skipped):,} of {drawn:,} could not be read and were replaced")
     except (ValueError, OSError, TrainError, DataError) as error:
         raise UsageError(str(error)) from error
     if path:

@@ -96,9 +96,10 @@ class TrainConfig:
         devices, nodes: processes per machine (one a GPU) and machines; under torchrun these are its numbers.
         threads: torch's threads per process on the CPU; 0 for its own choice.
         workers: processes that prepare data, per training process; 0 prepares it in between.
-        minutes: stop after so long with a checkpoint, to be continued; 0 for no limit.
+        minutes: stop after so long with a checkpoint, to be continued; 0 for no limit. What comes before the
+            first step (stock, lifting, kept maps) counts, and is finished all the same.
 
-        checkpoint_minutes: between checkpoints.
+        checkpoint_minutes: between checkpoints; 0 for one after every step.
         light_checkpoint: keep only averaged weights in half precision and coarse step sizes, an eighth of
             the size; see train.state.
         log_every, picture_every, validate_every: samples between; 0 for never.

@@ -20,7 +20,7 @@ from fullframe.body import load_body
 from fullframe.console import progress_bar, say
 from fullframe.data.batch import Batch
 from fullframe.data.mixture import DataError
-from fullframe.files import write_npz
+from fullframe.files import digest, write_npz
 from fullframe.losses import Losses
 from fullframe.models import CLIFF, Prediction, create_model, load_model
 from fullframe.models.checkpoint import save_checkpoint
@@ -84,8 +84,8 @@ def _whole_model(config: TrainConfig) -> CLIFF:
     wanted = create_model(config.model, **config.model_options)
     model = load_model(config.init, config.body)
     found, expected = ({"model": m.name, **m.options} for m in (model, wanted))
-    # Encoders take crops of any size: training on small ones first saves time.
-    differing = [key for key in expected | found if key != "crop" and expected.get(key) != found.get(key)]
+    # Encoders take crops of any size: training on small ones first saves time. Other models have other keys.
+    differing = [key for key in expected if key != "crop" and key in found and expected[key] != found[key]]
     if differing:
         raise ConfigError(
             f"init: {config.init} is of another kind: "
@@ -158,13 +158,17 @@ def fit(
         the trained network's file; None in processes other than the first.
 
     Raises:
-        ConfigError: if the run in `config.out` is of another network.
+        ConfigError: if `config.out` cannot be a folder, or the run in it is of another network.
         StateError: if all its checkpoints are damaged.
-        TrainError: if the loss is not finite.
+        TrainError: if the loss is not finite, or a process that prepares data is gone.
         DataError: if too many samples of a source cannot be read.
         OSError: if the last checkpoint cannot be written.
         KeyboardInterrupt: after Ctrl-C, once everything is saved.
     """
+    try:
+        Path(config.out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"out: {config.out} cannot be made a folder: {error.strerror}") from error
     fabric = Fabric(
         accelerator="auto",
         devices=config.devices,
@@ -212,7 +216,7 @@ class _Run:
         validate: Validation | None,
     ) -> None:
         self.fabric, self.config, self.sources, self.validate = fabric, config, sources, validate
-        self.folder = Path(config.out)
+        self.folder, self.started = Path(config.out), time.monotonic()
         if config.threads:
             torch.set_num_threads(config.threads)
         self.body = load_body(config.body, config.body_path or None, config.num_betas)
@@ -245,7 +249,6 @@ class _Run:
 
     def _resume(self) -> bool:
         """Take over the state in the run's folder: whether there is one."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         packed, warnings = load_state(self.folder)
         for warning in warnings:
             self._tell(f"{warning}; using the checkpoint before it", "yellow")
@@ -273,6 +276,9 @@ class _Run:
         self._tell(f"the encoder looks at {config.kept:,} people, for {config.kept_folder}")
         data = ("crop", "batch_size", "num_betas", "augment", "stock", "backgrounds", *self.sources)
         made_by = {key: value for key, value in _plain(config).items() if key.startswith(data)}
+        for key in ("synth_poses", "labels_file"):
+            if made_by.get(key):
+                made_by[key] = digest(made_by[key])
         with fabric.rank_zero_first(), progress_bar(disable=not fabric.is_global_zero) as progress:
             task = progress.add_task("maps", total=config.kept)
             kept = KeptPeople(
@@ -315,10 +321,23 @@ class _Run:
             if record and finished:
                 self._validate(record)
             path = self._export() if record else None
+            if not finished:
+                self._tell(
+                    f"stopped after {self.state.samples:,} of {self.config.samples:,} people; the same "
+                    "command goes on"
+                )
         except DataError:
             if self.fabric.world_size == 1:  # saving takes all processes
                 self._save()
             raise
+        except RuntimeError as error:
+            # torch raises it at any moment, in the middle of a step as well: nothing there is worth saving.
+            if "DataLoader worker" not in str(error):
+                raise
+            raise TrainError(
+                f"a process that prepares data is gone, perhaps for want of memory ({error}); the same "
+                "command goes on from the last checkpoint, with fewer workers if you set them"
+            ) from error
         finally:
             if record:
                 record.close()
@@ -330,7 +349,7 @@ class _Run:
     def _train(self, batches: Iterator[Batch], record: Record | None, stop: _Stop) -> bool:
         """Steps until the end of the run, or until it is to stop: whether the end was reached."""
         config, state = self.config, self.state
-        started = saved = time.monotonic()
+        saved = time.monotonic()
         rows: list[dict[str, float]] = []
         while state.samples < config.samples:
             batch = next(batches).to(self.fabric.device)
@@ -342,18 +361,20 @@ class _Run:
                 self._report(record, before, rows, batch, prediction)
 
             now = time.monotonic()
-            over = stop.requested or (config.minutes > 0 and now - started > 60 * config.minutes)
+            over = stop.requested or (config.minutes > 0 and now - self.started > 60 * config.minutes)
             due = now - saved > 60 * config.checkpoint_minutes
             over, due = self._agree(over, due)
             if over:
-                return False
+                break
             if due:
                 try:
                     self._save()
                 except OSError as error:
                     self._tell(str(error), "red")
                 saved = time.monotonic()
-        return True
+        if record and rows:
+            self._record(record, rows)
+        return state.samples >= config.samples
 
     def _step(self, batch: Batch) -> tuple[Prediction, dict[str, float]]:
         """One step of the optimizer, and what there is to record of it, averaged over processes."""
@@ -405,12 +426,17 @@ class _Run:
         config, now = self.config, self.state.samples
         record.advance(now)
         if _passed(config.log_every, before, now):
-            record.training(now, {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]})
+            self._record(record, rows)
             rows.clear()
         if _passed(config.picture_every, before, now) and not config.kept:  # that is, if there are pictures
             record.picture(now, draw_batch(batch, prediction, self.losses.body))
         if _passed(config.validate_every, before, now) and now < config.samples:
             self._validate(record)
+
+    def _record(self, record: Record, rows: list[dict[str, float]]) -> None:
+        record.training(
+            self.state.samples, {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        )
 
     def _validate(self, record: Record) -> None:
         if self.validate:

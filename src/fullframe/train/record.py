@@ -24,21 +24,31 @@ class Table:
 
     def __init__(self, path: Path, samples: int) -> None:
         self.path = path
+        self.columns: list[str] = []
         if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.reader(file) if row]
-            kept = rows[:1] + [row for row in rows[1:] if int(row[0]) <= samples]
-            with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows(kept)
+            header, rows = self._read()
+            self._write(header, [row for row in rows if int(row["samples"]) <= samples])
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Append a row; the first key is `samples`. The header is that of the first row."""
-        new = not self.path.exists() or not self.path.stat().st_size
+        """Append a row; the first key is `samples`. Rows before a column that is new are empty there."""
+        if not row.keys() <= set(self.columns):
+            rows = self._read()[1] if self.columns else []
+            self._write(list(dict.fromkeys([*self.columns, *row])), rows)
+        texts = {name: str(v) if isinstance(v, int) else f"{v:.6g}" for name, v in row.items()}
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(row)
-            writer.writerow(v if isinstance(v, int) else f"{v:.6g}" for v in row.values())
+            csv.DictWriter(file, self.columns).writerow(texts)
+
+    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
+        with self.path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            return list(reader.fieldnames or ()), list(reader)
+
+    def _write(self, columns: list[str], rows: list[dict[str, str]]) -> None:
+        self.columns = columns
+        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 class Record:

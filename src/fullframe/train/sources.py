@@ -18,7 +18,7 @@ def _synth(config: TrainConfig, split: str) -> Sequence[Sample]:
     from fullframe.synth.bodies import NUM_BETAS
     from fullframe.synth.people import SyntheticPeople
 
-    if config.num_betas < NUM_BETAS:
+    if config.body == "open" and config.num_betas < NUM_BETAS:
         raise ConfigError(f"num_betas = {config.num_betas}: synthetic people have {NUM_BETAS}")
     # Validation always sees the same people, and others than the benchmark synth-val.
     seed = {"train": config.synth_seed, "val": 1}[split]
@@ -74,6 +74,8 @@ def _labels(config: TrainConfig, split: str) -> Sequence[Sample]:
     root = _root(config, "labels")
     if not config.labels_file:
         raise ConfigError(f"labels = {config.labels} needs labels_file: what fullframe annotate made")
+    if not Path(config.labels_file).is_file():
+        raise ConfigError(f"labels_file: {config.labels_file} is no file; fullframe annotate makes one")
     return SPINList(config.labels_file, root, aspect=4 / 3)
 
 
@@ -99,8 +101,9 @@ def open_sources(config: TrainConfig) -> tuple[dict[str, Sequence[Sample]], dict
 
 def open_mixture(config: TrainConfig) -> Mixture:
     """The training data; raises as `open_sources`."""
+    body = load_body(config.body, config.body_path or None, config.num_betas).name
     sources, weights = open_sources(config)
-    return Mixture(sources, weights, config.crop, config.augmentation, config.seed, config.num_betas)
+    return Mixture(sources, weights, config.crop, config.augmentation, config.seed, config.num_betas, body)
 
 
 def open_validation(config: TrainConfig) -> Validation | None:

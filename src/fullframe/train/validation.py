@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -36,8 +36,8 @@ class HeldOut:
     sides: NDArray[np.float64]
 
 
-def hold_out(samples: Sequence[Sample], people: int, crop: tuple[int, int], num_betas: int) -> HeldOut:
-    """The first `people` of a source whose images can be read; all if it has fewer.
+def hold_out(samples: Sequence[Sample], people: int, crop: tuple[int, int]) -> HeldOut:
+    """The first `people` of a source whose images can be read, without their shape; all if it has fewer.
 
     Raises:
         DataError: if no image can be read.
@@ -50,7 +50,7 @@ def hold_out(samples: Sequence[Sample], people: int, crop: tuple[int, int], num_
         if len(examples) == people:
             break
         try:
-            sample = samples[i]
+            sample = replace(samples[i], betas=None)  # of any body; no metric needs them
             examples.append(augment(sample, crop, rng, Augmentation.none()))
         except (ImageError, OSError) as error:
             failures.append(str(error))
@@ -61,7 +61,7 @@ def hold_out(samples: Sequence[Sample], people: int, crop: tuple[int, int], num_
         raise DataError("no held-out image can be read:\n  " + "\n  ".join(failures[:5]))
     for failure in failures:
         _log.warning("skipped somebody held out: %s", failure)
-    return HeldOut(collate(examples, num_betas), np.array(sides, np.float64))
+    return HeldOut(collate(examples, 0), np.array(sides, np.float64))
 
 
 @torch.inference_mode()
@@ -101,7 +101,7 @@ class Validation:
         found: dict[str, float] = {}
         for name, samples in self.sources.items():
             if name not in self._held_out:
-                self._held_out[name] = hold_out(samples, self.people, self.crop, self.body.num_betas)
+                self._held_out[name] = hold_out(samples, self.people, self.crop)
             people = self._held_out[name]
             prediction = predict(model, people.batch)
             measure = self._in_3d if "smpl24" in people.batch.joints else self._in_2d
