@@ -109,8 +109,11 @@ def press(locator, key: str) -> None:
 
 
 def _settle(page) -> None:
-    """viser's page sends one message per 50 ms and forgets all but the last of those in between."""
-    page.wait_for_timeout(200)
+    """viser's page sends one message per 50 ms and forgets all but the last of those in between.
+
+    By the page's own clock, which stands still while it draws.
+    """
+    page.evaluate("() => new Promise(done => setTimeout(done, 200))")
 
 
 def hide_notes(page) -> None:
