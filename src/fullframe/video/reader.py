@@ -53,7 +53,6 @@ class VideoReader:
 
     Args:
         source: path, or address (rtsp://, http://, ...).
-        threads: that decode, which is never the slowest part; each holds frames of its own.
 
     Attributes:
         size: (width, height) px of the frames.
@@ -68,7 +67,7 @@ class VideoReader:
         VideoError: if the file is missing, damaged, has no video or not a single good frame.
     """
 
-    def __init__(self, source: str | Path, threads: int = 2) -> None:
+    def __init__(self, source: str | Path) -> None:
         self.source = str(source)
         self.skipped = 0
         try:
@@ -83,7 +82,7 @@ class VideoReader:
         except (OSError, ValueError, av.FFmpegError) as error:
             raise VideoError(f"{source}: {_why_not_opened(self.source, error)}") from error
         try:
-            self._stream = _video_stream(self._container, self.source, threads)
+            self._stream = _video_stream(self._container, self.source)
             self._frames = self._decode()
             first = next(self._frames, None)
             if first is None:
@@ -212,7 +211,7 @@ def _why_not_opened(source: str, error: Exception) -> str:
     return "not a video that can be read: of another kind, or cut off before its index was written"
 
 
-def _video_stream(container: Any, source: str, threads: int) -> Any:
+def _video_stream(container: Any, source: str) -> Any:
     """The first stream of moving pictures; the cover of a song is none."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
@@ -220,7 +219,8 @@ def _video_stream(container: Any, source: str, threads: int) -> Any:
     if streams[0].codec_context is None:
         raise VideoError(f"{source}: the video's codec is unknown here; convert it to H.264")
     streams[0].thread_type = "AUTO"
-    streams[0].codec_context.thread_count = threads
+    # Decoding is never the slowest part, and each thread holds frames of its own.
+    streams[0].codec_context.thread_count = 2
     return streams[0]
 
 

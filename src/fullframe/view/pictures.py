@@ -56,8 +56,7 @@ class _SeekingReader(VideoReader):
     """A reader that goes to any time, and makes frames small while it converts them."""
 
     def __init__(self, path: str, side: int) -> None:
-        # FFmpeg's decoding threads have crashed where the reader was moved about.
-        super().__init__(path, threads=1)
+        super().__init__(path)
         width, height = self._coded_size
         scale = min(1.0, side / max(width, height))
         self._coded_size = max(1, round(width * scale)), max(1, round(height * scale))
