@@ -21,7 +21,7 @@ from fullframe.image import ImageError, read_photo
 from fullframe.render.colors import PALETTE
 from fullframe.render.shading import draw_meshes
 from fullframe.view.rig import UPRIGHT, quaternion
-from fullframe.view.server import address, say_until_ctrl_c, serve
+from fullframe.view.server import address, say_until_ctrl_c, serve, tabs
 
 SIDE = 800
 """px of the photo that is sent."""
@@ -49,25 +49,14 @@ def serve_review(review: Review, images: Path, host: str, port: int) -> None:
     Raises:
         OSError: nothing can listen on the host.
     """
-    with serve(host, port, "fullframe review") as server:
-        tabs: dict[int, Tab] = {}
-
-        @server.on_client_connect
-        def _(client: viser.ClientHandle) -> None:
-            tabs[client.client_id] = Tab(client, review, images)
-
-        @server.on_client_disconnect
-        def _(client: viser.ClientHandle) -> None:
-            tab = tabs.pop(client.client_id, None)
-            if tab is not None:
-                tab.close()
-
+    with (
+        serve(host, port, "fullframe review") as server,
+        tabs(server, lambda client: Tab(client, review, images)),
+    ):
         say_until_ctrl_c(
             f"{review.path}: review it on {address(server)} (Ctrl-C ends); every verdict is kept at once in "
             f"{review.notes}"
         )
-        for tab in list(tabs.values()):
-            tab.close()
 
 
 class Tab:

@@ -1,6 +1,6 @@
 """First look at a video: who is where in every frame, with a body for each, as the network sees them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -224,7 +224,7 @@ def analyse(
     known: list[Rows],
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int], None] = lambda done: None,
-) -> Iterator[tuple[Rows, bool]]:
+) -> Generator[tuple[Rows, bool], None, None]:
     """See all frames, several at a time.
 
     Frames of chunks that are known are only read, for the tracker's memory: the rest is found as if the run

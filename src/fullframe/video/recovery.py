@@ -77,6 +77,7 @@ def process(
             found = analyse(
                 recoverer, reader, camera, list(parts), stop, lambda done: progress("people", done, total)
             )
+            stack.callback(found.close)  # before the reader, from which its threads read
             for rows, last in found:
                 if last or len(rows.times) == CHUNK:
                     kept.add(len(parts), rows)

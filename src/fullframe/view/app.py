@@ -11,7 +11,7 @@ import viser
 from fullframe.recovery import Recoverer
 from fullframe.view.queue import Job, Queue
 from fullframe.view.recover import Recovered, recover_upload
-from fullframe.view.server import address, say_until_ctrl_c, serve
+from fullframe.view.server import address, say_until_ctrl_c, serve, tabs
 from fullframe.view.uploads import LIMITS, UploadError, check_upload, limit_uploads, too_large
 from fullframe.view.viewer import Viewer
 
@@ -37,44 +37,23 @@ def serve_app(recoverer: Recoverer, host: str, port: int) -> None:
     Raises:
         OSError: if nothing can listen on the host.
     """
+    queue = Queue()
     with (
         tempfile.TemporaryDirectory(prefix="fullframe_app_", ignore_cleanup_errors=True) as folder,
         serve(host, port, "fullframe") as server,
     ):
-        app = App(server, recoverer, Path(folder))
-        say_until_ctrl_c(f"open {address(server)} (Ctrl-C ends)")
-        app.close()
+        with tabs(server, lambda client: Tab(client, recoverer, queue, Path(folder))):
+            say_until_ctrl_c(f"open {address(server)} (Ctrl-C ends)")
+        queue.close(timeout=10)
 
 
-class App:
-    """The page, once for each visitor, and the queue that all of them share.
+class Tab:
+    """One open page: it has at most one upload and one result.
 
     Args:
-        folder: temporary; each visitor's files go into a folder of their own in it.
+        queue: of all pages.
+        folder: temporary; the page's files go into a folder of its own in it.
     """
-
-    def __init__(self, server: viser.ViserServer, recoverer: Recoverer, folder: Path) -> None:
-        self.queue = Queue()
-        self._visitors: dict[int, Visitor] = {}
-
-        @server.on_client_connect
-        def _(client: viser.ClientHandle) -> None:
-            self._visitors[client.client_id] = Visitor(client, recoverer, self.queue, folder)
-
-        @server.on_client_disconnect
-        def _(client: viser.ClientHandle) -> None:
-            visitor = self._visitors.pop(client.client_id, None)
-            if visitor is not None:
-                visitor.leave()
-
-    def close(self) -> None:
-        for visitor in list(self._visitors.values()):
-            visitor.leave()
-        self.queue.close(timeout=10)
-
-
-class Visitor:
-    """One open page: it has at most one upload and one result."""
 
     def __init__(self, client: viser.ClientHandle, recoverer: Recoverer, queue: Queue, folder: Path) -> None:
         self._client, self._recoverer, self._queue = client, recoverer, queue
@@ -92,8 +71,8 @@ class Visitor:
         self._button = self._add_button()
         limit_uploads(client, self._refuse)
 
-    def leave(self) -> None:
-        """The page was closed: stop, and delete everything."""
+    def close(self) -> None:
+        """Stop, and delete everything."""
         with self._lock:
             self._gone = True
             if self._job is not None:
@@ -213,7 +192,7 @@ class Visitor:
                 self._say(f"Your result was deleted after {KEPT_MINUTES} minutes. Choose the file again.")
 
     def _clear(self, page: bool = True) -> None:
-        """Delete the visitor's files, and take the last result out of the page if that is still open."""
+        """Delete the files, and take the last result out of the page if that is still open."""
         if self._clock is not None:
             self._clock.cancel()
         if self._viewer is not None:

@@ -1,11 +1,12 @@
-"""The web server under both commands."""
+"""The web server under all pages."""
 
 import contextlib
 import io
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import viser
 
@@ -17,6 +18,13 @@ class Server(viser.ViserServer):
 
     def request_share_url(self, verbose: bool = True) -> None:
         return None
+
+
+class _Tab(Protocol):
+    """What one visitor sees."""
+
+    def close(self) -> None:
+        """Stop: the visitor has left. Called once, in any thread."""
 
 
 @contextlib.contextmanager
@@ -44,6 +52,34 @@ def serve(host: str, port: int, title: str) -> Iterator[Server]:
     finally:
         with contextlib.redirect_stdout(io.StringIO()):
             server.stop()
+
+
+@contextlib.contextmanager
+def tabs(server: Server, open_tab: Callable[[viser.ClientHandle], _Tab]) -> Iterator[None]:
+    """A tab for each visitor, closed when the visitor leaves, or at the end of the block."""
+    opened: dict[int, _Tab] = {}
+
+    def close(client_id: int) -> None:
+        # Two may want to at the same time: the visitor leaves while the block ends.
+        tab = opened.pop(client_id, None)
+        if tab is not None:
+            tab.close()
+
+    @server.on_client_connect
+    def _(client: viser.ClientHandle) -> None:
+        opened[client.client_id] = open_tab(client)
+        if client.client_id not in server.get_clients():  # left before the tab was there
+            close(client.client_id)
+
+    @server.on_client_disconnect
+    def _(client: viser.ClientHandle) -> None:
+        close(client.client_id)
+
+    try:
+        yield
+    finally:
+        for client_id in list(opened):
+            close(client_id)
 
 
 def address(server: Server) -> str:
