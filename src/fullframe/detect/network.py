@@ -1,12 +1,13 @@
 """The networks in assets/detectors, run by onnxruntime."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+
+from fullframe.files import digest
 
 FOLDER = Path(__file__).parents[1] / "assets" / "detectors"
 
@@ -49,7 +50,7 @@ def verify() -> dict[str, str | None]:
 def _problem(path: Path, checksum: str) -> str | None:
     if not path.is_file():
         return f"{path} is missing: install fullframe again"
-    if hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
+    if digest(path) != checksum:
         return f"{path} is damaged (its checksum is wrong): install fullframe again"
     return None
 

@@ -373,7 +373,7 @@ class _Run:
                     self._tell(str(error), "red")
                 saved = time.monotonic()
         if record and rows:
-            self._record(record, rows)
+            record.training(state.samples, rows)
         return state.samples >= config.samples
 
     def _step(self, batch: Batch) -> tuple[Prediction, dict[str, float]]:
@@ -426,17 +426,12 @@ class _Run:
         config, now = self.config, self.state.samples
         record.advance(now)
         if _passed(config.log_every, before, now):
-            self._record(record, rows)
+            record.training(now, rows)
             rows.clear()
         if _passed(config.picture_every, before, now) and not config.kept:  # that is, if there are pictures
             record.picture(now, draw_batch(batch, prediction, self.losses.body))
         if _passed(config.validate_every, before, now) and now < config.samples:
             self._validate(record)
-
-    def _record(self, record: Record, rows: list[dict[str, float]]) -> None:
-        record.training(
-            self.state.samples, {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-        )
 
     def _validate(self, record: Record) -> None:
         if self.validate:

@@ -5,7 +5,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -88,8 +88,9 @@ class Record:
     def advance(self, samples: int) -> None:
         self.progress.update(self.task, completed=samples)
 
-    def training(self, samples: int, values: Mapping[str, float]) -> None:
-        """Means since the last call: losses, gradient norm, learning rate."""
+    def training(self, samples: int, rows: Sequence[Mapping[str, float]]) -> None:
+        """The means of the steps since the last call: losses, gradient norm, learning rate."""
+        values = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
         now, (then, before) = time.perf_counter(), self._last
         self._last = (now, samples)
         rate = (samples - before) / max(now - then, 1e-9)

@@ -36,7 +36,7 @@ class Tab:
         self._viewer: Viewer | None = None
         self._gone = False
         self._lock = threading.Lock()  # each choice is told in a thread of its own
-        self._choice = client.gui.add_dropdown("Result", tuple(self._files), visible=len(files) > 1)
+        self._choice = client.gui.add_dropdown("Result", tuple(self._files), visible=len(self._files) > 1)
         self._choice.on_update(lambda _: self._open())
         self._open()
 
