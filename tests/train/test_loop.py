@@ -266,10 +266,11 @@ def test_time_is_up(config, people, capsys):
     assert "stopped after 8 of 64 people; the same command goes on" in capsys.readouterr().err
 
 
-def test_a_data_worker_that_dies_is_said(config, people):
+@pytest.mark.parametrize("last", [0, 3])
+def test_a_data_worker_that_dies_is_said(config, people, last):
     def ending_one(start, rank, world):
         for n, batch in enumerate(tiny.batches(replace(config, workers=1), people)(start, rank, world)):
-            if n == 3:
+            if n == last:
                 for child in multiprocessing.active_children():
                     child.kill()
             yield batch

@@ -7,6 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -177,10 +178,29 @@ def fit(
         precision="32-true" if config.precision == "32" else config.precision,  # type: ignore[arg-type]
     )
     fabric.launch()
-    run = _Run(fabric, config, batches, sources, validate)
-    # From here on there is something to save.
-    with _Stop() as stop:
-        return run.go(stop)
+    with _data_workers():
+        run = _Run(fabric, config, batches, sources, validate)
+        # From here on there is something to save.
+        with _Stop() as stop:
+            return run.go(stop)
+
+
+@contextmanager
+def _data_workers() -> Iterator[None]:
+    """Tells when a process that prepares data is gone.
+
+    torch raises it at any moment, in the middle of a step as well, so that nothing there is worth saving.
+    """
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # The others come where a batch is handed over.
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+            raise
+        raise TrainError(
+            f"a process that prepares data is gone, perhaps for want of memory ({error!r}); the same command "
+            "goes on from the last checkpoint, with fewer workers if you set them"
+        ) from error
 
 
 class _Stop:
@@ -330,14 +350,6 @@ class _Run:
             if self.fabric.world_size == 1:  # saving takes all processes
                 self._save()
             raise
-        except RuntimeError as error:
-            # torch raises it at any moment, in the middle of a step as well: nothing there is worth saving.
-            if "DataLoader worker" not in str(error):
-                raise
-            raise TrainError(
-                f"a process that prepares data is gone, perhaps for want of memory ({error}); the same "
-                "command goes on from the last checkpoint, with fewer workers if you set them"
-            ) from error
         finally:
             if record:
                 record.close()
