@@ -18,6 +18,8 @@ from fullframe.people import People
 from fullframe.run.inputs import find_inputs, output_names
 from fullframe.run.outputs import PHOTO_OUTPUTS
 
+MAIN = [sys.executable, "-c", "from fullframe.cli import main; main()"]
+
 
 def fullframe(*arguments: object) -> int:
     """Run the command in this process; returns its exit status."""
@@ -244,14 +246,20 @@ def test_names_of_results_stay_apart() -> None:
     assert len({name.lower() for name in names.values()}) == 7
 
 
+def test_whoever_reads_the_output_goes_away() -> None:
+    process = subprocess.Popen([*MAIN, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.close() is None
+    assert process.stderr is not None and process.stderr.read() == ""
+    assert process.wait(60) == 1
+
+
 def test_ctrl_c_leaves_whole_files(small_photo: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     for i in range(40):
         shutil.copy(small_photo, folder / f"{i:02}.jpg")
-    command = [sys.executable, "-c", "from fullframe.cli import main; main()"]
     process = subprocess.Popen(
-        [*command, "run", str(folder), "-o", str(out), "--save", "npz,glb"],
+        [*MAIN, "run", str(folder), "-o", str(out), "--save", "npz,glb"],
         stderr=subprocess.PIPE,
         text=True,
         # Jobs in the background are started with Ctrl-C ignored, and their children inherit that.

@@ -1,5 +1,6 @@
 """The command `fullframe`: one function per subcommand."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -81,4 +82,7 @@ def main() -> None:
     except KeyboardInterrupt:
         say("stopped", style="yellow")
         status = 130
+    except BrokenPipeError:  # whoever read the output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+        status = 1
     sys.exit(status)
