@@ -7,7 +7,7 @@ in the same order, for each seed. Measured are synth-val, synth-val behind occlu
 where there are any (see benchmarks/common.py), how far apart what is inferred from other directions is from
 the turned result, and what a forward pass costs. Stopped and started again, it goes on where it was. Writes
 imphmr.md and imphmr.csv (a line for each number with its interval) into the folder: the means over seeds, and
-how far they are from the baseline's for the same people, HMR's or, with CLIFF's switches, CLIFF's.
+how far they are from others' for the same people.
 
 The consistency between views is learned from people without 3D labels: without such a source (lspet, coco or
 labels) that row is left out.
@@ -53,6 +53,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     **{f"ImpHMR, map of {size} px": {"model": "imphmr", **PAPER, "field_size": size} for size in (8, 16, 32)},
 }
 
+AGAINST = {
+    "+ imagination": ("HMR", "+ field"),
+    "+ silhouettes": ("HMR", "+ imagination"),
+    CONSISTENCY: ("HMR", "+ silhouettes", "+ field"),
+    "ImpHMR with CLIFF's switches": ("CLIFF",),
+    "ImpHMR, directions up to 30 degrees": ("HMR", CONSISTENCY),
+    "ImpHMR, directions up to 90 degrees": ("HMR", CONSISTENCY),
+}
+"""What each is compared with, person by person; the others with HMR."""
+
 SHOWN = {
     "synth": ("MPJPE mm", "PA-MPJPE mm", "PVE mm"),
     "synth-occluded": ("MPJPE mm", "PA-MPJPE mm", "PVE mm"),
@@ -83,6 +93,8 @@ def main(
         people: measured on, of each benchmark.
         only: names of variants; all if none.
     """
+    if unknown := set(only) - set(VARIANTS):
+        raise SystemExit(f"unknown {', '.join(sorted(unknown))}; choose of: {', '.join(VARIANTS)}")
     base = read_config(config, settings)
     wanted = {name: VARIANTS[name] for name in only or VARIANTS}
     if not (base.lspet or base.coco or base.labels) and wanted.pop(CONSISTENCY, None):
@@ -100,10 +112,10 @@ def main(
         paths = [train(run) for run in runs]
         scored[name] = score(paths, people)
         found[name] = {**errors(scored[name]), **agreement(paths, people), **cost(load_model(paths[0]))}
-        baseline = "CLIFF" if changes.get("location_input") else "HMR"
-        if name != baseline and baseline in scored:
-            less = {key: difference(each, scored[baseline][key]) for key, each in scored[name].items()}
-            apart[f"{name} less {baseline}"] = errors(less)
+        for other in AGAINST.get(name, ("HMR",)):
+            if name != other and other in scored:
+                less = {key: difference(each, scored[other][key]) for key, each in scored[name].items()}
+                apart[f"{name} less {other}"] = errors(less)
         write(found, apart, out, seeds)
     print((out / "imphmr.md").read_text(encoding="utf-8"))
 

@@ -297,7 +297,7 @@ def test_the_truth_from_another_direction_has_no_loss(body, model):
 def test_people_without_3d_labels_have_to_be_consistent(body, model):
     batch, truth = labelled(body, model)
     phi = torch.tensor([0.0, 0.5, -2.0, 3.0])
-    known, of_shape = torch.tensor([1.0, 1, 0, 0]), torch.tensor([1.0, 1, 1, 0])
+    known, of_shape = torch.tensor([1.0, 1, 0, 0]), torch.tensor([1.0, 0, 1, 0])
     batch = replace(batch, has_pose=known, has_betas=of_shape, pose=batch.pose * known[:, None, None, None])
     losses = Losses(body, LossWeights(**ONLY_IMAGINATION, camera=1e-9))
     _, terms = losses(model, truth, batch, imagined=seen_from(truth, phi, body))
@@ -309,7 +309,12 @@ def test_people_without_3d_labels_have_to_be_consistent(body, model):
     difference = (turned_root(others.pose, phi) - turned_root(truth.pose, phi)).square().mean((1, 2, 3))
     assert terms["consistent_pose"].item() == pytest.approx(difference[2:].mean().item(), rel=1e-4)
     shapes = (others.betas - truth.betas).square().mean(1)
-    assert terms["consistent_betas"].item() == pytest.approx(shapes[3].item(), rel=1e-4)
+    assert terms["consistent_betas"].item() == pytest.approx(shapes[[1, 3]].mean().item(), rel=1e-4)
+    assert terms["imagined_betas"].item() == pytest.approx(shapes[[0, 2]].mean().item(), rel=1e-4)
+    # A silhouette needs both.
+    label = losses.silhouettes(batch.betas[:1], turned_root(batch.pose, phi)[:1])
+    alone = silhouette_term(wrong.silhouette[:1], label, torch.ones(1)).mean()
+    assert terms["silhouette"].item() == pytest.approx(alone.item(), rel=1e-4)
     total.backward()
     assert prediction.pose.grad[2:].abs().sum() > 0  # both views give way
     assert torch.equal(prediction.pose.grad[:2], torch.zeros(2, 24, 3, 3))  # here the label decides

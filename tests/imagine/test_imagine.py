@@ -6,10 +6,13 @@ import torch
 
 from fullframe.body import load_body
 from fullframe.console import UsageError
+from fullframe.detect import load_detector
 from fullframe.geometry.camera import Camera
+from fullframe.image import read_photo
+from fullframe.imagine import command, picture
 from fullframe.imagine.command import imagine
 from fullframe.imagine.picture import draw
-from fullframe.imagine.views import imagine_people
+from fullframe.imagine.views import Views, imagine_people
 from fullframe.models import ENCODERS, create_model, locate, save_checkpoint
 from fullframe.models.predict import ENLARGE, cut_crops
 from fullframe.models.volume import turned_root
@@ -85,5 +88,43 @@ def test_views_and_how_far_they_are_apart(tmp_path):
     behind = turned_root(views.pose[:, 0], torch.full((2,), np.pi))
     torch.testing.assert_close(views.turned[:, 2], behind, atol=1e-5, rtol=0)
     assert views.degrees[:, 2, 0].min() > 150 and views.degrees[:, 2, 1:].max() < 30
-    picture = draw(views, load_body(num_betas=11))
-    assert picture.dtype == np.uint8 and picture.shape[2] == 3
+
+
+def tile(page, row, column):
+    x, y = (1 + column) * (picture._TILE + picture._GAP) + picture._GAP, 4 * picture._FONT
+    y += row * (2 * picture._FONT + picture._TILE + picture._GAP)
+    return page[y : y + picture._TILE, x : x + picture._TILE].astype(int)
+
+
+def test_each_row_of_the_picture_shows_what_it_says():
+    pose = torch.eye(3).expand(1, 4, 24, 3, 3)
+    turned = turned_root(pose[0], torch.arange(4) * torch.pi / 2)[None]
+    silhouettes = torch.zeros(1, 4, 64, 64)
+    silhouettes[:, 1] = 1
+    nobody = np.zeros((1, 48, 36, 3), np.uint8)
+    views = Views(nobody, pose, torch.zeros(1, 4, 11), turned, silhouettes, torch.zeros(1, 4, 24))
+    body = load_body(num_betas=11)
+    page, other = draw(views, body), draw(views._replace(pose=turned, turned=pose), body)
+    for column in range(4):
+        assert np.array_equal(tile(page, 0, column), tile(other, 1, column))
+        assert np.array_equal(tile(page, 1, column), tile(other, 0, column))
+        assert (tile(page, 2, column).mean() < 50) == (column == 1)
+    # Seen from the side a person with spread arms is narrow.
+    widths = [(tile(page, 1, column) != 240).any((0, 2)).sum() for column in range(4)]
+    assert min(widths[0], widths[2]) > 1.5 * max(widths[1], widths[3])
+    assert np.array_equal(tile(page, 0, 0), tile(page, 0, 3))
+
+
+def test_the_largest_people_are_drawn(tmp_path, photo_path, monkeypatch, capsys):
+    drawn = []
+    monkeypatch.setattr(command, "_MOST", 1)
+    monkeypatch.setattr(
+        "fullframe.imagine.views.imagine_people",
+        lambda net, image, boxes, camera: drawn.append(boxes) or imagine_people(net, image, boxes, camera),
+    )
+    save(tmp_path / "imphmr.safetensors", **FIELD)
+    assert imagine(photo_path, tmp_path, model=tmp_path / "imphmr.safetensors") == 0
+    assert "the 1 largest of 3 people from 4 directions" in capsys.readouterr().err
+    boxes, _ = load_detector().boxes(read_photo(photo_path).pixels)
+    largest = np.argmax(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
+    np.testing.assert_array_equal(drawn[0], boxes[largest][None])

@@ -26,7 +26,7 @@ def imagine(
     Args:
         photo: with people; if there are more than 60, the largest are drawn.
         out: folder for the picture, <name of the photo>_imagined.jpg.
-        model: path of a trained imphmr network (.safetensors).
+        model: path of an imphmr network (.safetensors). None is shipped: fullframe train trains one.
         body_path: your SMPL file, if the network predicts SMPL and fullframe doctor does not find it.
         detector: builtin, torchvision, rtmlib or transformers.
     """
@@ -54,16 +54,18 @@ def imagine(
             raise UsageError(f"{model}: {error}") from error
         body = load_body(network.card.body, body_path, network.num_betas)
         taken = read_photo(photo)
-        boxes, _ = load_detector(detector).boxes(taken.pixels)
-        if not len(boxes):
+        found, _ = load_detector(detector).boxes(taken.pixels)
+        if not len(found):
             raise UsageError(f"{photo}: no person found; another --detector may see more")
-        boxes = boxes[np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind="stable")[:_MOST]]
+        boxes = found[np.argsort(-np.prod(found[:, 2:] - found[:, :2], axis=1), kind="stable")[:_MOST]]
         camera = taken.exif_camera or Camera.from_diagonal(taken.size)
         views = imagine_people(imagining, taken.pixels, boxes, camera)
         path = out / f"{photo.stem}_imagined.jpg"
         write_jpeg(path, draw(views, body))
     except (ValueError, OSError, ImportError) as error:
         raise UsageError(str(error)) from error
-    people = "1 person" if len(boxes) == 1 else f"{len(boxes)} people"
+    people = "1 person" if len(found) == 1 else f"{len(found)} people"
+    if len(boxes) < len(found):
+        people = f"the {len(boxes)} largest of {people}"
     say(f"{photo}: {people} from {views.pose.shape[1]} directions -> {path}")
     return 0

@@ -53,7 +53,7 @@ def _block(views: Views, body: BodyModel, person: int) -> NDArray[np.uint8]:
         labels.append(Label(f"from {direction:g} degrees", np.array([middle, line / 2])))
         if column:
             root, *others = views.degrees[person, column].tolist()
-            apart = f"root {root:.0f}°, joints {sum(others) / len(others):.0f}° from above"
+            apart = f"apart: root {root:.0f}°, joints {sum(others) / len(others):.0f}°"
             labels.append(Label(apart, np.array([middle, line + row_height + line / 2])))
     for row, (name, tiles) in enumerate(zip(_ROWS, bodies, strict=True)):
         y = line + row * row_height

@@ -35,10 +35,8 @@ def find_weights(model: str | Path) -> Path:
     shipped = WEIGHTS / f"{model}.safetensors"
     path = shipped if shipped.is_file() else Path(model)
     if path.suffix != ".safetensors" or not (path.is_file() or path.with_suffix(".json").is_file()):
-        names = ["keypoint-fit", *sorted(file.stem for file in WEIGHTS.glob("*.safetensors"))]
-        raise CheckpointError(
-            f"no model {model}: give {', '.join(names)}, or the path of a checkpoint (.safetensors)"
-        )
+        names = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.safetensors")))
+        raise CheckpointError(f"no model {model}: give {names}, or the path of a checkpoint (.safetensors)")
     return path
 
 

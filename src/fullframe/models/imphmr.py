@@ -2,13 +2,14 @@
 Unseen-view", CVPR 2023): a network that imagines the person from other directions.
 
 Stated by the paper's poster and abstract: the image's feature conditions a neural feature field; volume
-rendering in a viewing direction phi gives a 2D feature map, from which one regressor infers pose and shape as
+rendering in a viewing direction phi gives a 2D feature map, from which the regressor infers pose and shape as
 seen from phi, and a second branch the silhouette; phi = 0 is the image's direction, the only one at
 inference; training draws phi at random and holds what is inferred there to the truth turned by -phi, or where
 only 2D labels are known to the other views (losses.py).
 
-Not stated, and our choice: field and renderer (field.py, volume.py), the layers between map and regressor and
-of the silhouette branch, and all of CLIFF's two switches, which neither paper has.
+Not stated, and our choice: the axis and sense of phi, field and renderer (volume.py, field.py), one regressor
+for all directions, the layers between map and regressor and of the silhouette branch, all normalisation, and
+CLIFF's two switches, which neither paper has.
 """
 
 import math
