@@ -103,6 +103,8 @@ def main(
         )
     # The size that all others have stands in the rows above.
     wanted.pop(f"ImpHMR, map of {base.field_size} px", None)
+    if not wanted:
+        raise SystemExit("nothing is left to train")
     shared = behind(config, settings, maps, kept)
     found: dict[str, dict[str, Estimate | float]] = {}
     apart: dict[str, dict[str, Estimate | float]] = {}

@@ -251,12 +251,13 @@ def main(
         with TemporaryDirectory() as source:
             edited_copy(change, Path(source))
             script = Path(__file__).with_name("imphmr.py")
-            subprocess.run(
+            status = subprocess.run(
                 [sys.executable, script, config, *settings, *change.settings, "--out", folder, "--maps", maps,
                  "--kept", str(kept), "--people", str(people), "--seeds", "1", "--only", change.row],
                 env=os.environ | {"PYTHONPATH": source},
-                check=True,
-            )  # fmt: skip
+            ).returncode  # fmt: skip
+        if status:
+            raise SystemExit(f"{name}: not measured, see above")
         with open(folder / "imphmr.csv", newline="") as file:
             values = {row["measure"]: float(row["value"]) for row in csv.DictReader(file)}
         rows.append([name, *(number(values[column]) if column in values else "" for column in COLUMNS)])
