@@ -11,12 +11,12 @@ same people; all with 95 % intervals by bootstrap over people; and each seed's o
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import matplotlib
 import numpy as np
 import tyro
-from variants import behind, configure, difference, mean_over_seeds, measure, train
+from variants import Options, behind, configure, difference, mean_over_seeds, measure, train
 
 from fullframe.evaluate.report import Bin, markdown_table, off_axis_bins
 from fullframe.files import atomic_path
@@ -34,27 +34,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def main(
-    config: Annotated[Path, tyro.conf.Positional],
-    settings: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="KEY=VALUE")] = (),
-    /,
-    out: Path = Path("runs/ablation"),
-    maps: Path = Path("runs/maps"),
-    seeds: int = 2,
-    kept: int = 150_000,
+    common: tyro.conf.OmitArgPrefixes[Options], out: Path = Path("runs/ablation"), seeds: int = 2
 ) -> None:
     """Train and measure.
 
     Args:
-        config: TOML file.
-        settings: further keys and values.
         out: folder of the runs and results.
-        maps: folder of the shared encoder and its maps.
         seeds: trainings of each variant.
-        kept: augmented people whose maps are kept, 31 kB each; 0: nothing is shared.
     """
-    shared = behind(config, settings, maps, kept)
+    shared = behind(common)
     measured = {
-        (name, seed): measure(train(configure(config, settings, out, name, seed, shared | changes)))
+        (name, seed): measure(train(configure(common, out, name, seed, shared | changes)))
         for seed in range(seeds)
         for name, changes in VARIANTS.items()
     }

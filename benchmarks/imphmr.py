@@ -17,7 +17,7 @@ import csv
 import math
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import roma
@@ -25,7 +25,7 @@ import torch
 import tyro
 from common import SHARED
 from torch.utils.flop_counter import FlopCounterMode
-from variants import behind, configure, difference, mean_over_seeds, measure, opened, train
+from variants import Options, behind, chosen, configure, difference, mean_over_seeds, measure, opened, train
 
 from fullframe.evaluate.metrics import bootstrap
 from fullframe.evaluate.protocol import Scores, mean
@@ -71,32 +71,22 @@ SHOWN = {
 
 
 def main(
-    config: Annotated[Path, tyro.conf.Positional],
-    settings: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="KEY=VALUE")] = (),
-    /,
+    common: tyro.conf.OmitArgPrefixes[Options],
     out: Path = Path("runs/imphmr"),
-    maps: Path = Path("runs/maps"),
     seeds: int = 2,
-    kept: int = 150_000,
     people: int = 2000,
     only: tuple[str, ...] = (),
 ) -> None:
     """Train and measure.
 
     Args:
-        config: TOML file.
-        settings: further keys and values.
         out: folder of the runs and results.
-        maps: folder of the shared encoder and its maps.
         seeds: trainings of each variant.
-        kept: augmented people whose maps are kept, 31 kB each; 0: nothing is shared.
         people: measured on, of each benchmark.
         only: names of variants; all if none.
     """
-    if unknown := set(only) - set(VARIANTS):
-        raise SystemExit(f"unknown {', '.join(sorted(unknown))}; choose of: {', '.join(VARIANTS)}")
-    base = read_config(config, settings)
-    wanted = {name: VARIANTS[name] for name in only or VARIANTS}
+    base = read_config(common.config, common.settings)
+    wanted = {name: VARIANTS[name] for name in chosen(only, VARIANTS)}
     if not (base.lspet or base.coco or base.labels) and wanted.pop(CONSISTENCY, None):
         print(
             f"without {CONSISTENCY}: nobody in the data has no 3D labels; set lspet, coco or labels above 0"
@@ -105,12 +95,12 @@ def main(
     wanted.pop(f"ImpHMR, map of {base.field_size} px", None)
     if not wanted:
         raise SystemExit("nothing is left to train")
-    shared = behind(config, settings, maps, kept)
+    shared = behind(common)
     found: dict[str, dict[str, Estimate | float]] = {}
     apart: dict[str, dict[str, Estimate | float]] = {}
     scored: dict[str, dict[str, Scores]] = {}
     for name, changes in wanted.items():
-        runs = [configure(config, settings, out, name, seed, shared | changes) for seed in range(seeds)]
+        runs = [configure(common, out, name, seed, shared | changes) for seed in range(seeds)]
         paths = [train(run) for run in runs]
         scored[name] = score(paths, people)
         found[name] = {**errors(scored[name]), **agreement(paths, people), **cost(load_model(paths[0]))}

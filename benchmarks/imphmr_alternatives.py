@@ -2,23 +2,23 @@
 
     python benchmarks/imphmr_alternatives.py configs/ablation.toml lspet=0.2 lspet_root=FOLDER
 
-Takes the settings of benchmarks/imphmr.py and trains and measures with it. None of the changes helps, so they
-are no settings of the network: each is an edit of the package's source, made in a copy that is run instead.
-Stopped and started again, it goes on where it was. Writes alternatives.md into the folder.
+Takes the settings of benchmarks/imphmr.py and trains and measures with it. None of the changes brings ImpHMR
+to HMR's errors, so most are no settings of the network but edits of the package's source, made in a copy that
+is run instead. Stopped and started again, it goes on where it was. Writes alternatives.md into the folder.
 """
 
 import csv
 import os
-import re
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
 
+import imphmr
 import tyro
+from variants import Options, chosen, folder_of
 
 import fullframe
 from fullframe.console import say
@@ -38,7 +38,7 @@ class Change:
 
 
 FIELD, IMAGINATION, SILHOUETTES = "+ field", "+ imagination", "+ silhouettes"
-WHOLE = "+ consistency = ImpHMR"
+WHOLE = imphmr.CONSISTENCY
 
 _CODE = ("models/imphmr.py", "CODE = 256", "CODE = 512")
 _OCTAVES = ("models/field.py", "OCTAVES = 6", "OCTAVES = 3")
@@ -222,38 +222,28 @@ CHANGES = {
 
 
 def main(
-    config: Annotated[Path, tyro.conf.Positional],
-    settings: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="KEY=VALUE")] = (),
-    /,
+    common: tyro.conf.OmitArgPrefixes[Options],
     out: Path = Path("runs/imphmr-alternatives"),
-    maps: Path = Path("runs/maps"),
-    kept: int = 150_000,
     people: int = 600,
     only: tuple[str, ...] = (),
 ) -> None:
     """Train and measure.
 
     Args:
-        config: TOML file.
-        settings: further keys and values.
         out: folder of the runs and results.
-        maps: folder of the shared encoder and its maps.
-        kept: augmented people whose maps are kept, 31 kB each; 0: nothing is shared.
         people: measured on, of each benchmark.
         only: names of changes; all if none.
     """
-    if unknown := set(only) - set(CHANGES):
-        raise SystemExit(f"unknown {', '.join(sorted(unknown))}; choose of: {', '.join(CHANGES)}")
     rows = [["changed", *COLUMNS]]
-    for name in only or CHANGES:
-        change, folder = CHANGES[name], out / "_".join(re.findall(r"\w+", name))
+    for name in chosen(only, CHANGES):
+        change, folder = CHANGES[name], out / folder_of(name)
         say(f"{name}: {folder}")
         with TemporaryDirectory() as source:
             edited_copy(change, Path(source))
-            script = Path(__file__).with_name("imphmr.py")
             status = subprocess.run(
-                [sys.executable, script, config, *settings, *change.settings, "--out", folder, "--maps", maps,
-                 "--kept", str(kept), "--people", str(people), "--seeds", "1", "--only", change.row],
+                [sys.executable, imphmr.__file__, common.config, *common.settings, *change.settings,
+                 "--maps", common.maps, "--kept", str(common.kept), "--out", folder, "--seeds", "1",
+                 "--people", str(people), "--only", change.row],
                 env=os.environ | {"PYTHONPATH": source},
             ).returncode  # fmt: skip
         if status:

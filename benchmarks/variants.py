@@ -2,12 +2,13 @@
 
 import functools
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import tyro
 
 from fullframe.console import say
 from fullframe.data.mixture import loader
@@ -36,35 +37,63 @@ ENCODER: dict[str, Any] = {
 """How a shared encoder is trained: on heatmaps, in which nothing that is compared behind it has a part."""
 
 
-def behind(config: Path, settings: tuple[str, ...], folder: Path, people: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Options:
+    """What every ablation is told on its command line.
+
+    Attributes:
+        config: TOML file.
+        settings: further keys and values.
+        maps: folder of the shared encoder and its maps.
+        kept: augmented people whose maps are kept, 31 kB each; 0: nothing is shared.
+    """
+
+    config: Annotated[Path, tyro.conf.Positional]
+    settings: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="KEY=VALUE")] = ()
+    maps: Path = Path("runs/maps")
+    kept: int = 150_000
+
+
+def chosen(only: tuple[str, ...], names: Iterable[str]) -> Iterable[str]:
+    """Those that the user wants: all if none are told. Ends the script for an unknown one."""
+    if unknown := set(only) - set(names):
+        raise SystemExit(f"unknown {', '.join(sorted(unknown))}; choose of: {', '.join(names)}")
+    return only or names
+
+
+def folder_of(name: str) -> str:
+    """The name of a variant as that of a folder."""
+    return "_".join(re.findall(r"[\w-]+", name))
+
+
+def behind(options: Options) -> dict[str, Any]:
     """The changes that let variants stand behind one trained encoder, see train.kept.
 
-    Args:
-        config, settings: as for `fullframe train`.
-        folder: of the encoder, which is trained if it is not yet, and of what it sees.
-        people: that it sees; none, if each variant is to train an encoder of its own.
+    It is trained if it is not yet. Where no maps are kept, each variant is to train an encoder of its own.
     """
-    if not people:
+    if not options.kept:
         return {"lifting": 0}  # which not every model can
-    encoder = train(configure(config, settings, folder, "encoder", 0, ENCODER))
-    return {"encoder_of": str(encoder), "kept": people, "kept_folder": str(folder / "maps"), "lifting": 0}
+    encoder = train(configure(options, options.maps, "encoder", 0, ENCODER))
+    return {
+        "encoder_of": str(encoder),
+        "kept": options.kept,
+        "kept_folder": str(options.maps / "maps"),
+        "lifting": 0,
+    }
 
 
-def configure(
-    config: Path, settings: tuple[str, ...], out: Path, name: str, seed: int, changes: dict[str, Any]
-) -> TrainConfig:
+def configure(options: Options, out: Path, name: str, seed: int, changes: dict[str, Any]) -> TrainConfig:
     """The run of a variant.
 
     Args:
-        config, settings: as for `fullframe train`.
+        options: of the ablation.
         out: each variant and seed has a folder in it.
         name: of the variant.
         seed: of the data and the network.
         changes: keys and values that make the variant.
     """
-    words = re.findall(r"[\w-]+", name)
-    folder = out / f"{'_'.join(words)}_{seed}"
-    return replace(read_config(config, settings), out=str(folder), seed=seed, **changes)
+    folder = out / f"{folder_of(name)}_{seed}"
+    return replace(read_config(options.config, options.settings), out=str(folder), seed=seed, **changes)
 
 
 def train(config: TrainConfig) -> Path:

@@ -33,7 +33,7 @@ def imagine(
     import numpy as np
 
     from fullframe.body import load_body
-    from fullframe.console import UsageError, say
+    from fullframe.console import UsageError, count, say
     from fullframe.detect import load_detector
     from fullframe.geometry.camera import Camera
     from fullframe.image import read_photo, write_jpeg
@@ -64,7 +64,7 @@ def imagine(
         write_jpeg(path, draw(views, body))
     except (ValueError, OSError, ImportError) as error:
         raise UsageError(str(error)) from error
-    people = "1 person" if len(found) == 1 else f"{len(found)} people"
+    people = count(len(found), "person", "people")
     if len(boxes) < len(found):
         people = f"the {len(boxes)} largest of {people}"
     say(f"{photo}: {people} from {views.pose.shape[1]} directions -> {path}")

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.console import count
 from fullframe.people import People
 from fullframe.render.drawing import Label, draw_labels
 from fullframe.render.overlay import overlay
@@ -35,7 +36,7 @@ def sheet(image: NDArray[np.uint8], people: People) -> NDArray[np.uint8]:
     side = round(0.58 * (total - _GAP))
     camera = people.camera
     horizontal, vertical = camera.fov
-    number = "nobody" if len(people) == 0 else "1 person" if len(people) == 1 else f"{len(people)} people"
+    number = count(len(people), "person", "people") if len(people) else "nobody"
     view = f"{horizontal:.0f} x {vertical:.0f} degrees"
     focal = f"focal length {camera.focal[0]:.0f} px ({view}) from {camera.source}"
     rows = (
