@@ -19,7 +19,7 @@ import tyro
 from variants import Options, behind, configure, difference, mean_over_seeds, measure, train
 
 from fullframe.evaluate.report import Bin, markdown_table, off_axis_bins
-from fullframe.files import atomic_path
+from fullframe.io.atomic import atomic_path
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -20,11 +20,12 @@ import tyro
 from common import photos_folder
 from rich.progress import track
 
+from fullframe.assets import WEIGHTS
 from fullframe.body import load_body
 from fullframe.data.augment import pixels_of
 from fullframe.data.sample import Sample
 from fullframe.detect import load_detector
-from fullframe.evaluate.bodies import Bodies
+from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import Predictions, predict
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.evaluate.protocols.synth import ROTATION
@@ -33,7 +34,6 @@ from fullframe.fit import KeypointFitter
 from fullframe.models import load_model
 from fullframe.models.predict import Bodies as Predicted
 
-WEIGHTS = Path(__file__).parents[1] / "src/fullframe/assets/weights"
 SYNTH = ("MPJPE mm", "PA-MPJPE mm", "PVE mm", ROTATION, f"{ROTATION}, median")
 
 

@@ -27,16 +27,17 @@ import tyro
 from numpy.typing import NDArray
 from torch.utils.data import Subset
 
-from fullframe.annotate import cliff, eft, smplify
 from fullframe.annotate.crops import Crops, prepare
 from fullframe.annotate.job import Job, Tuning, predict
+from fullframe.annotate.methods import cliff_annotator as cliff
+from fullframe.annotate.methods import eft, smplify
 from fullframe.body import JOINT_SETS, load_body
 from fullframe.data.sample import Sample
 from fullframe.evaluate import predictions as evaluation
-from fullframe.evaluate.bodies import Bodies as LoadedBodies
+from fullframe.evaluate.posed_bodies import Bodies as LoadedBodies
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.evaluate.report import markdown_table, number
-from fullframe.files import atomic_path, claim
+from fullframe.io.atomic import atomic_path, claim
 from fullframe.models import CLIFF, Bodies, create_model, load_model
 from fullframe.synth.people import VAL_SEED, SyntheticPeople, synth_val
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fullframe.body import BodyModel, load_body
-from fullframe.body.joints import PARENTS
+from fullframe.body.joint_sets import PARENTS
 
 BATCHES = (1, 16, 64)
 

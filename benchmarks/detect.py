@@ -28,7 +28,7 @@ from scipy.optimize import linear_sum_assignment, minimize
 
 from fullframe.detect import builtin
 from fullframe.detect.boxes import iou
-from fullframe.image import read_photo
+from fullframe.io.image import read_photo
 
 Candidates = tuple[NDArray, NDArray]
 

@@ -21,8 +21,8 @@ from common import LabelledPhoto, labelled_photos, pck_errors
 from fullframe.detect import load_detector
 from fullframe.fit import KeypointFitter
 from fullframe.geometry.camera import Camera, project
-from fullframe.image import read_photo
-from fullframe.recovery import Recoverer
+from fullframe.io.image import read_photo
+from fullframe.recover.photo import Recoverer
 from fullframe.render import overlay
 
 

@@ -30,9 +30,9 @@ from variants import Options, behind, chosen, configure, difference, mean_over_s
 from fullframe.evaluate.metrics import bootstrap
 from fullframe.evaluate.protocol import Scores, mean
 from fullframe.evaluate.report import Estimate, markdown_table, number
-from fullframe.files import atomic_path
+from fullframe.io.atomic import atomic_path
 from fullframe.models import CLIFF, ImpHMR, load_model
-from fullframe.models.volume import turned_root
+from fullframe.models.imphmr.volume import turned_root
 from fullframe.train.config import read_config
 from fullframe.train.validation import hold_out
 

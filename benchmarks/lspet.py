@@ -19,13 +19,13 @@ from rich.progress import Progress, TaskID
 
 from fullframe.annotate.annotation import annotate
 from fullframe.annotate.labels import Labels
-from fullframe.annotate.page import draw_person
+from fullframe.annotate.report_page import draw_person
 from fullframe.body import JOINT_SETS, load_body
-from fullframe.console import progress_bar
+from fullframe.cli.console import progress_bar
 from fullframe.data.formats.lspet import LSPET, SPLITS
 from fullframe.evaluate.report import markdown_table
-from fullframe.files import atomic_path
-from fullframe.image import read_photo
+from fullframe.io.atomic import atomic_path
+from fullframe.io.image import read_photo
 
 DRAWN, A_SHEET, ACROSS = 200, 40, 4
 

@@ -18,7 +18,7 @@ import torch
 
 from fullframe.body import BodyModel
 from fullframe.body.files import BodyData
-from fullframe.evaluate.bodies import Bodies
+from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocols.shared import mesh_errors
 

@@ -12,8 +12,8 @@ import torch
 import tyro
 
 from fullframe.models import ENCODERS, create_model, save_checkpoint
+from fullframe.models.batchnorm import fold
 from fullframe.models.cliff import CLIFF
-from fullframe.models.frozen import fold
 
 
 def milliseconds(model: CLIFF, batch: int, repeats: int) -> float:

@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 
 from fullframe.body import load_body
 from fullframe.body.model import BodyModel
-from fullframe.clip import Clip
 from fullframe.detect import load_detector
 from fullframe.detect.boxes import iou
 from fullframe.geometry.camera import Camera
@@ -35,12 +34,13 @@ from fullframe.models import load_model, predict_people
 from fullframe.motion import finish
 from fullframe.motion.measure import acceleration_error, common_rows, foot_skating, jitter, mpjpe
 from fullframe.motion.skeleton import soles
-from fullframe.motion.tracker import Tracker
-from fullframe.synth.bodies import NUM_BETAS, Bodies
-from fullframe.synth.draw import Light
-from fullframe.synth.painter import Painter
+from fullframe.recover.tracker import Tracker
+from fullframe.results.clip import Clip
+from fullframe.synth.joints import NUM_BETAS, Bodies
 from fullframe.synth.people import visible_box
-from fullframe.synth.scenes import Person, Scene
+from fullframe.synth.renderer import Painter
+from fullframe.synth.scene import Person, Scene
+from fullframe.synth.shading import Light
 
 SIZE, FPS, FRAMES = (640, 480), 30.0, 90
 BOX_NOISE = 0.02

@@ -17,10 +17,10 @@ import torch
 
 from fullframe.body import load_body
 from fullframe.geometry.camera import Camera
-from fullframe.people import People
 from fullframe.render import birds_eye, sheet, side_view
 from fullframe.render.colors import person_colors
-from fullframe.render.shading import draw_meshes
+from fullframe.render.meshes import draw_meshes
+from fullframe.results.people import People
 
 SIZE = (1920, 1080)
 

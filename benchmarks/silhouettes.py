@@ -10,9 +10,9 @@ import torch
 import tyro
 
 from fullframe.body import load_body
-from fullframe.models.imphmr import SILHOUETTE
-from fullframe.models.volume import HALF
-from fullframe.render.silhouette import Silhouettes, draw_silhouettes
+from fullframe.models.imphmr.model import SILHOUETTE
+from fullframe.models.imphmr.silhouettes import Silhouettes, draw_silhouettes
+from fullframe.models.imphmr.volume import HALF
 from fullframe.synth.people import SyntheticPeople
 
 

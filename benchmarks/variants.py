@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from fullframe.console import say
+from fullframe.cli.console import say
 from fullframe.data.mixture import loader
 from fullframe.data.sample import Sample
-from fullframe.evaluate.bodies import Bodies
+from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import predict
 from fullframe.evaluate.protocol import Scores
 from fullframe.evaluate.protocols import PROTOCOLS

@@ -31,15 +31,15 @@ from PIL import Image
 
 from fullframe.detect import load_detector
 from fullframe.models import predict_people
-from fullframe.motion.cuts import CutFinder
-from fullframe.motion.tracker import Tracker
-from fullframe.recovery import Recoverer
+from fullframe.recover.analysis import BATCH
+from fullframe.recover.frame_results import Rows, join
+from fullframe.recover.photo import Recoverer
+from fullframe.recover.shots import CutFinder
+from fullframe.recover.tracker import Tracker
+from fullframe.recover.video import clip_camera, process
 from fullframe.render import overlay
-from fullframe.video.analysis import BATCH
-from fullframe.video.pipeline import share_memory
+from fullframe.video.prefetch import share_memory
 from fullframe.video.reader import VideoReader
-from fullframe.video.recovery import clip_camera, process
-from fullframe.video.rows import Rows, join
 from fullframe.video.writer import VideoWriter, to_yuv
 
 PHOTO = Path(__file__).parents[1] / "src/fullframe/assets/demo/three_people.jpg"

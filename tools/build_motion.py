@@ -11,7 +11,7 @@ import sys
 import numpy as np
 from build_pose_prior import RARE
 
-from fullframe.synth.poses import ASSETS
+from fullframe.assets import MOTION
 
 RARE_WEIGHT = 0.3
 
@@ -24,7 +24,7 @@ def main() -> None:
             "split": poses["split"],
             "weight": (poses["weight"] * np.where(rare, RARE_WEIGHT, 1)).astype(np.float16),
         }
-    out = ASSETS / "motion.npz"
+    out = MOTION
     np.savez_compressed(out, **arrays)
     print(f"{out}: {len(rare)} poses, {out.stat().st_size / 1e6:.2f} MB")
 

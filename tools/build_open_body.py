@@ -33,7 +33,7 @@ from scipy.optimize import nnls
 from scipy.spatial.transform import Rotation
 
 from fullframe.body.files import BodyData, read_body
-from fullframe.body.joints import JOINT_SETS, PARENTS
+from fullframe.body.joint_sets import JOINT_SETS, PARENTS
 from fullframe.body.model import BodyModel, forward_kinematics
 
 sys.path.insert(0, str(Path(__file__).parent))

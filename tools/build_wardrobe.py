@@ -39,10 +39,10 @@ from scipy.sparse import coo_matrix, csr_matrix, diags, vstack
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from fullframe.assets import OPEN_BODY, WARDROBE
 from fullframe.body.files import BodyData, read_body
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-ASSETS = REPOSITORY / "src/fullframe/assets"
 MAKEHUMAN = Path(os.environ.get("FULLFRAME_SHARED", REPOSITORY.parent / "shared")) / "data/makehuman"
 
 NUM_ADULTS, NUM_KIDS = 400, 120
@@ -928,8 +928,8 @@ def read_skins() -> list[tuple[str, np.ndarray]]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    body = read_body(ASSETS / "open_body.npz")
-    with np.load(ASSETS / "open_body.npz") as file:
+    body = read_body(OPEN_BODY)
+    with np.load(OPEN_BODY) as file:
         index = file["makehuman_index"].astype(int)
     base = fit_base(load_hm08(), body, index)
     pieces = suit_pieces(base) + other_pieces(base) + hair_pieces(base)
@@ -961,8 +961,8 @@ def main() -> None:
         textures.append(image)
     arrays |= {f"texture/{i}": jpeg(image) for i, image in enumerate(textures)}
     arrays["meta"] = np.array(json.dumps({"garments": garments, "skins": skins, "textures": len(textures)}))
-    write_npz(ASSETS / "wardrobe.npz", arrays)
-    print(f"{ASSETS / 'wardrobe.npz'}: {(ASSETS / 'wardrobe.npz').stat().st_size / 1e6:.2f} MB")
+    write_npz(WARDROBE, arrays)
+    print(f"{WARDROBE}: {(WARDROBE).stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -4,24 +4,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fullframe.clip import Clip
     from fullframe.geometry.camera import Camera
     from fullframe.models import load_model
-    from fullframe.people import People
-    from fullframe.recovery import Recoverer, recover
-    from fullframe.video.recovery import recover_video
+    from fullframe.recover.photo import Recoverer, recover
+    from fullframe.recover.video import recover_video
+    from fullframe.results.clip import Clip
+    from fullframe.results.people import People
 
 __version__ = "0.1.0"
 __all__ = ["Camera", "Clip", "People", "Recoverer", "load_model", "recover", "recover_video"]
 
 _HOME = {
     "Camera": "fullframe.geometry.camera",
-    "Clip": "fullframe.clip",
-    "People": "fullframe.people",
-    "Recoverer": "fullframe.recovery",
+    "Clip": "fullframe.results.clip",
+    "People": "fullframe.results.people",
+    "Recoverer": "fullframe.recover.photo",
     "load_model": "fullframe.models",
-    "recover": "fullframe.recovery",
-    "recover_video": "fullframe.video.recovery",
+    "recover": "fullframe.recover.photo",
+    "recover_video": "fullframe.recover.video",
 }
 
 

@@ -1,5 +1,5 @@
 """python -m fullframe."""
 
-from fullframe.cli import main
+from fullframe.cli.main import main
 
 main()

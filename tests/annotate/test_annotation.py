@@ -15,11 +15,11 @@ import tiny
 from fullframe.annotate import annotation
 from fullframe.annotate.annotation import annotate
 from fullframe.annotate.chunks import in_chunks
-from fullframe.annotate.command import annotate as command
 from fullframe.annotate.job import Tuning
 from fullframe.annotate.labels import Labels
-from fullframe.console import UsageError
-from fullframe.files import WorkError
+from fullframe.cli.annotate import annotate as command
+from fullframe.cli.console import UsageError
+from fullframe.io.atomic import WorkError
 
 
 class Killed(BaseException):
@@ -66,7 +66,8 @@ def test_labels_from_annotations(checkpoint, photos, tmp_path, monkeypatch):
 KILLED = """
 import os, sys, signal
 import tiny
-from fullframe.annotate import annotation, cliff
+from fullframe.annotate import annotation
+from fullframe.annotate.methods import cliff_annotator as cliff
 from fullframe.annotate.job import Tuning
 from fullframe.models import ENCODERS
 import torch

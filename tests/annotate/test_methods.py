@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullframe.annotate import cliff, eft, smplify
 from fullframe.annotate.annotation import keep_predictions
 from fullframe.annotate.job import Job, Tuner, Tuning
 from fullframe.annotate.labels import judge
+from fullframe.annotate.methods import cliff_annotator as cliff
+from fullframe.annotate.methods import eft, smplify
 from fullframe.annotate.photos import Annotations
 from fullframe.models import Bodies
 

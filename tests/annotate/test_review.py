@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullframe.annotate.annotation import annotate
-from fullframe.annotate.command import review as command
 from fullframe.annotate.labels import Labels
 from fullframe.annotate.review import ACCEPTED, REJECTED, SCORES, Review
-from fullframe.console import UsageError
+from fullframe.cli.annotate import review as command
+from fullframe.cli.console import UsageError
 from fullframe.data.formats.cliff_npz import CLIFFLabels
 
 

@@ -13,16 +13,18 @@ import numpy as np
 import pytest
 import tiny
 
-from fullframe.annotate import annotation, cliff, eft, scale, smplify
+from fullframe.annotate import annotation, scale
 from fullframe.annotate.annotation import annotate
-from fullframe.annotate.command import annotate as command
 from fullframe.annotate.job import Tuning
 from fullframe.annotate.labels import Labels
+from fullframe.annotate.methods import cliff_annotator as cliff
+from fullframe.annotate.methods import eft, smplify
 from fullframe.annotate.photos import SharedDetector
 from fullframe.annotate.scale import ray_workers
-from fullframe.console import UsageError
-from fullframe.files import WorkError
-from fullframe.image import read_photo
+from fullframe.cli.annotate import annotate as command
+from fullframe.cli.console import UsageError
+from fullframe.io.atomic import WorkError
+from fullframe.io.image import read_photo
 
 
 @pytest.fixture(scope="module")

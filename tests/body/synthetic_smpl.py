@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.sparse import csc_matrix
 
-from fullframe.body.joints import PARENTS
+from fullframe.body.joint_sets import PARENTS
 
 # About where SMPL's joints are, in metres: (x, y, z) of the left side and the middle.
 _JOINTS = np.array(

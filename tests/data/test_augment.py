@@ -8,13 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.body.model import BodyModel, load_body
 from fullframe.data.augment import Augmentation, Example, augment, collate
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import PersonBox, box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
-from fullframe.image import ImageError
+from fullframe.io.image import ImageError
 from fullframe.models.cliff import CLIFF, Prediction, locate
 
 CROP = (128, 96)

@@ -8,7 +8,7 @@ import torch
 from fullframe.detect import builtin, load_detector, network
 from fullframe.detect.boxes import iou
 from fullframe.detect.movenet import FLIP
-from fullframe.image import read_photo
+from fullframe.io.image import read_photo
 
 # Of tests' photo, measured by hand.
 PEOPLE = np.array([[0, 5, 645, 861], [85, 320, 665, 861], [690, 30, 1049, 861]], np.float32)
@@ -149,11 +149,11 @@ def test_threads_follow_torch(photo):
 def test_files_are_right_and_checked(tmp_path, monkeypatch):
     assert builtin.verify() == dict.fromkeys(network.SHA256)
     for name in network.SHA256:
-        shutil.copy(network.FOLDER / f"{name}.onnx", tmp_path)
+        shutil.copy(network.DETECTORS / f"{name}.onnx", tmp_path)
     damaged = tmp_path / "nanodet.onnx"
     damaged.write_bytes(damaged.read_bytes()[:1000])
     (tmp_path / "movenet-thunder.onnx").unlink()
-    monkeypatch.setattr(network, "FOLDER", tmp_path)
+    monkeypatch.setattr(network, "DETECTORS", tmp_path)
     found = builtin.verify()
     assert "nanodet.onnx is damaged" in found["nanodet"]
     assert "movenet-thunder.onnx is missing" in found["movenet-thunder"]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.evaluate import metrics
 
 FLIP = list(JOINT_SETS["smpl24"].flip_permutation)

@@ -8,9 +8,9 @@ import torch
 from fullframe.data.sample import Sample
 from fullframe.evaluate import predictions as module
 from fullframe.evaluate.predictions import PredictionError, Predictions, predict
-from fullframe.files import WorkError
 from fullframe.geometry.box import PersonBox, crop_image
-from fullframe.image import ImageError
+from fullframe.io.atomic import WorkError
+from fullframe.io.image import ImageError
 from fullframe.models import load_model, predict_people
 
 

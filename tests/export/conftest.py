@@ -1,16 +1,15 @@
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation, Slerp
 from synthetic_smpl import synthetic_smpl, write_npz
 
+from fullframe.assets import MOTION
 from fullframe.body.model import BodyModel, load_body
-from fullframe.clip import Clip
 from fullframe.geometry.camera import Camera
+from fullframe.results.clip import Clip
 
-ASSETS = Path(__file__).parents[2] / "src/fullframe/assets"
 IDS = (4, 7)
 PITCH, HEIGHT = 0.3, 1.6  # radians that the camera looks down, metres that it is above the ground
 TILT = Rotation.from_euler("x", PITCH).as_matrix()  # from a level camera frame to the camera's
@@ -50,7 +49,7 @@ def moving_people(
     """
     rng = np.random.default_rng(frames)
     times = np.arange(frames) / 25 if times is None else np.asarray(times, float)
-    theta = np.load(ASSETS / "motion.npz")["theta"].astype(float)
+    theta = np.load(MOTION)["theta"].astype(float)
     betas = rng.normal(0, 0.7, (num_people, num_betas))
     rows = []
     for person in range(num_people):

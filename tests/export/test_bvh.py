@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation, Slerp
 
-from fullframe.body.joints import JOINT_SETS, PARENTS
+from fullframe.body.joint_sets import JOINT_SETS, PARENTS
 from fullframe.export.bvh import write_clip_bvh
 from fullframe.export.tracks import Y_UP, joints, level_frame
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from fullframe.clip import Clip
 from fullframe.export import CLIP_EXPORTERS
 from fullframe.export.tracks import joints
+from fullframe.results.clip import Clip
 
 
 def test_npz_is_lossless(make_clip, body, tmp_path):

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from fullframe.export import EXPORTERS
 from fullframe.geometry.camera import Camera
-from fullframe.people import People
+from fullframe.results.people import People
 
 IDS = [4, 0, 7]
 TURN = np.array([1, -1, -1])  # camera frame to file axes

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,14 +8,14 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.assets import MOTION
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.body.model import BodyModel
 from fullframe.export.gltf import write_clip_glb
 from fullframe.export.skin import four_joints
 from fullframe.geometry.camera import project_points
 from fullframe.render.colors import person_colors
 
-ASSETS = Path(__file__).parents[2] / "src/fullframe/assets"
 _DTYPES = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 _SIZES = {"SCALAR": (), "VEC2": (2,), "VEC3": (3,), "VEC4": (4,), "MAT4": (4, 4)}
 
@@ -117,7 +116,7 @@ def scene_of(clip, body, tmp_path):
 
 def test_what_a_skin_leaves_out(body):
     """Without pose blend shapes and with four joints, vertices move by as much as the docstring says."""
-    theta = np.load(ASSETS / "motion.npz")["theta"][::100].astype(float)
+    theta = np.load(MOTION)["theta"][::100].astype(float)
     pose = Rotation.from_rotvec(theta.reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3)
     inputs = torch.zeros(len(pose), 11), torch.from_numpy(pose).float()
     off = 1000 * (body(*inputs).vertices - plain(body)(*inputs).vertices).norm(dim=-1).numpy()

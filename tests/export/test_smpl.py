@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from fullframe.body.joints import PARENTS
+from fullframe.body.joint_sets import PARENTS
 from fullframe.export.smpl import write_clip_smpl
 from fullframe.export.tracks import joints, level_frame
 

@@ -2,7 +2,8 @@ import numpy as np
 import roma
 import torch
 
-from fullframe.fit.prior import PRIOR_FILE, PosePrior, inverse_right_jacobian
+from fullframe.assets import POSE_PRIOR
+from fullframe.fit.prior import PosePrior, inverse_right_jacobian
 
 
 def test_inverse_right_jacobian() -> None:
@@ -31,7 +32,7 @@ def test_energy_is_the_likeliest_components() -> None:
     """Up to a constant it is -log of weight times density, by torch's own distribution."""
     prior = PosePrior().double()
     poses = prior.exemplars[:20, 1:].flatten(1)
-    with np.load(PRIOR_FILE) as file:
+    with np.load(POSE_PRIOR) as file:
         log_weights = torch.from_numpy(file["weights"]).double().log()
     normal = torch.distributions.MultivariateNormal(prior.means, precision_matrix=prior.precisions)
     log_density = log_weights + normal.log_prob(poses[:, None])

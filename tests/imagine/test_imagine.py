@@ -5,17 +5,18 @@ import tiny
 import torch
 
 from fullframe.body import load_body
-from fullframe.console import UsageError
+from fullframe.cli import imagine as command
+from fullframe.cli.console import UsageError
+from fullframe.cli.imagine import imagine
 from fullframe.detect import load_detector
 from fullframe.geometry.camera import Camera
-from fullframe.image import read_photo
-from fullframe.imagine import command, picture
-from fullframe.imagine.command import imagine
-from fullframe.imagine.picture import draw
-from fullframe.imagine.views import Views, imagine_people
+from fullframe.imagine import figure as picture
+from fullframe.imagine.figure import draw
+from fullframe.imagine.novel_views import Views, imagine_people
+from fullframe.io.image import read_photo
 from fullframe.models import ENCODERS, create_model, locate, save_checkpoint
+from fullframe.models.imphmr.volume import turned_root
 from fullframe.models.predict import ENLARGE, cut_crops
-from fullframe.models.volume import turned_root
 
 SMALL = {"encoder": "tiny", "crop": (48, 36), "num_betas": 11}
 FIELD = {"field_size": 8, "field_samples": 4, "field_width": 16}
@@ -119,7 +120,7 @@ def test_the_largest_people_are_drawn(tmp_path, photo_path, monkeypatch, capsys)
     drawn = []
     monkeypatch.setattr(command, "_MOST", 1)
     monkeypatch.setattr(
-        "fullframe.imagine.views.imagine_people",
+        "fullframe.imagine.novel_views.imagine_people",
         lambda net, image, boxes, camera: drawn.append(boxes) or imagine_people(net, image, boxes, camera),
     )
     save(tmp_path / "imphmr.safetensors", **FIELD)

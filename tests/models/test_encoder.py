@@ -7,7 +7,7 @@ from torch import nn
 
 from fullframe.models import ENCODERS, create_model
 from fullframe.models.encoder import PACKAGED, Encoder, load_in_order
-from fullframe.models.joints import NUM_HEATMAPS
+from fullframe.models.heatmap_pool import NUM_HEATMAPS
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,9 @@ import pytest
 import roma
 import torch
 
+from fullframe.assets import POSE_PRIOR
 from fullframe.geometry.rotation import rot6d_to_matrix
-from fullframe.models.regressor import POSE_PRIOR, Regressor
+from fullframe.models.regressor import Regressor
 
 
 @pytest.mark.parametrize(

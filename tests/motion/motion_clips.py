@@ -6,9 +6,9 @@ import torch
 from numpy.typing import NDArray
 
 from fullframe.body import BodyModel, load_body
-from fullframe.clip import Clip
 from fullframe.geometry.camera import Camera, project_points
 from fullframe.motion.skeleton import skeletons
+from fullframe.results.clip import Clip
 
 BETAS = 10
 BODY: BodyModel = load_body("open", num_betas=BETAS)

@@ -3,7 +3,7 @@ import pytest
 import trimesh
 
 from fullframe.geometry.camera import Camera
-from fullframe.people import People
+from fullframe.results.people import People
 
 
 @pytest.fixture

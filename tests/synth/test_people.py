@@ -5,9 +5,9 @@ import torch
 
 from fullframe.body import load_body
 from fullframe.geometry.box import box_from_xyxy
-from fullframe.synth.bodies import NUM_BETAS
+from fullframe.synth.joints import NUM_BETAS
 from fullframe.synth.people import VAL_PEOPLE, SyntheticPeople, synth_val, visible_box
-from fullframe.synth.scenes import MAX_PEOPLE
+from fullframe.synth.scene import MAX_PEOPLE
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@ import pytest
 import roma
 import torch
 
-from fullframe.synth.bodies import NUM_BETAS, Bodies
+from fullframe.synth.joints import NUM_BETAS, Bodies
 from fullframe.synth.poses import KINDS, Poses, crouch, lie, mirror, photographed, seat, stand
-from fullframe.synth.scenes import Scenes
+from fullframe.synth.scene import Scenes
 
 LEFT_HIP, RIGHT_HIP, LEFT_KNEE, LEFT_ANKLE, HEAD = 1, 2, 4, 7, 15
 

@@ -1,12 +1,3 @@
-import pytest
-import tiny
+from tiny import tiny_encoder
 
-from fullframe.models import ENCODERS
-
-
-@pytest.fixture(autouse=True, scope="module")
-def tiny_encoder():
-    """A network that trains in seconds, known to the tests of this folder only."""
-    ENCODERS["tiny"] = tiny.ENCODER
-    yield
-    del ENCODERS["tiny"]
+__all__ = ["tiny_encoder"]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullframe.data.augment import Augmentation
-from fullframe.losses import LossWeights
+from fullframe.losses.objective import LossWeights
 from fullframe.models import MODELS, create_model
 from fullframe.train.config import ConfigError, TrainConfig, make_config, read_config, write_config
 

@@ -4,11 +4,11 @@ import torch
 from tiny import StickPeople, batches
 
 from fullframe.body import load_body
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.evaluate import metrics
-from fullframe.losses import Losses, LossWeights
+from fullframe.losses.objective import Losses, LossWeights
 from fullframe.models import create_model
-from fullframe.models.joints import HEATMAP_SETS, NUM_HEATMAPS
+from fullframe.models.heatmap_pool import HEATMAP_SETS, NUM_HEATMAPS
 from fullframe.train import lifting
 from fullframe.train.config import TrainConfig
 

@@ -20,7 +20,7 @@ import torch
 
 from fullframe.body import load_body
 from fullframe.data.mixture import DataError
-from fullframe.losses import IMAGINATION, SCALE
+from fullframe.losses.objective import IMAGINATION, SCALE
 from fullframe.models import CLIFF, load_model
 from fullframe.train import lifting, loop
 from fullframe.train.config import ConfigError, TrainConfig, read_config, write_config

@@ -73,7 +73,7 @@ def test_every_source_has_a_share_in_the_configuration():
 
 
 def test_a_stock_is_drawn_once_and_used_again(tmp_path, monkeypatch):
-    from fullframe.synth import stock
+    from fullframe.synth import cache as stock
 
     drawn = []
 

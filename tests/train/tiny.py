@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import roma
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ from fullframe.data.augment import Augmentation
 from fullframe.data.mixture import Mixture, loader
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
-from fullframe.losses import Losses
+from fullframe.losses.objective import Losses
 from fullframe.models.encoder import ENCODERS, IMAGENET, EncoderInfo
 from fullframe.train import loop
 from fullframe.train.config import TrainConfig, read_config
@@ -29,6 +30,14 @@ from fullframe.train.config import TrainConfig, read_config
 ENCODER = EncoderInfo("test_resnet.r160_in1k", 96, IMAGENET)
 
 CAMERA = Camera.from_focal(150, (160, 120))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_encoder():
+    """A network that trains in seconds, known only where this fixture is imported."""
+    ENCODERS["tiny"] = ENCODER
+    yield
+    del ENCODERS["tiny"]
 
 
 class StickPeople(Sequence[Sample]):

@@ -11,9 +11,9 @@ from waving import SIZE, waving_clip
 pytest.importorskip("viser", reason="needs the extra view")
 
 from fullframe.body import load_body
-from fullframe.people import People
-from fullframe.recovery import Recoverer
+from fullframe.recover.photo import Recoverer
 from fullframe.render.colors import person_colors
+from fullframe.results.people import People
 from fullframe.view import app, show, uploads
 from fullframe.view.viewer import fitting_fov
 

@@ -5,8 +5,8 @@ import roma
 import torch
 
 from fullframe.body import BodyModel
-from fullframe.clip import Clip
 from fullframe.geometry.camera import Camera
+from fullframe.results.clip import Clip
 
 SIZE = (320, 240)
 

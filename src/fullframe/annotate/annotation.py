@@ -13,19 +13,20 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fullframe.annotate import cliff, eft, smplify
 from fullframe.annotate.chunks import Advance, here, silent
 from fullframe.annotate.crops import forget, prepare
 from fullframe.annotate.job import Job, Tuning, predict
 from fullframe.annotate.labels import Labels, judge, write_cliff
-from fullframe.annotate.page import write_page
+from fullframe.annotate.methods import cliff_annotator as cliff
+from fullframe.annotate.methods import eft, smplify
 from fullframe.annotate.photos import PhotoPeople, SharedDetector, find_people, read_annotations
+from fullframe.annotate.report_page import write_page
 from fullframe.annotate.scale import ray_workers
 from fullframe.body import BodyModel, load_body
-from fullframe.files import atomic_path, claim, digest
+from fullframe.cli.inputs import PHOTO_SUFFIXES
+from fullframe.io.atomic import atomic_path, claim, digest
 from fullframe.models import CLIFF, Bodies, load_model
-from fullframe.recovery import FIT, NETWORK
-from fullframe.run.inputs import PHOTO_SUFFIXES
+from fullframe.recover.photo import FIT, NETWORK
 
 
 def keep_predictions(job: Job) -> Bodies:

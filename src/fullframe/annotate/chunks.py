@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.files import WorkError, write_npz
+from fullframe.io.atomic import WorkError, write_npz
 
 CHUNK = 256
 """People in a file, unless they take long."""

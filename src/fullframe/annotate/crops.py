@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fullframe.annotate.chunks import CHUNK, Advance, Arrays, Workers, chunk_file, here, in_chunks, silent
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.augment import Augmentation, augment, pixels_of
 from fullframe.data.batch import Batch
 from fullframe.data.sample import Sample
-from fullframe.files import WorkError, atomic_path
 from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
-from fullframe.image import ImageError
+from fullframe.io.atomic import WorkError, atomic_path
+from fullframe.io.image import ImageError
 from fullframe.models.cliff import CLIFF
 from fullframe.models.predict import Bodies
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from fullframe.annotate.chunks import CHUNK, Advance, Arrays, Workers, here, in_chunks, silent
 from fullframe.annotate.crops import Crops
 from fullframe.body import BodyModel
-from fullframe.losses import Losses, LossWeights
+from fullframe.losses.objective import Losses, LossWeights
+from fullframe.models.batchnorm import freeze_statistics
 from fullframe.models.cliff import CLIFF
-from fullframe.models.frozen import freeze_statistics
 from fullframe.models.predict import Bodies, predict_crops
 
 BATCH = 32

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from fullframe.annotate.crops import Crops
 from fullframe.annotate.photos import Annotations
 from fullframe.body import JOINT_SETS, BodyModel
-from fullframe.body.joints import by_name
-from fullframe.body.keypoints import KeypointModel
+from fullframe.body.joint_sets import by_name
+from fullframe.body.keypoint_regressor import KeypointModel
 from fullframe.data.formats.placement import rotation_vectors
-from fullframe.files import load_result, save_result, write_npz
 from fullframe.fit.prior import PosePrior
 from fullframe.geometry.box import ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec
+from fullframe.io.atomic import load_result, save_result, write_npz
 from fullframe.models.predict import Bodies
-from fullframe.people import CONVENTIONS, People
+from fullframe.results.people import CONVENTIONS, People
 
 LEAST_JOINTS = 6
 """People with fewer visible keypoints are unreliable,"""

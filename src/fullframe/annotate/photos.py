@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from fullframe.annotate.chunks import Advance, Arrays, Workers, here, in_chunks, silent
 from fullframe.annotate.crops import usable
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.sample import Sample
 from fullframe.detect import Detector, load_detector
 from fullframe.geometry.box import box_from_keypoints
 from fullframe.geometry.camera import Camera
-from fullframe.image import ImageError, Photo, read_photo
+from fullframe.io.image import ImageError, Photo, read_photo
 
 PHOTO_CHUNK = 32
 """Photos whose people are found before that is written down."""

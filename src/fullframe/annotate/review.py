@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fullframe.annotate.labels import Labels, Scores, reliable, score, write_cliff
 from fullframe.body import BodyModel, load_body
-from fullframe.files import CAPTION
 from fullframe.fit import KeypointFitter
+from fullframe.io.atomic import CAPTION
 from fullframe.models.predict import Bodies
 
 ACCEPTED, REJECTED = "accepted", "rejected"

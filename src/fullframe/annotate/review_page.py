@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from fullframe.annotate.review import ACCEPTED, REJECTED, SCORES, SHOWN, Review
 from fullframe.body import JOINT_SETS
 from fullframe.geometry.box import PersonBox, crop_image
-from fullframe.image import ImageError, read_photo
+from fullframe.io.image import ImageError, read_photo
 from fullframe.render.colors import PALETTE
-from fullframe.render.shading import draw_meshes
+from fullframe.render.meshes import draw_meshes
 from fullframe.view.rig import UPRIGHT, quaternion
 from fullframe.view.server import address, say_until_ctrl_c, serve, tabs
 

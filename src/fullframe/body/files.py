@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fullframe.body.joints import JOINT_SETS, PARENTS
-from fullframe.body.pickles import load_smpl_pickle
+from fullframe.body.joint_sets import JOINT_SETS, PARENTS
+from fullframe.io.pickles import load_smpl_pickle
 
 _REQUIRED = ("v_template", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights", "f")
 _SMPL_VERTICES = 6890

@@ -1,7 +1,6 @@
 """SMPL's body model (Loper et al., "SMPL: A Skinned Multi-Person Linear Model", SIGGRAPH Asia 2015)."""
 
 import itertools
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from fullframe.assets import OPEN_BODY
 from fullframe.body.files import SMPL_FOLDER, BodyData, BodyFileError, find_smpl, read_body
-from fullframe.body.joints import JOINT_SETS, PARENTS
+from fullframe.body.joint_sets import JOINT_SETS, PARENTS
 
 BODY_NAMES = ("open", "smpl", "smpl-neutral", "smpl-male", "smpl-female")
 
@@ -48,8 +48,7 @@ def load_body(name: str = "open", path: str | Path | None = None, num_betas: int
                     "to ship it."
                 )
             return BodyModel(read_body(found[0], name), num_betas)
-        with resources.as_file(resources.files("fullframe") / "assets" / "open_body.npz") as file:
-            return BodyModel(read_body(file), num_betas)
+        return BodyModel(read_body(OPEN_BODY), num_betas)
     data = read_body(Path(path), "smpl" if name == "open" else name)
     if (name == "open") != (data.name == "open"):
         raise BodyFileError(f"{path}: asked for {name}, but this file holds {data.name}.")

@@ -19,13 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fullframe.body.joints import JOINT_SETS
-from fullframe.data import degrade
+from fullframe.body.joint_sets import JOINT_SETS
+from fullframe.data import corruptions as degrade
 from fullframe.data.batch import Batch
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import ENLARGE, box_from_keypoints, box_from_xyxy, warp_crop
 from fullframe.geometry.camera import project_points
-from fullframe.image import ImageError, read_photo
+from fullframe.io.image import ImageError, read_photo
 
 _HEAD = {"head_top", "head", "nose", "eye", "ear", "jaw", "neck", "shoulder", "collar", "thorax", "spine3"}
 _WAIST = {"hip", "pelvis", "spine", "spine1", "spine2"}

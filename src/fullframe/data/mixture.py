@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from fullframe.data.augment import Augmentation, Example, augment, collate
 from fullframe.data.batch import Batch
 from fullframe.data.sample import Sample
-from fullframe.image import ImageError
+from fullframe.io.image import ImageError
 
 MOST_FAILURES = 0.01
 """A source of which more than this share cannot be read is an error,"""

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.detect.network import Network
 
 FLIP = list(JOINT_SETS["coco17"].flip_permutation)

@@ -7,9 +7,8 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from fullframe.files import digest
-
-FOLDER = Path(__file__).parents[1] / "assets" / "detectors"
+from fullframe.assets import DETECTORS
+from fullframe.io.atomic import digest
 
 # Of the files as released; see docs/licences.md for where they come from.
 SHA256 = {
@@ -26,7 +25,7 @@ class Network:
     """
 
     def __init__(self, name: str):
-        self.path = FOLDER / f"{name}.onnx"
+        self.path = DETECTORS / f"{name}.onnx"
         self._session: onnxruntime.InferenceSession | None = None
         self._threads = 0
 
@@ -44,7 +43,7 @@ class Network:
 
 def verify() -> dict[str, str | None]:
     """Compare the built-in files with their checksums: name -> what is wrong, None for a good file."""
-    return {name: _problem(FOLDER / f"{name}.onnx", checksum) for name, checksum in SHA256.items()}
+    return {name: _problem(DETECTORS / f"{name}.onnx", checksum) for name, checksum in SHA256.items()}
 
 
 def _problem(path: Path, checksum: str) -> str | None:

@@ -10,12 +10,12 @@ import torch
 
 from fullframe.data.sample import Sample
 from fullframe.evaluate import plots
-from fullframe.evaluate.bodies import Bodies
+from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import predict
 from fullframe.evaluate.protocol import Protocol
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.evaluate.report import Report, off_axis_bins, write_sequences
-from fullframe.files import atomic_path
+from fullframe.io.atomic import atomic_path
 from fullframe.models import CLIFF, load_model
 
 LOOKED_AT = 200

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fullframe.body.joints import PARENTS
+from fullframe.body.joint_sets import PARENTS
 
 MID_HIP = (1, 2)
 """The two hips of smpl24: AGORA and EMDB align at their middle."""

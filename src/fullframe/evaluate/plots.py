@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from fullframe.body import JOINT_SETS, BodyModel
 from fullframe.data.sample import Sample
-from fullframe.evaluate.bodies import Bodies
+from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Scores
 from fullframe.evaluate.report import Bin, number
-from fullframe.files import atomic_path
 from fullframe.geometry.box import PersonBox, crop_image
-from fullframe.image import read_photo, write_jpeg
+from fullframe.io.atomic import atomic_path
+from fullframe.io.image import read_photo, write_jpeg
 from fullframe.render.colors import PALETTE
 from fullframe.render.drawing import Label, draw_labels, polyline
-from fullframe.render.shading import draw_meshes
+from fullframe.render.meshes import draw_meshes
 
 _PANEL, _CAPTION, _GAP, _COLUMNS = 320, 26, 4, 2
 _BLUE, _ORANGE = ("#{:02x}{:02x}{:02x}".format(*PALETTE[i]) for i in (5, 6))

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.augment import Augmentation, augment, pixels_of
 from fullframe.data.sample import Sample
-from fullframe.files import claim, write_npz
 from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy, crop_image
+from fullframe.io.atomic import claim, write_npz
 from fullframe.models.cliff import CLIFF
 from fullframe.models.predict import Bodies, predict_crops
 

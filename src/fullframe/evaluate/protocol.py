@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.data.sample import Sample
-from fullframe.evaluate.bodies import Bodies
+from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import Predictions
 
 

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from fullframe.evaluate.metrics import bootstrap
 from fullframe.evaluate.protocol import Protocol, Scores, mean
-from fullframe.files import atomic_path
+from fullframe.io.atomic import atomic_path
 
 ANGLES = (0.0, 8.0, 16.0, 24.0, math.inf)
 """Edges of the off-axis bins, degrees."""

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fullframe.body.model import BodyModel
-from fullframe.clip import Clip
 from fullframe.export.bvh import write_clip_bvh
 from fullframe.export.csv import write_clip_csv
 from fullframe.export.gltf import write_clip_glb
@@ -12,7 +11,8 @@ from fullframe.export.json import write_clip_json, write_json
 from fullframe.export.mesh import write_glb, write_obj, write_ply
 from fullframe.export.smpl import write_clip_smpl
 from fullframe.export.usd import write_clip_usd
-from fullframe.people import People
+from fullframe.results.clip import Clip
+from fullframe.results.people import People
 
 
 def write_npz(people: People, path: str | Path) -> None:

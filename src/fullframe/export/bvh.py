@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from fullframe.body.joints import JOINT_SETS, PARENTS
+from fullframe.body.joint_sets import JOINT_SETS, PARENTS
 from fullframe.body.model import BodyModel
-from fullframe.clip import Clip
 from fullframe.export.skin import rest_mesh
 from fullframe.export.tracks import even_rate, level_frame, resampled, tracks
-from fullframe.files import atomic_path
+from fullframe.io.atomic import atomic_path
+from fullframe.results.clip import Clip
 
 _NAMES = JOINT_SETS["smpl24"].names
 _CHILDREN = [[k for k in range(24) if PARENTS[k] == joint] for joint in range(24)]

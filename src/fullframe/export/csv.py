@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.body.model import BodyModel
-from fullframe.clip import Clip
 from fullframe.export.tracks import joints
-from fullframe.files import atomic_path
+from fullframe.io.atomic import atomic_path
+from fullframe.results.clip import Clip
 
 _COLUMNS = "frame,time_s,track_id,detected,joint,x_m,y_m,z_m\n"
 

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from fullframe.body.joints import JOINT_SETS, PARENTS
+from fullframe.body.joint_sets import JOINT_SETS, PARENTS
 from fullframe.body.model import BodyModel
-from fullframe.clip import Clip
 from fullframe.export.mesh import intrinsics, perspective
 from fullframe.export.skin import cut_seams, four_joints, linear_color, paint, rest_mesh
 from fullframe.export.tracks import Y_UP, Track, level_frame, seen, tracks
-from fullframe.files import atomic_path
+from fullframe.io.atomic import atomic_path
 from fullframe.render.colors import person_colors
+from fullframe.results.clip import Clip
 
 _NAMES = JOINT_SETS["smpl24"].names
 _COMPONENTS = {"float32": 5126, "uint32": 5125, "uint16": 5123, "uint8": 5121}

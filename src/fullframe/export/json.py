@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.body.model import BodyModel
-from fullframe.clip import CLIP_CONVENTIONS, Clip
 from fullframe.export.tracks import joints
-from fullframe.files import atomic_path
-from fullframe.people import CONVENTIONS, People
+from fullframe.io.atomic import atomic_path
+from fullframe.results.clip import CLIP_CONVENTIONS, Clip
+from fullframe.results.people import CONVENTIONS, People
 
 
 def write_json(people: People, path: str | Path) -> None:

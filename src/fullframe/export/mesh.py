@@ -16,10 +16,10 @@ from trimesh.exchange.gltf import export_glb
 from trimesh.exchange.obj import export_obj
 from trimesh.exchange.ply import export_ply
 
-from fullframe.files import atomic_path
 from fullframe.geometry.camera import Camera
-from fullframe.people import People
+from fullframe.io.atomic import atomic_path
 from fullframe.render.colors import person_colors
+from fullframe.results.people import People
 
 AXES = "x right, y up, z towards the viewer; the camera is in the origin and looks along -z"
 TO_FILE = np.array([1.0, -1.0, -1.0])

@@ -6,9 +6,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from fullframe.body.model import BodyModel
-from fullframe.clip import Clip
 from fullframe.export.tracks import Frame, even_rate, level_frame, resampled, tracks
-from fullframe.files import write_npz
+from fullframe.io.atomic import write_npz
+from fullframe.results.clip import Clip
 
 _Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 _SMPL_PELVIS = np.array([0.0, -0.22, 0.03])

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from fullframe.body.model import BodyModel, forward_kinematics
-from fullframe.clip import Clip
 from fullframe.export.mesh import TO_FILE
+from fullframe.results.clip import Clip
 
 
 class Frame(NamedTuple):

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from fullframe.body.joints import JOINT_SETS, PARENTS
+from fullframe.body.joint_sets import JOINT_SETS, PARENTS
 from fullframe.body.model import BodyModel
-from fullframe.clip import Clip
 from fullframe.export.skin import four_joints, linear_color, rest_mesh
 from fullframe.export.tracks import Y_UP, Track, level_frame, seen, tracks
-from fullframe.files import atomic_path
 from fullframe.geometry.camera import Camera
+from fullframe.io.atomic import atomic_path
 from fullframe.render.colors import person_colors
+from fullframe.results.clip import Clip
 
 
 def write_clip_usd(clip: Clip, body: BodyModel, path: Path) -> list[Path]:

@@ -1,5 +1,5 @@
 """Bodies fitted to 2D keypoints in the full frame."""
 
-from fullframe.fit.smplify import Fit, FitWeights, KeypointFitter
+from fullframe.fit.keypoint_fitter import Fit, FitWeights, KeypointFitter
 
 __all__ = ["Fit", "FitWeights", "KeypointFitter"]

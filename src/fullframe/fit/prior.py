@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fullframe.body.joints import JOINT_SETS
-
-PRIOR_FILE = Path(__file__).parents[1] / "assets" / "pose_prior.npz"
+from fullframe.assets import POSE_PRIOR
+from fullframe.body.joint_sets import JOINT_SETS
 
 
 class PosePrior(nn.Module):
@@ -30,7 +29,7 @@ class PosePrior(nn.Module):
     high: Tensor
     exemplars: Tensor
 
-    def __init__(self, path: Path = PRIOR_FILE) -> None:
+    def __init__(self, path: Path = POSE_PRIOR) -> None:
         super().__init__()
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: torch.from_numpy(file[name].astype(np.float32)) for name in file.files}

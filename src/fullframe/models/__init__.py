@@ -14,7 +14,7 @@ from fullframe.models.checkpoint import (
 from fullframe.models.cliff import CLIFF, Prediction, locate
 from fullframe.models.encoder import ENCODERS
 from fullframe.models.hmr import HMR
-from fullframe.models.imphmr import Imagined, ImpHMR
+from fullframe.models.imphmr.model import Imagined, ImpHMR
 from fullframe.models.predict import Bodies, predict_people
 from fullframe.models.ray import RayCLIFF
 

@@ -13,11 +13,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from fullframe.files import atomic_path
+from fullframe.assets import WEIGHTS
+from fullframe.io.atomic import atomic_path
 from fullframe.models.cliff import CLIFF
-
-WEIGHTS = Path(__file__).parent.parent / "assets" / "weights"
-"""Checkpoints that come with fullframe."""
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 

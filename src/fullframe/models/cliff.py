@@ -24,7 +24,7 @@ from fullframe.models.regressor import JOINTS, Regressor
 
 if TYPE_CHECKING:
     from fullframe.models.checkpoint import Card
-    from fullframe.models.imphmr import Imagined
+    from fullframe.models.imphmr.model import Imagined
 
 
 LEAST_SCALE = 0.1

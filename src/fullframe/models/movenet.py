@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fullframe.detect.network import FOLDER
+from fullframe.assets import DETECTORS
 
-FILE = FOLDER / "movenet-multipose.onnx"
+FILE = DETECTORS / "movenet-multipose.onnx"
 FEATURES = 1280
 
 

@@ -1,17 +1,16 @@
 """The iterative regressor of HMR (Kanazawa et al., CVPR 2018), as SPIN and CLIFF use it."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fullframe.assets import POSE_PRIOR
 from fullframe.geometry.rotation import matrix_to_rot6d, rotvec_to_matrix
 
 JOINTS = 24
 ITERATIONS = 3
-POSE_PRIOR = Path(__file__).parents[1] / "assets" / "pose_prior.npz"
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU}
 
 

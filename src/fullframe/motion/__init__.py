@@ -1,5 +1,5 @@
 """From people in single frames to motion: who is who, where shots end, smoothness, ground and contacts."""
 
-from fullframe.motion.finishing import finish
+from fullframe.motion.postprocess import finish
 
 __all__ = ["finish"]

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.body.model import BodyModel
-from fullframe.clip import Clip
 from fullframe.motion.ground import runs
 from fullframe.motion.skeleton import LEGS, Skeletons, blocks, skeletons
 from fullframe.motion.smooth import smooth
+from fullframe.results.clip import Clip
 
 _BLEND = 0.25
 """Seconds over which a foot comes to the place where it will stand, or leaves it."""

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.body.model import BodyModel
-from fullframe.clip import Clip
 from fullframe.evaluate import metrics
 from fullframe.motion.ground import LEVEL
 from fullframe.motion.skeleton import joint_positions, soles
+from fullframe.results.clip import Clip
 
 
 def jitter(clip: Clip, body: BodyModel, in_camera: bool = False) -> float:

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.body.model import BodyModel
-from fullframe.clip import Clip
 from fullframe.motion.skeleton import blocks, skeletons
+from fullframe.results.clip import Clip
 
 
 def constant_shape(clip: Clip, body: BodyModel) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

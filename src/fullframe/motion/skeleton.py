@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from fullframe.body.model import BodyModel, forward_kinematics
-from fullframe.clip import Clip
+from fullframe.results.clip import Clip
 
 LEGS = ((1, 4, 7, 10), (2, 5, 8, 11))
 """Hip, knee, ankle and foot of the left and the right leg."""

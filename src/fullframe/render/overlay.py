@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.people import People
 from fullframe.render.colors import person_colors
-from fullframe.render.shading import draw_meshes
+from fullframe.render.meshes import draw_meshes
+from fullframe.results.people import People
 
 # The body's form must be clear, and the photo just visible through it to judge the fit.
 _OPACITY = 0.85

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.console import count
-from fullframe.people import People
+from fullframe.cli.console import count
 from fullframe.render.drawing import Label, draw_labels
 from fullframe.render.overlay import overlay
 from fullframe.render.views import birds_eye, side_view
+from fullframe.results.people import People
 
 _HEIGHT, _GAP, _FONT = 640, 16, 20
 

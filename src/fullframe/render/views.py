@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fullframe.people import People
 from fullframe.render.colors import person_colors
 from fullframe.render.drawing import Color, Label, draw_labels, polygon, polyline
+from fullframe.render.meshes import draw_meshes, joined_faces
 from fullframe.render.rasterize import rasterize
-from fullframe.render.shading import draw_meshes, joined_faces
+from fullframe.results.people import People
 
 _PAPER, _FLOOR, _IN_VIEW = (255, 255, 255), (244, 245, 247), (226, 235, 244)
 _GRID, _RAYS, _CAMERA = (212, 216, 222), (150, 170, 196), (40, 48, 60)

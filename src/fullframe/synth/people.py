@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.assets import ASSETS
 from fullframe.data.sample import Sample
-from fullframe.files import atomic_path
 from fullframe.geometry.box import ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera, project_points
+from fullframe.io.atomic import atomic_path
 from fullframe.render.rasterize import compiled
-from fullframe.synth.painter import Painter
-from fullframe.synth.poses import ASSETS
-from fullframe.synth.scenes import Person, Scene, Scenes
+from fullframe.synth.renderer import Painter
+from fullframe.synth.scene import Person, Scene, Scenes
 
 VAL_SEED, VAL_PEOPLE = 2022, 2000
 """The benchmark synth-val: the first VAL_PEOPLE of SyntheticPeople("val")."""

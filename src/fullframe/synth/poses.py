@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullframe.body.joints import JOINT_SETS
-from fullframe.fit.prior import PRIOR_FILE
+from fullframe.assets import MOTION, POSE_PRIOR
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.geometry.rotation import rotvec_to_matrix
 
-ASSETS = Path(__file__).parents[1] / "assets"
 _MIRRORED = list(JOINT_SETS["smpl24"].flip_permutation)
 LEGS = ((1, 4, 7, 1), (2, 5, 8, -1))
 """Hip, knee, ankle, and the side's sign."""
@@ -75,7 +74,7 @@ class Poses:
     """
 
     def __init__(self, split: str = "train", extra: NDArray[np.floating] | None = None) -> None:
-        with np.load(ASSETS / "motion.npz", allow_pickle=False) as file:
+        with np.load(MOTION, allow_pickle=False) as file:
             chosen = file["split"] == ("train", "val").index(split)
             theta = file["theta"][chosen].astype(np.float64)
             weight = file["weight"][chosen].astype(np.float64)
@@ -85,7 +84,7 @@ class Poses:
             theta = np.concatenate((theta, np.asarray(extra, np.float64)))
         self.theta = theta
         self._cumulative = np.cumsum(weight / weight.sum())
-        with np.load(PRIOR_FILE, allow_pickle=False) as file:
+        with np.load(POSE_PRIOR, allow_pickle=False) as file:
             self._low, self._high = (file[name].reshape(23, 3).astype(np.float64) for name in ("low", "high"))
 
     def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float64], str]:

@@ -8,13 +8,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib import resources
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.assets import OPEN_BODY, WARDROBE
 from fullframe.synth.decimation import decimate
 
 NUM_COMBINATIONS = 80
@@ -253,10 +253,9 @@ def _tucked(garment: Garment, covered: NDArray[np.bool_]) -> Garment:
 @lru_cache(maxsize=1)
 def load_wardrobe() -> Wardrobe:
     """The wardrobe that comes with the package, read once."""
-    assets = resources.files("fullframe") / "assets"
-    with (assets / "open_body.npz").open("rb") as file, np.load(file) as arrays:
+    with np.load(OPEN_BODY) as arrays:
         body = _read_body(arrays)
-    with (assets / "wardrobe.npz").open("rb") as file, np.load(file) as arrays:
+    with np.load(WARDROBE) as arrays:
         meta = json.loads(str(arrays["meta"]))
         garments = [_read_garment(arrays, entry, body) for entry in meta["garments"]]
         textures = [_decoded(arrays[f"texture/{i}"]) for i in range(meta["textures"])]

@@ -18,10 +18,10 @@ else:
 from fullframe.body.model import BODY_NAMES
 from fullframe.data.augment import Augmentation
 from fullframe.geometry.camera import LOCATION_NORMS
-from fullframe.losses import ERRORS, LossWeights
+from fullframe.losses.objective import ERRORS, LossWeights
 from fullframe.models import ENCODERS, MODELS
 from fullframe.models.encoder import POOLS
-from fullframe.models.imphmr import SIZES
+from fullframe.models.imphmr.model import SIZES
 from fullframe.models.regressor import ACTIVATIONS
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.batch import Batch
-from fullframe.losses import Losses
+from fullframe.losses.objective import Losses
 from fullframe.models.cliff import CLIFF
-from fullframe.models.joints import HEATMAP_SETS, JointPool
+from fullframe.models.heatmap_pool import HEATMAP_SETS, JointPool
 
 PASSES = 12
 """How often each person is used, with other noise each time."""

@@ -18,19 +18,19 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from fullframe.body import load_body
-from fullframe.console import progress_bar, say
+from fullframe.cli.console import progress_bar, say
 from fullframe.data.batch import Batch
 from fullframe.data.mixture import DataError
-from fullframe.files import digest, write_npz
-from fullframe.losses import Losses
+from fullframe.io.atomic import digest, write_npz
+from fullframe.losses.objective import Losses
 from fullframe.models import CLIFF, Prediction, create_model, load_model
+from fullframe.models.batchnorm import freeze_statistics
 from fullframe.models.checkpoint import save_checkpoint
-from fullframe.models.frozen import freeze_statistics
 from fullframe.train.config import ConfigError, TrainConfig, write_config
-from fullframe.train.kept import KeptPeople
+from fullframe.train.feature_cache import KeptPeople
 from fullframe.train.lifting import lift
-from fullframe.train.pictures import draw_batch
-from fullframe.train.record import Record, write_provenance
+from fullframe.train.logs import Record, write_provenance
+from fullframe.train.previews import draw_batch
 from fullframe.train.state import State, generator_seed, load_state, save_state
 
 Batches = Callable[[int, int, int], Iterator[Batch]]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fullframe.body import load_body
-from fullframe.console import progress_bar, say
+from fullframe.cli.console import progress_bar, say
 from fullframe.data.mixture import Mixture
 from fullframe.data.sample import Sample
 from fullframe.train.config import ConfigError, TrainConfig
@@ -15,7 +15,7 @@ from fullframe.train.validation import Validation
 
 
 def _synth(config: TrainConfig, split: str) -> Sequence[Sample]:
-    from fullframe.synth.bodies import NUM_BETAS
+    from fullframe.synth.joints import NUM_BETAS
     from fullframe.synth.people import SyntheticPeople
 
     if config.body == "open" and config.num_betas < NUM_BETAS:
@@ -37,7 +37,7 @@ def _synth(config: TrainConfig, split: str) -> Sequence[Sample]:
 
 
 def _stock(config: TrainConfig, settings: dict[str, Any]) -> Sequence[Sample]:
-    from fullframe.synth.stock import StoredPeople, fill, is_full
+    from fullframe.synth.cache import StoredPeople, fill, is_full
 
     if int(os.environ.get("LOCAL_RANK", 0)):
         # The first process of this machine draws for all.

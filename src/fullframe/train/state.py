@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from fullframe.files import atomic_path
+from fullframe.io.atomic import atomic_path
 from fullframe.models import CLIFF
 
 STATE, PREVIOUS = "state.pt", "state.previous.pt"

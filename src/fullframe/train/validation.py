@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullframe.body.keypoints import KeypointModel
+from fullframe.body.keypoint_regressor import KeypointModel
 from fullframe.body.model import BodyModel, forward_kinematics
 from fullframe.data.augment import Augmentation, Example, augment, collate
 from fullframe.data.batch import Batch
@@ -17,7 +17,7 @@ from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
 from fullframe.geometry.box import ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import crop_to_full_translation, project
-from fullframe.image import ImageError
+from fullframe.io.image import ImageError
 from fullframe.models.cliff import CLIFF, Prediction
 
 _log = logging.getLogger(__name__)

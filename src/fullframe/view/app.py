@@ -8,9 +8,9 @@ from pathlib import Path
 
 import viser
 
-from fullframe.recovery import Recoverer
+from fullframe.recover.photo import Recoverer
 from fullframe.view.queue import Job, Queue
-from fullframe.view.recover import Recovered, recover_upload
+from fullframe.view.recover_upload import Recovered, recover_upload
 from fullframe.view.server import address, say_until_ctrl_c, serve, tabs
 from fullframe.view.uploads import LIMITS, UploadError, check_upload, limit_uploads, too_large
 from fullframe.view.viewer import Viewer

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from fullframe.body import BodyModel, load_body
-from fullframe.clip import Clip
-from fullframe.people import People
+from fullframe.results.clip import Clip
+from fullframe.results.people import People
 
 
 def find_results(path: Path) -> list[Path]:

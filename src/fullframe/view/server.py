@@ -10,7 +10,7 @@ from typing import Protocol
 
 import viser
 
-from fullframe.console import say
+from fullframe.cli.console import say
 
 
 class Server(viser.ViserServer):

@@ -16,11 +16,11 @@ import viser
 from numpy.typing import NDArray
 from viser import _messages
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.body.model import BodyModel
-from fullframe.clip import Clip
 from fullframe.render.colors import person_colors
-from fullframe.view.pictures import Pictures
+from fullframe.results.clip import Clip
+from fullframe.view.backdrops import Pictures
 from fullframe.view.rig import BonePoses, bone_poses, quaternion, rig, world_from_camera
 
 _NUMBERS = itertools.count()

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.coco import COCO
-from fullframe.image import ImageError
+from fullframe.io.image import ImageError
 
 
 def person(image_id: int, visibilities: list[int], **changes) -> dict:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from dataset_files import project, write_h36m_clip
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.h36m import CAMERAS, FRONTAL, H36M, h36m_camera
 from fullframe.geometry.box import box_from_xyxy
 

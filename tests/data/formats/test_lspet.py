@@ -5,9 +5,9 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.lspet import LSPET, plausible
-from fullframe.image import ImageError
+from fullframe.io.image import ImageError
 
 # A standing person who faces us, pixels counted from 1, in LSP's order.
 PERSON = np.array(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from dataset_files import matrix, project, write_3dhp_test, write_3dhp_train, write_calibration
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.mpi_inf_3dhp import MPIINF3DHP
 
 RNG = np.random.default_rng(5)

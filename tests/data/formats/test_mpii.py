@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from dataset_files import write_image
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.mpii import MPII
 from fullframe.geometry.box import box_from_xyxy
 

@@ -9,13 +9,13 @@ from dataset_files import write_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.cliff_npz import CLIFFLabels
 from fullframe.data.formats.spin_npz import SPINList, write_spin_npz
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import box_from_xyxy
 from fullframe.geometry.camera import Camera
-from fullframe.image import ImageError
+from fullframe.io.image import ImageError
 
 RNG = np.random.default_rng(3)
 

@@ -12,9 +12,9 @@ from dataset_files import (
     write_threedpw,
 )
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.threedpw import ThreeDPW
-from fullframe.image import ImageError
+from fullframe.io.image import ImageError
 
 VALID = [np.array([1, 1, 0, 1], np.uint8), np.array([0, 1, 1, 1], np.uint8)]
 SIZE = (1080, 1920)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fullframe.body import BodyFileError, load_body
-from fullframe.evaluate.bodies import Bodies
+from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.protocols.agora import PROTOCOL, match, write_submission
 
 measure = PROTOCOL.measure

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fullframe.body import load_body
-from fullframe.evaluate.bodies import Bodies
 from fullframe.evaluate.evaluation import evaluate_model
+from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.models.predict import Bodies as Predicted

@@ -4,7 +4,7 @@ import roma
 import torch
 
 from fullframe.body import load_body
-from fullframe.evaluate.bodies import Bodies
+from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.protocols.emdb import COLUMNS, JITTER, PROTOCOL
 
 measure = PROTOCOL.measure

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fullframe.body import JOINT_SETS, load_body
-from fullframe.evaluate.bodies import Bodies
 from fullframe.evaluate.metrics import AUC_THRESHOLDS
+from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.protocols import h36m, mpi_inf_3dhp
 from fullframe.evaluate.protocols.shared import J14, J17
 

@@ -7,7 +7,7 @@ import torch
 
 from fullframe.body import JOINT_SETS
 from fullframe.data.sample import Sample
-from fullframe.evaluate.bodies import Bodies
+from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.protocols import coco, lspet, synth
 from fullframe.evaluate.protocols.resized import Resized
 from fullframe.geometry.camera import Camera

@@ -4,7 +4,7 @@ import roma
 import torch
 
 from fullframe.body import JOINT_SETS, load_body
-from fullframe.evaluate.bodies import Bodies
+from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.protocols import shared
 from fullframe.evaluate.protocols.shared import J14, J17, PVE, PVE_UNALIGNED, mesh_errors, named_joints
 

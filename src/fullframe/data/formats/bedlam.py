@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.data.formats.files import image_size, need
+from fullframe.data.formats.locate import image_size, need
 from fullframe.data.formats.placement import rotation_matrices
 from fullframe.data.formats.samples import Samples, matching, read_npz, shaped, tight_box, with_confidence
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
-from fullframe.image import read_photo
+from fullframe.io.image import read_photo
 
 WHERE = "https://bedlam.is.tue.mpg.de (images, and the processed labels for SMPL)"
 _KEYS = ("imgname", "pose_cam", "shape", "trans_cam", "cam_ext", "cam_int", "gtkps", "gender")

@@ -8,8 +8,8 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from fullframe.body.joints import JOINT_SETS
-from fullframe.data.formats.files import image_size, need
+from fullframe.body.joint_sets import JOINT_SETS
+from fullframe.data.formats.locate import image_size, need
 from fullframe.data.formats.samples import Samples
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import box_from_keypoints

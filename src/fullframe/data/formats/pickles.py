@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullframe.body.pickles import ARRAY, DICT, FROM_BUFFER, KNOWN, Call, array_value, interpret
-from fullframe.data.formats.files import need
+from fullframe.data.formats.locate import need
+from fullframe.io.pickles import ARRAY, DICT, FROM_BUFFER, KNOWN, Call, array_value, interpret
 
 _FRAME = "pandas.core.frame.DataFrame"
 _MANAGER = {

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.body.joints import JOINT_SETS, by_name
-from fullframe.data.formats.files import image_size, need
+from fullframe.body.joint_sets import JOINT_SETS, by_name
 from fullframe.data.formats.h36m import h36m_camera
+from fullframe.data.formats.locate import image_size, need
 from fullframe.data.formats.placement import rotation_matrices, rotation_vectors
 from fullframe.data.formats.samples import Samples, read_npz, shaped, window_box
 from fullframe.data.sample import Sample
-from fullframe.files import write_npz
 from fullframe.geometry.box import ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera
+from fullframe.io.atomic import write_npz
 
 WHERE = "https://github.com/nkolot/SPIN (fetch_data.sh, or its preprocessing of the data sets)"
 

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from torch.utils.data import Subset
 
 from fullframe.body import BodyFileError, files
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.agora import AGORA
 from fullframe.data.sample import Sample
 from fullframe.detect.boxes import iou
 from fullframe.evaluate import metrics
-from fullframe.evaluate.bodies import Bodies, posed_pairs
+from fullframe.evaluate.posed_bodies import Bodies, posed_pairs
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Published, Scores, mean
 from fullframe.evaluate.protocols.shared import joint_means, other_topology, pixels, unmeasured
-from fullframe.files import atomic_path
+from fullframe.io.atomic import atomic_path
 
 MIN_IOU = 0.1
 """Of the boxes around the joints of a prediction and of whom it is matched to."""

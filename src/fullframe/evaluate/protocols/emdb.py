@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.emdb import EMDB
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
-from fullframe.evaluate.bodies import Bodies, posed_pairs
+from fullframe.evaluate.posed_bodies import Bodies, posed_pairs
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Published, Scores, mean, means
 from fullframe.evaluate.protocols.shared import joint_means, other_topology, unmeasured

@@ -9,7 +9,7 @@ from fullframe.data.formats.h36m import CAMERAS, FRONTAL, H36M
 from fullframe.data.formats.spin_npz import SPINList
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
-from fullframe.evaluate.bodies import Bodies, pick, posed_pairs, posed_predictions
+from fullframe.evaluate.posed_bodies import Bodies, pick, posed_pairs, posed_predictions
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Published, Scores, means
 from fullframe.evaluate.protocols.shared import J14, joint_means, named_joints, unmeasured

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.lspet import LSPET, VAL_EVERY
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
-from fullframe.evaluate.bodies import Bodies, pick
+from fullframe.evaluate.posed_bodies import Bodies, pick
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Scores
 from fullframe.evaluate.protocols.shared import joint_means, keypoint_errors, longer_side, pck_of_people

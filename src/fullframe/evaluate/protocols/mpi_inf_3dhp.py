@@ -8,7 +8,7 @@ import numpy as np
 from fullframe.data.formats.mpi_inf_3dhp import MPIINF3DHP
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
-from fullframe.evaluate.bodies import Bodies, pick, posed_predictions
+from fullframe.evaluate.posed_bodies import Bodies, pick, posed_predictions
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Scores, means
 from fullframe.evaluate.protocols.shared import (

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from fullframe.data.sample import Sample
-from fullframe.image import read_photo
+from fullframe.io.image import read_photo
 
 
 class Resized(Sequence[Sample]):

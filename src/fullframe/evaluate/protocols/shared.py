@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.body.joints import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.evaluate import metrics
-from fullframe.evaluate.bodies import Bodies, pick, posed_pairs, posed_predictions
+from fullframe.evaluate.posed_bodies import Bodies, pick, posed_pairs, posed_predictions
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Scores, mean, means
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.data.augment import pixels_of
-from fullframe.data.degrade import occlude
+from fullframe.data.corruptions import occlude
 from fullframe.data.sample import Sample
 from fullframe.evaluate.protocols import synth
 

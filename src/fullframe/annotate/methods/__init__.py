@@ -1,0 +1,1 @@
+"""The ways to fit bodies to annotated keypoints."""

@@ -1,0 +1,1 @@
+"""The command `fullframe`: one file per subcommand."""

@@ -1,0 +1,1 @@
+"""Files and folders: pictures, atomic writes, pickles that cannot execute anything."""

@@ -1,0 +1,110 @@
+"""Where the joints are in a crop: a heatmap for each, and what a regressor is told of it."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fullframe.body.joint_sets import JOINT_SETS
+
+HEATMAP_SETS = ("coco17", "lsp14", "smpl24")
+"""The joint sets that have heatmaps, in their order."""
+NUM_HEATMAPS = sum(len(JOINT_SETS[name]) for name in HEATMAP_SETS)
+GRID = (4, 3)
+"""Rows and columns in which the last map is kept."""
+_CELL_CHANNELS = 64
+_WIDTH = 96
+
+
+class JointPool(nn.Module):
+    """Features that tell places: of each joint, and what is in each of 4 x 3 cells of the last map.
+
+    A mean over the map, as in HMR, leaves it to millions of pictures to teach where limbs are. Here a small
+    feature pyramid (Lin et al., CVPR 2017) gives a heatmap for each joint of HEATMAP_SETS, which 2D labels
+    teach directly, and the regressor sees the heatmap's mean and spread (integral regression, Sun et al.,
+    ECCV 2018). Our choice, in neither paper.
+
+    Args:
+        channels: of the encoder's maps at 1/32, 1/16 and 1/8 of the crop.
+
+    Attributes:
+        features: width of the feature vector.
+    """
+
+    features = _CELL_CHANNELS * GRID[0] * GRID[1] + 3 * NUM_HEATMAPS
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.cells = nn.Sequential(
+            nn.Conv2d(channels[0], _CELL_CHANNELS, 1), nn.AdaptiveAvgPool2d(GRID), nn.Flatten()
+        )
+        self.lateral = nn.ModuleList(nn.Conv2d(number, _WIDTH, 1) for number in channels)
+        self.mix = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, groups=_WIDTH),
+                nn.Conv2d(_WIDTH, _WIDTH, 1),
+                nn.ReLU(),
+            )
+            for _ in pairwise(channels)
+        )
+        last = nn.Conv2d(_WIDTH, 4 * NUM_HEATMAPS, 1)
+        nn.init.normal_(last.weight, std=0.04)  # at first a joint may be anywhere
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.heatmaps = nn.Sequential(last, nn.PixelShuffle(2))
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Features and heatmaps.
+
+        Args:
+            maps: (N, C, h, w) at 1/32, 1/16 and 1/8 of the crop.
+
+        Returns:
+            features (N, features), and logits (N, NUM_HEATMAPS, H, W) at 1/4 of the crop, for `places`.
+        """
+        heatmaps = self._heatmaps(maps)
+        return self._features(maps[0], places(heatmaps)), heatmaps
+
+    def pack(self, maps: Sequence[Tensor]) -> Tensor:
+        """All that the features depend on but for the cells' weights, (N, P) in half precision."""
+        cells = functional.adaptive_avg_pool2d(maps[0], GRID)
+        return torch.cat((cells.flatten(1), places(self._heatmaps(maps)).flatten(1)), dim=1).half()
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """Features (N, features) from what `pack` gave: the cells' convolution and mean can change places."""
+        cells, seen = packed.float().split((packed.shape[1] - 3 * NUM_HEATMAPS, 3 * NUM_HEATMAPS), dim=1)
+        return self._features(cells.unflatten(1, (-1, *GRID)), seen)
+
+    def _features(self, last: Tensor, seen: Tensor) -> Tensor:
+        return torch.cat((self.cells(last), seen.flatten(1)), dim=1)
+
+    def _heatmaps(self, maps: Sequence[Tensor]) -> Tensor:
+        x = functional.relu(self.lateral[0](maps[0]))
+        for lateral, mix, finer in zip(self.lateral[1:], self.mix, maps[1:], strict=True):
+            x = functional.relu(lateral(finer) + functional.interpolate(x, size=finer.shape[2:]))
+            x = x + mix(x)
+        heatmaps: Tensor = self.heatmaps(x)
+        return heatmaps
+
+
+def cell_centres(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """y (height,) and x (width,) of a heatmap's cells, from the crop's centre in halves of its height."""
+    y = torch.arange(height, device=like.device, dtype=like.dtype)
+    x = torch.arange(width, device=like.device, dtype=like.dtype)
+    return (2 * y + 1) / height - 1, (2 * x + 1 - width) / height
+
+
+def places(heatmaps: Tensor) -> Tensor:
+    """What heatmaps say: (N, J, 3) mean x, y and spread, in halves of the crop's height from its centre.
+
+    Args:
+        heatmaps: (N, J, H, W) logits of a distribution over each map.
+    """
+    share = heatmaps.flatten(2).softmax(dim=2).view_as(heatmaps)
+    height, width = heatmaps.shape[2:]
+    y, x = cell_centres(height, width, share)
+    down, across = share.sum(3), share.sum(2)
+    mean_x, mean_y = (across * x).sum(2), (down * y).sum(2)
+    variance = (across * x.square()).sum(2) - mean_x.square() + (down * y.square()).sum(2) - mean_y.square()
+    return torch.stack((mean_x, mean_y, (variance / 2).clamp(min=1e-6).sqrt()), dim=2)

@@ -1,0 +1,202 @@
+"""ImpHMR (Cho et al., "Implicit 3D Human Mesh Recovery using Consistency with Pose and Shape from
+Unseen-view", CVPR 2023): a network that imagines the person from other directions.
+
+Stated by the paper's poster and abstract: the image's feature conditions a neural feature field; volume
+rendering in a viewing direction phi gives a 2D feature map, from which the regressor infers pose and shape as
+seen from phi, and a second branch the silhouette; phi = 0 is the image's direction, the only one at
+inference; training draws phi at random and holds what is inferred there to the truth turned by -phi, or where
+only 2D labels are known to the other views (losses.py).
+
+Not stated, and our choice: the axis and sense of phi, field and renderer (volume.py, field.py), one regressor
+for all directions, the layers between map and regressor and of the silhouette branch, all normalisation, and
+CLIFF's two switches, which neither paper has.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fullframe.models.cliff import CLIFF, Learned, Prediction
+from fullframe.models.imphmr.field import Field
+from fullframe.models.imphmr.volume import render, sample_rays
+from fullframe.models.regressor import Regressor
+
+CODE = 256
+"""Width of the code that conditions the field (GIRAFFE's)."""
+
+SIZES = (8, 16, 32, 64)
+SILHOUETTE = 64
+"""Height and width of silhouettes in px."""
+
+_LAST = 4  # px of the map that the regressor sees
+_GROUPS = 8
+
+
+class Imagined(NamedTuple):
+    """N people seen from directions phi.
+
+    Attributes:
+        phi: (N,) radians, see models.volume.
+        prediction: as of the image taken from phi: the root's rotation is in that camera's frame. Its weak
+            camera means nothing except at phi = 0.
+        silhouette: (N, 64, 64) logits; the map spans 2 HALF metres around the pelvis. None for a network
+            that was not trained to imagine.
+    """
+
+    phi: Tensor
+    prediction: Prediction
+    silhouette: Tensor | None
+
+
+class ImpHMR(CLIFF):
+    """ImpHMR, with CLIFF's switches off as in the paper.
+
+    With `location_input` the location is a part of the field's code and not seen by the regressor: the field
+    then stands in the axes of the full frame's camera, and one regressor serves all directions.
+
+    Args:
+        encoder, crop, location_input, full_frame_loss, bbox_norm, num_betas, regressor_act,
+            regressor_dropout, pool, pretrained: as for CLIFF.
+        field_size: height and width of the rendered feature map in px.
+        field_samples: points per ray.
+        field_width: of the field's layers and features, a multiple of 8.
+        view_range: training draws phi from -view_range to view_range degrees; 0 for the field without
+            imagination.
+
+    Raises:
+        ValueError: for an impossible value.
+    """
+
+    name = "imphmr"
+
+    points: Tensor
+    lengths: Tensor
+
+    def __init__(
+        self,
+        encoder: str = "resnet50",
+        crop: tuple[int, int] = (256, 192),
+        *,
+        location_input: bool = False,
+        full_frame_loss: bool = False,
+        bbox_norm: str = "plain",
+        num_betas: int = 10,
+        regressor_act: str = "none",
+        regressor_dropout: float = 0.5,
+        pool: str = "mean",
+        field_size: int = 16,
+        field_samples: int = 24,
+        field_width: int = 128,
+        view_range: float = 180.0,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__(
+            encoder,
+            crop,
+            location_input=location_input,
+            full_frame_loss=full_frame_loss,
+            bbox_norm=bbox_norm,
+            num_betas=num_betas,
+            regressor_act=regressor_act,
+            regressor_dropout=regressor_dropout,
+            pool=pool,
+            pretrained=pretrained,
+        )
+        if field_size not in SIZES:
+            raise ValueError(f"field_size must be one of {', '.join(map(str, SIZES))}, not {field_size}")
+        if field_samples < 1:
+            raise ValueError(f"field_samples must be positive, not {field_samples}")
+        if field_width < _GROUPS or field_width % _GROUPS:
+            raise ValueError(f"field_width must be a multiple of {_GROUPS}, not {field_width}")
+        if not 0 <= view_range <= 180:
+            raise ValueError(f"view_range must lie between 0 and 180 degrees, not {view_range}")
+        self.field_size, self.field_samples, self.field_width = field_size, field_samples, field_width
+        self.view_range = view_range
+        self.to_code = nn.Linear(self.encoder.features + 3 * location_input, CODE)
+        self.field = Field(CODE, field_width)
+        points, lengths = sample_rays(field_size, field_samples)
+        self.register_buffer("points", points, persistent=False)
+        self.register_buffer("lengths", lengths, persistent=False)
+        self.head = _head(field_size, field_width)
+        # What it sees comes from the field alone, the same from every direction.
+        self.regressor = Regressor(_LAST**2 * field_width, False, num_betas, regressor_act, regressor_dropout)
+        self.silhouette = _silhouette_branch(field_size, field_width) if view_range else None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        options = super().options
+        del options["crop_routine"]
+        names = ("field_size", "field_samples", "field_width", "view_range")
+        return options | {name: getattr(self, name) for name in names}
+
+    def forward(self, crop: Tensor, location: Tensor) -> Prediction:
+        """Bodies from crops, seen as the image's camera does; arguments as for CLIFF."""
+        return self._infer(self._code(crop, location)[0], None)[0]
+
+    def imagine(self, crop: Tensor, location: Tensor, phi: Tensor) -> Imagined:
+        """Bodies and silhouettes inferred in other directions.
+
+        Args:
+            crop, location: (N, ...) as for `forward`.
+            phi: (N,) radians, see models.volume.
+        """
+        return self._imagine(self._code(crop, location)[0], phi)
+
+    def learn(self, crop: Tensor, location: Tensor) -> Learned:
+        """As for CLIFF, and what is imagined of the people from one random direction each."""
+        code, heatmaps = self._code(crop, location)
+        prediction = self._infer(code, None)[0]
+        if not self.view_range:
+            return Learned(prediction, heatmaps)
+        limit = math.radians(self.view_range)
+        phi = (2 * torch.rand(len(code), device=code.device, dtype=location.dtype) - 1) * limit
+        return Learned(prediction, heatmaps, self._imagine(code, phi))
+
+    def _code(self, crop: Tensor, location: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What conditions the field, and the encoder's heatmaps."""
+        features, heatmaps = self.encoder(crop)
+        given = self._given(location)
+        code = self.to_code(features if given is None else torch.cat((features, given), dim=1))
+        # Encoders' features differ in size by orders of magnitude; the field's first layers expect about 1.
+        return functional.layer_norm(code, (CODE,)), heatmaps
+
+    def _infer(self, code: Tensor, phi: Tensor | None) -> tuple[Prediction, Tensor]:
+        """Bodies seen from phi, and the rendered maps that they were inferred from."""
+        maps, _ = render(self.field, code, self.points, self.lengths, phi)
+        return self._regress(self.head(maps), None), maps
+
+    def _imagine(self, code: Tensor, phi: Tensor) -> Imagined:
+        prediction, maps = self._infer(code, phi)
+        return Imagined(phi, prediction, None if self.silhouette is None else self.silhouette(maps)[:, 0])
+
+
+class _Norm(nn.GroupNorm):
+    """In its weights' precision, as in CUDA's autocast; on a CPU half precision takes five times as long."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight)).to(x)
+
+
+def _head(size: int, width: int) -> nn.Module:
+    """From a map to the regressor's features: 4 x 4 px, side by side, so that it is told what is where."""
+    layers: list[nn.Module] = []
+    while size > _LAST:
+        layers += [nn.Conv2d(width, width, 3, 2, 1), _Norm(_GROUPS, width), nn.ReLU()]
+        size //= 2
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def _silhouette_branch(size: int, width: int) -> nn.Module:
+    """From a map (N, width, size, size) to logits (N, 1, 64, 64)."""
+    layers: list[nn.Module] = []
+    while size < SILHOUETTE:
+        narrower = max(width // 2 // _GROUPS * _GROUPS, _GROUPS)
+        layers += [nn.ConvTranspose2d(width, narrower, 4, 2, 1), _Norm(_GROUPS, narrower), nn.ReLU()]
+        size, width = 2 * size, narrower
+    last = nn.Conv2d(width, 1, 1)
+    assert last.bias is not None
+    nn.init.constant_(last.bias, -2.0)  # people fill about a tenth of the picture
+    return nn.Sequential(*layers, last)

@@ -1,0 +1,116 @@
+"""From the people of single frames to motion."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullframe.body.model import BodyModel
+from fullframe.motion.feet import lock_feet as lock
+from fullframe.motion.ground import LEVEL, contacts, fit_ground
+from fullframe.motion.shape import constant_shape
+from fullframe.motion.skeleton import joint_positions, middles, soles
+from fullframe.motion.smooth import smooth_robustly, smooth_rotations
+from fullframe.motion.trajectories import (
+    drop_false,
+    fill,
+    from_view,
+    intervals,
+    merge,
+    segments,
+    shots,
+    to_view,
+)
+from fullframe.results.clip import Clip
+
+ROTATIONS, PLACE, DEPTH = 4.0, 4.0, 0.7
+"""Hz: faster motion is taken for noise. Of places in the image, and of the much noisier depth."""
+
+
+def finish(
+    clip: Clip,
+    body: BodyModel,
+    *,
+    smooth: bool = True,
+    lock_feet: bool = False,
+    cuts: Sequence[int] = (),
+) -> Clip:
+    """Turns what was found in single frames into motion.
+
+    Tracks seen for less than 0.2 s are dropped, pieces that belong together joined, each person gets one
+    shape (at the distance where it covers the same part of the image), gaps of up to 0.5 s are filled, motion
+    is smoothed without lag, and the ground and the feet that stand on it are found. Nothing is joined or
+    smoothed across a cut or a longer gap.
+
+    Args:
+        clip: as found; rows with a negative track id are dropped.
+        body: the one named in the clip, with as many betas.
+        smooth: without it all is done but the smoothing.
+        lock_feet: keep feet in place while they stand.
+        cuts: frames that begin a shot.
+
+    Raises:
+        ValueError: for another body, or another number of betas.
+    """
+    if body.name != clip.body:
+        raise ValueError(f"the clip's people are of the body {clip.body!r}, not {body.name!r}: load that one")
+    if len(clip) and clip.betas.shape[1] != body.num_betas:
+        raise ValueError(
+            f"the clip has {clip.betas.shape[1]} betas, the body {body.num_betas}: load the body with "
+            f"num_betas={clip.betas.shape[1]}"
+        )
+    shot = shots(clip, cuts)
+    for step in (drop_false, merge, fill):  # hours of people are large: no two results at a time
+        clip = step(clip, shot)
+    if not len(clip):
+        return replace(clip, ground=np.full(4, np.nan))
+    betas, translation = constant_shape(clip, body)
+    clip = replace(clip, betas=betas, translation=translation)
+    pieces = list(segments(clip, shot))
+    if smooth:
+        clip = _smoothed(clip, body, pieces)
+    return _grounded(clip, body, pieces, shot, lock_feet)
+
+
+def _smoothed(clip: Clip, body: BodyModel, pieces: list[NDArray[np.int64]]) -> Clip:
+    """The clip with smooth rotations, and smooth ways of the bodies' middles through image and depth."""
+    pose = clip.pose.copy()
+    middle = to_view(middles(body, clip))
+    for rows in pieces:
+        times, seen = clip.times[clip.frames[rows]], clip.detected[rows].astype(np.float64)
+        for joint in range(24):  # one by one: all together would take many times the memory
+            given = clip.pose[rows, joint].astype(np.float64)
+            pose[rows, joint] = smooth_rotations(given, times, seen, ROTATIONS)
+        middle[rows, :2] = smooth_robustly(middle[rows, :2], times, seen, PLACE)
+        middle[rows, 2:] = smooth_robustly(middle[rows, 2:], times, seen, DEPTH)
+    smoothed = replace(clip, pose=pose, translation=np.zeros_like(clip.translation))
+    translation = from_view(middle) - middles(body, smoothed)
+    return replace(smoothed, translation=translation.astype(np.float32))
+
+
+def _grounded(
+    clip: Clip, body: BodyModel, pieces: list[NDArray[np.int64]], shot: NDArray[np.int64], locked: bool
+) -> Clip:
+    """The clip with ground and contacts, and feet that stay in place if they are to be locked.
+
+    Each shot has a ground of its own; the clip's is that of the shot with the most rows.
+    """
+    points, posed = soles(body, clip), joint_positions(body, clip)
+    lasting = intervals(clip)[clip.frames]
+    row_shot = shot[clip.frames]
+    grounds = {}
+    for number in np.unique(row_shot).tolist():
+        rows = np.flatnonzero(row_shot == number)
+        grounds[number] = fit_ground(posed[rows], points[rows], lasting[rows])
+    standing = np.zeros((len(clip), 2), bool)
+    if locked:
+        clip = replace(clip, pose=clip.pose.copy(), translation=clip.translation.copy())
+    for rows in pieces:
+        times, ground = clip.times[clip.frames[rows]], grounds[row_shot[rows[0]]]
+        up = ground[:3] if np.isfinite(ground).all() else LEVEL
+        standing[rows] = contacts(points[rows], posed[rows, 0], times, up)
+        if locked:
+            lock(body, clip, rows, points[rows], standing[rows], ground)
+    most = int(np.bincount(row_shot).argmax())
+    return replace(clip, contacts=standing, ground=grounds[most])

@@ -1,0 +1,179 @@
+"""The rows of a clip person by person: what to keep, what belongs together, what is missing between."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+from fullframe.geometry.rotation import matrix_to_rotvec, rotvec_to_matrix
+from fullframe.motion.skeleton import blocks
+from fullframe.results.clip import ROWS, Clip
+
+LONGEST_GAP = 0.5
+"""Seconds without a person that are filled in."""
+SHORTEST = 0.2
+"""Seconds that somebody must be seen for, unless the shot lasts hardly longer."""
+
+# Two pieces are one person's if size and place in the picture, in heights of the box, and heading fit.
+_SAME_PLACE, _SAME_SIZE, _SAME_HEADING = 0.35, 0.25, np.radians(60)
+
+
+def intervals(clip: Clip) -> NDArray[np.float64]:
+    """How long each frame lasts, (F,) seconds."""
+    if clip.num_frames < 2:
+        return np.full(clip.num_frames, 1 / clip.fps)
+    steps = np.diff(clip.times)
+    return np.append(steps, np.median(steps))
+
+
+def shots(clip: Clip, cuts: Sequence[int]) -> NDArray[np.int64]:
+    """The number of each frame's shot, (F,); `cuts` are the frames that begin one."""
+    begins: NDArray[np.int64] = np.zeros(clip.num_frames, np.int64)
+    begins[[cut for cut in cuts if cut < clip.num_frames]] = 1
+    return np.cumsum(begins)
+
+
+def drop_false(clip: Clip, shot: NDArray[np.int64]) -> Clip:
+    """The clip without rows that have no track, or are of somebody seen too shortly to be believed."""
+    lasting = intervals(clip)
+    keep = clip.track_ids >= 0
+    for rows in _pieces(clip, shot):
+        of_shot = lasting[shot == shot[clip.frames[rows[0]]]].sum()
+        if lasting[clip.frames[rows]].sum() < min(SHORTEST, of_shot / 2) - 1e-6:
+            keep[rows] = False
+    return clip.take(keep)
+
+
+def merge(clip: Clip, shot: NDArray[np.int64]) -> Clip:
+    """The clip with one track id for all pieces of one person.
+
+    A piece continues another that ended up to LONGEST_GAP before if it is in the same place with the same
+    size and heading, and no third piece could be meant.
+    """
+    pieces = list(_pieces(clip, shot))
+    begins = np.array([clip.times[clip.frames[piece[0]]] for piece in pieces])
+    in_time = np.argsort(begins, kind="stable")
+    begins = begins[in_time]
+    pairs: list[tuple[int, int]] = []
+    for i, before in enumerate(pieces):
+        end = clip.times[clip.frames[before[-1]]]
+        soon = slice(*np.searchsorted(begins, (end, end + LONGEST_GAP), side="right"))
+        for j in in_time[soon].tolist():
+            after = pieces[j]
+            together = shot[clip.frames[before[0]]] == shot[clip.frames[after[0]]]
+            if together and _continues(clip, before[-1], after[0]):
+                pairs.append((i, j))
+    firsts, seconds = Counter(i for i, _ in pairs), Counter(j for _, j in pairs)
+    ids = clip.track_ids.copy()
+    for i, j in sorted(pairs, key=lambda pair: clip.frames[pieces[pair[1]][0]]):
+        if firsts[i] == seconds[j] == 1:
+            ids[pieces[j]] = ids[pieces[i][0]]
+    order = np.lexsort((ids, clip.frames))
+    arrays: dict[str, Any] = {name: getattr(clip, name)[order] for name in ROWS}
+    return replace(clip, **arrays | {"track_ids": ids[order]})
+
+
+def _continues(clip: Clip, last: int, first: int) -> bool:
+    a, b = clip.boxes[last].astype(np.float64), clip.boxes[first].astype(np.float64)
+    heights = np.array([a[3] - a[1], b[3] - b[1]])
+    away = np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2) / heights.mean()
+    turned = clip.pose[last, 0].T @ clip.pose[first, 0]
+    angle = np.arccos(np.clip((np.trace(turned) - 1) / 2, -1, 1))
+    return bool(
+        away < _SAME_PLACE and abs(np.log(heights[1] / heights[0])) < _SAME_SIZE and angle < _SAME_HEADING
+    )
+
+
+def _pieces(clip: Clip, shot: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """The rows of each track in each shot."""
+    for track, rows in clip.tracks():
+        if track >= 0:
+            yield from np.split(rows, np.flatnonzero(np.diff(shot[clip.frames[rows]])) + 1)
+
+
+def segments(clip: Clip, shot: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """The rows of each track between cuts and gaps too long to fill."""
+    lasting = intervals(clip)
+    for rows in _pieces(clip, shot):
+        yield from np.split(rows, np.flatnonzero(_missing(clip, lasting, rows) > LONGEST_GAP + 1e-6) + 1)
+
+
+def _missing(clip: Clip, lasting: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Seconds between each row and the next, without the row's own frame, (n - 1,)."""
+    frames = clip.frames[rows]
+    return np.diff(clip.times[frames]) - lasting[frames[:-1]]
+
+
+def fill(clip: Clip, shot: NDArray[np.int64]) -> Clip:
+    """The clip with rows, `detected` False, in all gaps of up to LONGEST_GAP.
+
+    Rotations by spherical interpolation; places by monotone cubics (Fritsch & Carlson, 1980) through the
+    image and the logarithm of the depth.
+    """
+    pieces = list(segments(clip, shot))
+    frames = [np.arange(clip.frames[rows[0]], clip.frames[rows[-1]] + 1) for rows in pieces]
+    count = sum(map(len, frames))
+    if count == len(clip):
+        return clip
+    ids = np.concatenate([np.full(len(f), clip.track_ids[r[0]]) for r, f in zip(pieces, frames, strict=True)])
+    # To write each piece to where it belongs takes less memory than to sort them afterwards.
+    places = np.empty(count, np.int64)
+    places[np.lexsort((ids, np.concatenate(frames)))] = np.arange(count)
+    arrays: dict[str, Any] = {
+        name: np.empty((count, *getattr(clip, name).shape[1:]), getattr(clip, name).dtype) for name in ROWS
+    }
+    start = 0
+    for rows, of_piece in zip(pieces, frames, strict=True):
+        here = places[start : start + len(of_piece)]
+        start += len(of_piece)
+        _fill_piece(clip, rows, of_piece, arrays, here)
+    return replace(clip, **arrays)
+
+
+def _fill_piece(
+    clip: Clip,
+    rows: NDArray[np.int64],
+    frames: NDArray[np.int64],
+    arrays: dict[str, Any],
+    places: NDArray[np.int64],
+) -> None:
+    """Writes all rows of a segment, one for each of its frames, to their places in arrays by name."""
+    seen = clip.frames[rows]
+    last = np.searchsorted(seen, frames, side="right") - 1
+    for some in blocks(len(frames)):
+        for name, array in arrays.items():
+            array[places[some]] = getattr(clip, name)[rows[last[some]]]
+    arrays["frames"][places] = frames
+    missing = seen[last] != frames
+    if not missing.any():
+        return
+    new = places[missing]
+    for name in ("detected", "scores", "keypoints", "contacts"):
+        arrays[name][new] = 0
+    times, moments = clip.times[seen], clip.times[frames[missing]]
+    arrays["boxes"][new] = PchipInterpolator(times, clip.boxes[rows])(moments)
+    arrays["translation"][new] = from_view(
+        PchipInterpolator(times, to_view(clip.translation[rows].astype(np.float64)))(moments)
+    )
+    before = last[missing]
+    share = (moments - times[before]) / (times[before + 1] - times[before])
+    ends = [torch.from_numpy(clip.pose[rows[k]].astype(np.float64)) for k in (before, before + 1)]
+    between = matrix_to_rotvec(ends[0].mT @ ends[1]) * torch.from_numpy(share)[:, None, None]
+    arrays["pose"][new] = (ends[0] @ rotvec_to_matrix(between)).numpy()
+
+
+def to_view(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (..., 3) as x / z, y / z and log z, which are noisy to different degrees."""
+    depth = np.maximum(points[..., 2:], 1e-3)
+    return np.concatenate((points[..., :2] / depth, np.log(depth)), axis=-1)
+
+
+def from_view(view: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of `to_view`."""
+    depth = np.exp(view[..., 2:])
+    return np.concatenate((view[..., :2] * depth, depth), axis=-1)

@@ -1,0 +1,1 @@
+"""From photos, videos and cameras to the people in them."""

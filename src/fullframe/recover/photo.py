@@ -1,0 +1,209 @@
+"""From a photo to the people in it."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fullframe.body import load_body
+from fullframe.detect import load_detector
+from fullframe.fit import KeypointFitter
+from fullframe.geometry.box import box_from_keypoints, clip_boxes
+from fullframe.geometry.camera import Camera
+from fullframe.io.image import Photo, read_photo
+from fullframe.models import load_model, predict_people
+from fullframe.models.batchnorm import fold
+from fullframe.models.checkpoint import read_card
+from fullframe.results.people import People
+
+NETWORK = "cliff-lite"
+"""The network that comes with fullframe; it predicts the open body."""
+FIT = KeypointFitter.name
+"""The model that needs no weights: bodies fitted to detected 2D keypoints."""
+
+
+def known_camera(
+    size: tuple[int, int],
+    focal: float | None = None,
+    fov: float | None = None,
+    intrinsics: ArrayLike | None = None,
+) -> Camera | None:
+    """The camera of an image of `size` (width, height) px that the user tells; None if nothing is told.
+
+    Args:
+        focal: focal length in px.
+        fov: horizontal field of view in degrees.
+        intrinsics: (3, 3) K or (fx, fy, cx, cy), px.
+
+    Raises:
+        ValueError: for impossible values, or more than one of them.
+    """
+    if sum(value is not None for value in (focal, fov, intrinsics)) > 1:
+        raise ValueError("give only one of focal, fov and intrinsics")
+    if focal is not None:
+        return Camera.from_focal(focal, size)
+    if fov is not None:
+        return Camera.from_fov(fov, size)
+    if intrinsics is not None:
+        return Camera.from_intrinsics(intrinsics, size)
+    return None
+
+
+class Recoverer:
+    """Recovers people from many photos with everything loaded once.
+
+    Args:
+        model: "cliff-lite", which comes with fullframe, or the path of a checkpoint (.safetensors), or
+            "keypoint-fit". None: cliff-lite for the open body, keypoint-fit for SMPL.
+        refine: fit the network's bodies to the detected keypoints afterwards.
+        body: "open" or "smpl"; "smpl-neutral", "-male" or "-female" where the file's name does not say which.
+        body_path: where SMPL lies (.npz or .pkl).
+        detector: provider of boxes and keypoints, see `fullframe.detect`.
+
+    Raises:
+        ValueError: for unknown names, or files that do not go together.
+        FileNotFoundError: if a body or checkpoint is missing.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        refine: bool = False,
+        body: str = "open",
+        body_path: str | Path | None = None,
+        detector: str = "builtin",
+    ) -> None:
+        if model is None:
+            model = NETWORK if body == "open" else FIT
+        weights = None if str(model) == FIT else model
+        if weights is None and refine:
+            raise ValueError(f"{FIT} needs no refinement; refine the result of a network: give its model")
+        num_betas = read_card(weights).options.get("num_betas", 10) if weights else 10
+        self.body = load_body(body, body_path, num_betas)
+        self.detector = load_detector(detector)
+        self.network = load_model(weights, self.body.name) if weights else None
+        if self.network is not None:
+            fold(self.network.encoder.net)
+        self.fitter = KeypointFitter(self.body) if self.network is None or refine else None
+        network = [Path(weights).stem] if weights else []
+        self.name = "+".join(network + ([] if self.fitter is None else [self.fitter.name]))
+
+    def __call__(
+        self,
+        image: str | Path | NDArray[np.uint8] | Photo,
+        *,
+        focal: float | None = None,
+        fov: float | None = None,
+        intrinsics: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+        scores: ArrayLike | None = None,
+        keypoints: ArrayLike | None = None,
+    ) -> People:
+        """Find the people of one photo.
+
+        Args:
+            image: path, or (H, W, 3) uint8 RGB pixels that are upright, or a Photo.
+            focal: focal length, px. Without focal, fov or intrinsics, EXIF is asked, else the diagonal taken.
+            fov: horizontal field of view, degrees.
+            intrinsics: (3, 3) K or (fx, fy, cx, cy), px.
+            boxes: (N, 4) x1, y1, x2, y2 px; detected if not given.
+            scores: (N,) confidence of the boxes, 0 to 1; 1 if not given.
+            keypoints: (N, 17, 3) COCO-17 keypoints, x, y px and confidence 0 to 1; detected if not given.
+
+        Raises:
+            fullframe.io.image.ImageError: if the file cannot be read.
+            ValueError: for impossible cameras, boxes or keypoints, or different numbers of them.
+        """
+        photo = image if isinstance(image, Photo) else _photo(image)
+        camera = known_camera(photo.size, focal, fov, intrinsics)
+        camera = camera or photo.exif_camera or Camera.from_diagonal(photo.size)
+        xyxy, scores, points = self._find(photo.pixels, boxes, scores, keypoints)
+        bodies = None
+        if self.network is not None:
+            bodies = predict_people(self.network, photo.pixels, xyxy, camera)
+        if self.fitter is not None:
+            bodies = self.fitter.fit(points, xyxy, camera, start=bodies).bodies
+        assert bodies is not None
+        return People.posed(
+            self.body,
+            boxes=xyxy,
+            scores=scores,
+            track_ids=np.arange(len(xyxy)),
+            keypoints=points,
+            pose=bodies.pose,
+            betas=bodies.betas,
+            translation=bodies.translation,
+            camera=camera,
+            model=self.name,
+            image=photo.path,
+            orientation=photo.orientation,
+        )
+
+    def _find(
+        self,
+        pixels: NDArray[np.uint8],
+        boxes: ArrayLike | None,
+        scores: ArrayLike | None,
+        keypoints: ArrayLike | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Boxes, scores and keypoints: those given, the rest detected."""
+        if keypoints is not None:
+            points: NDArray[np.float32] = np.asarray(keypoints, np.float32)
+            if points.shape[1:] != (17, 3):
+                raise ValueError(
+                    f"keypoints have shape {points.shape}; expected (N, 17, 3): x, y, confidence"
+                )
+            if not np.isfinite(points).all() or not ((points[..., 2] >= 0) & (points[..., 2] <= 1)).all():
+                raise ValueError("keypoints must be finite, confidences 0 to 1 (0 for unknown joints)")
+            if boxes is None:
+                boxes = box_from_keypoints(points, threshold=0.0)
+                if not np.isfinite(boxes).all():
+                    raise ValueError("a person has fewer than 2 keypoints of confidence above 0: give boxes")
+        if boxes is None:
+            xyxy, found_scores = self.detector.boxes(pixels)
+        else:
+            xyxy = clip_boxes(boxes, (pixels.shape[1], pixels.shape[0]))
+            found_scores = np.ones(len(xyxy), np.float32)
+            if scores is not None:
+                found_scores = np.asarray(scores, np.float32).reshape(len(xyxy))
+        if keypoints is None:
+            # Also without a fit: whoever draws or measures a result wants to see what was detected.
+            points = self.detector.keypoints(pixels, xyxy)
+        if len(points) != len(xyxy):
+            raise ValueError(f"{len(xyxy)} boxes but keypoints of {len(points)} people")
+        return xyxy, found_scores, points
+
+
+def _photo(image: str | Path | NDArray[np.uint8]) -> Photo:
+    if not isinstance(image, np.ndarray):
+        return read_photo(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"expected (H, W, 3) uint8 RGB pixels, got {image.shape} {image.dtype}")
+    return Photo(image, 1, None)
+
+
+def recover(
+    image: str | Path | NDArray[np.uint8],
+    *,
+    focal: float | None = None,
+    fov: float | None = None,
+    intrinsics: ArrayLike | None = None,
+    boxes: ArrayLike | None = None,
+    keypoints: ArrayLike | None = None,
+    model: str | Path | None = None,
+    refine: bool = False,
+    body: str = "open",
+    body_path: str | Path | None = None,
+    detector: str = "builtin",
+) -> People:
+    """The people in one photo, as 3D meshes in the camera of the full frame.
+
+    For many photos create a `Recoverer` once and call it with each. `model`, `refine`, `body`, `body_path`
+    and `detector` are its arguments, the others those of its call.
+
+    Raises:
+        fullframe.io.image.ImageError: if the file cannot be read.
+        ValueError: for impossible cameras, boxes or keypoints, or files that do not go together.
+    """
+    recoverer = Recoverer(model, refine, body, body_path, detector)
+    return recoverer(image, focal=focal, fov=fov, intrinsics=intrinsics, boxes=boxes, keypoints=keypoints)

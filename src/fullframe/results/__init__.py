@@ -1,0 +1,1 @@
+"""What is recovered: the people of a photo, and of a clip."""

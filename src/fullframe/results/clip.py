@@ -1,0 +1,173 @@
+"""Clip: the people of a video, one row per person and frame, that everything about video takes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fullframe.body.model import BodyModel
+from fullframe.geometry.camera import Camera
+from fullframe.io.atomic import load_result, save_result
+from fullframe.results.people import CONVENTIONS, People
+
+CLIP_CONVENTIONS = CONVENTIONS | {
+    "rows": "one per person and frame, by frame and then by track id",
+    "times": "seconds from the first frame",
+    "ground": "(n, d) with n . x + d = 0 on the ground and n its unit normal that points up; NaN if unknown",
+}
+
+
+@dataclass
+class Clip:
+    """The people of F frames in N rows, all in the camera frame of their full image. N may be 0.
+
+    Attributes:
+        times: (F,) float64, seconds from the first frame, ascending.
+        frames: (N,) int64, the frame of each row, 0 to F - 1; ascending.
+        track_ids: (N,) int64, identity across frames; ascending within a frame.
+        detected: (N,) bool; False where a gap of the detector was filled.
+        boxes: (N, 4) float32, x1, y1, x2, y2 px.
+        scores: (N,) float32, detection confidence, 0 to 1; 0 in filled gaps.
+        keypoints: (N, 17, 3) float32, COCO-17: x, y px, confidence (all 0 if none).
+        pose: (N, 24, 3, 3) float32, local rotations of SMPL's joints, root in the camera frame.
+        betas: (N, B) float32, shape of the body named in `body`; the same in all rows of a track.
+        translation: (N, 3) float32, metres.
+        contacts: (N, 2) bool, left and right foot stand on the ground.
+        ground: (4,) float64, (n, d): n . x + d = 0 on the ground, n points up; NaN if unknown.
+        camera: the intrinsics of all frames.
+        body: name of the body model.
+        model: name of what found the people.
+        video: path or address of the video, "" where there is none.
+    """
+
+    times: NDArray[np.float64]
+    frames: NDArray[np.int64]
+    track_ids: NDArray[np.int64]
+    detected: NDArray[np.bool_]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    keypoints: NDArray[np.float32]
+    pose: NDArray[np.float32]
+    betas: NDArray[np.float32]
+    translation: NDArray[np.float32]
+    camera: Camera
+    body: str
+    model: str
+    contacts: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 2), bool))
+    ground: NDArray[np.float64] = field(default_factory=lambda: np.full(4, np.nan))
+    video: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.contacts) == 0:
+            self.contacts = np.zeros((len(self.frames), 2), bool)
+        rows = len(self.frames)
+        for name, (dtype, shape) in _ARRAYS.items():
+            value = np.asarray(getattr(self, name), dtype=dtype)
+            wanted = (rows, *shape[1:]) if name in ROWS else shape
+            if value.ndim != len(wanted) or any(
+                w not in (-1, v) for w, v in zip(wanted, value.shape, strict=True)
+            ):
+                raise ValueError(f"Clip.{name} has shape {value.shape}; expected {wanted}")
+            setattr(self, name, value)
+        order = np.lexsort((self.track_ids, self.frames))
+        if not np.array_equal(order, np.arange(rows)):
+            raise ValueError("the rows of a Clip must be sorted by frame, then by track id")
+        if not ((np.diff(self.frames) > 0) | (np.diff(self.track_ids) > 0)).all():
+            raise ValueError("a Clip has someone twice in a frame")
+        if len(self.frames) and not 0 <= self.frames[0] <= self.frames[-1] < len(self.times):
+            raise ValueError(
+                f"a Clip of {len(self.times)} frames has rows of frames {self.frames[0]} to {self.frames[-1]}"
+            )
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.frames)
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.times)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, on average; 30 if the times do not tell."""
+        duration = self.times[-1] - self.times[0] if len(self.times) else 0
+        return float((len(self.times) - 1) / duration) if duration > 0 else 30.0
+
+    def rows_of(self, frame: int) -> slice:
+        """The rows of one frame."""
+        first, last = np.searchsorted(self.frames, (frame, frame + 1))
+        return slice(int(first), int(last))
+
+    def tracks(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Each track id with its rows, in time order."""
+        for track in np.unique(self.track_ids).tolist():
+            yield track, np.flatnonzero(self.track_ids == track)
+
+    def take(self, rows: NDArray[Any] | slice) -> "Clip":
+        """Some of the rows (a mask, indices in ascending order or a slice); all frames stay."""
+        return Clip(**{n: v[rows] if n in ROWS else v for n, v in self._values().items()})
+
+    def people(self, frame: int, body: BodyModel) -> People:
+        """The people of one frame with their meshes.
+
+        Args:
+            body: the one named in `body`, with as many betas.
+        """
+        rows = self.rows_of(frame)
+        return People.posed(
+            body,
+            boxes=self.boxes[rows],
+            scores=self.scores[rows],
+            track_ids=self.track_ids[rows],
+            keypoints=self.keypoints[rows],
+            pose=self.pose[rows],
+            betas=self.betas[rows],
+            translation=self.translation[rows],
+            camera=self.camera,
+            model=self.model,
+            image=self.video,
+        )
+
+    def _values(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def save(self, path: str | Path) -> None:
+        """Write one .npz that `Clip.load` reads back without loss, and numpy alone can read."""
+        values = self._values()
+        header = {name: values.pop(name) for name in _HEADER}
+        header |= {"camera": values.pop("camera").to_dict(), "conventions": CLIP_CONVENTIONS}
+        save_result(path, values, header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Clip":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: if the file is not a clip of fullframe; the message names it.
+        """
+        with load_result(path, "a clip") as values:
+            values["camera"] = Camera.from_dict(values["camera"])
+            return cls(**{f.name: values[f.name] for f in fields(cls)})
+
+
+_HEADER = ("body", "model", "video")
+# dtype and shape; -1 is free. Those of ROWS have one entry per row.
+_ARRAYS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "times": (np.float64, (-1,)),
+    "frames": (np.int64, (-1,)),
+    "track_ids": (np.int64, (-1,)),
+    "detected": (np.bool_, (-1,)),
+    "boxes": (np.float32, (-1, 4)),
+    "scores": (np.float32, (-1,)),
+    "keypoints": (np.float32, (-1, 17, 3)),
+    "pose": (np.float32, (-1, 24, 3, 3)),
+    "betas": (np.float32, (-1, -1)),
+    "translation": (np.float32, (-1, 3)),
+    "contacts": (np.bool_, (-1, 2)),
+    "ground": (np.float64, (4,)),
+}
+ROWS = set(_ARRAYS) - {"times", "ground"}
+"""Names of the attributes that have one entry per row."""

@@ -1,0 +1,58 @@
+"""What a network predicts during training, to look at."""
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fullframe.body.model import BodyModel
+from fullframe.data.batch import Batch
+from fullframe.geometry.camera import crop_to_full_translation
+from fullframe.models.cliff import Prediction
+from fullframe.render.meshes import draw_meshes
+
+_COLOR, _OPACITY = (110, 160, 240), 0.8
+
+
+@torch.no_grad()
+def draw_batch(batch: Batch, prediction: Prediction, body: BodyModel, people: int = 8) -> NDArray[np.uint8]:
+    """The first people of a batch, four in a row: each crop with its labelled keypoints, beside it the body.
+
+    Returns:
+        (H, W, 3) RGB.
+    """
+    people = min(people, len(batch))
+    pose, betas, weak_camera = (x[:people].detach().float() for x in prediction)
+    location = batch.location[:people]
+    translation = crop_to_full_translation(weak_camera, location[:, :2], location[:, 2], 1.0)
+    vertices = body(betas, pose, translation).vertices.cpu().numpy()
+    faces = body.faces.cpu().numpy().astype(np.int32)
+    tiles = []
+    for i, crop in enumerate(batch.crops[:people].cpu().numpy()):
+        drawn = draw_meshes(
+            crop, vertices[i : i + 1], faces, [_COLOR], crop_intrinsics(location[i], crop.shape[:2]), _OPACITY
+        )
+        labels = {name: points[i].cpu().numpy() for name, points in batch.keypoints.items()}
+        tiles.append(np.concatenate((_mark(crop, labels), drawn), axis=1))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 4)
+    rows = [np.concatenate(tiles[start : start + 4], axis=1) for start in range(0, len(tiles), 4)]
+    return np.concatenate(rows)
+
+
+def crop_intrinsics(location: torch.Tensor, crop: tuple[int, int]) -> NDArray[np.float64]:
+    """K (3, 3) in crop px of the full frame's camera, for a crop (height, width) at (cx, cy, b) / f."""
+    x, y, size = location.tolist()
+    height, width = crop
+    focal = height / size
+    return np.array([[focal, 0, width / 2 - x * focal], [0, focal, height / 2 - y * focal], [0, 0, 1]])
+
+
+def _mark(crop: NDArray[np.uint8], labels: dict[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
+    marked = crop.copy()
+    height, width = crop.shape[:2]
+    for points in labels.values():
+        for x, y, confidence in points:
+            if confidence > 0:
+                place = round(width / 2 + x * height / 2), round(height / 2 + y * height / 2)
+                cv2.circle(marked, place, max(1, height // 100), (60, 220, 60), -1, cv2.LINE_AA)
+    return marked

@@ -1,0 +1,223 @@
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+
+from fullframe.cli import main as cli
+from fullframe.cli.inputs import find_inputs, is_live, is_video
+from fullframe.cli.outputs import VIDEO_OUTPUTS
+from fullframe.export import CLIP_EXPORTERS
+from fullframe.models import create_model, save_checkpoint
+from fullframe.results.clip import Clip
+from fullframe.results.people import People
+from fullframe.video.reader import VideoReader
+from fullframe.video.writer import VideoWriter
+
+
+def fullframe(*arguments: object) -> int:
+    """Run the command in this process; returns its exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["fullframe", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+    return int(exit_.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def clip(photo_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of 8 frames in which the camera moves over a photo of three people."""
+    path = tmp_path_factory.mktemp("videos") / "three.mp4"
+    with Image.open(photo_path) as photo:
+        image = np.asarray(photo.convert("RGB").resize((525, 430)))
+    with VideoWriter(path, (501, 410), 10) as writer:
+        for index in range(8):
+            writer.write(np.ascontiguousarray(image[index : index + 410, index : index + 501]), index / 10)
+    return path
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of random weights."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("network") / "tiny.safetensors"
+    model = create_model("cliff", encoder="resnet18", crop=(64, 64), num_betas=11)
+    save_checkpoint(model, path, body="open", data="none", licence="none", metrics={}, dtype="fp16")
+    return path
+
+
+def frames_of(path: Path) -> int:
+    with VideoReader(path) as reader:
+        return sum(1 for _ in reader)
+
+
+def test_a_video_gives_every_output(
+    clip: Path, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds = [kind for kind in VIDEO_OUTPUTS if kind != "usd"]  # needs a package of its own
+    options = ("--model", network, "--save", ",".join(kinds), "--fov", 60)
+    assert fullframe("run", clip, "-o", tmp_path / "out", *options) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "3 people in 8 frames" in said and "(fov)" in said and "three_overlay.mp4" in said
+    found = Clip.load(tmp_path / "out/three.npz")
+    assert found.num_frames == 8 and len(set(found.track_ids)) == 3 and found.model == "tiny"
+    assert frames_of(tmp_path / "out/three_overlay.mp4") == 8
+    assert len(trimesh.load_scene(tmp_path / "out/three.glb").geometry) >= 3
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"three.csv", "three.json", "three_0.bvh", "three_2.smpl.npz"} <= names
+    assert not [name for name in names if name.startswith(".")]
+
+
+def test_the_network_that_comes_with_fullframe(clip: Path, tmp_path: Path) -> None:
+    assert fullframe("run", clip, "-o", tmp_path / "out", "--save", "npz") == 0
+    found = Clip.load(tmp_path / "out/three.npz")
+    assert found.model == "cliff-lite" and set(found.frames) == set(range(8))
+
+
+def test_bodies_fitted_to_keypoints(clip: Path, tmp_path: Path) -> None:
+    short = tmp_path / "short.mp4"
+    with VideoReader(clip) as reader, VideoWriter(short, reader.size, 10) as writer:
+        for frame in reader:
+            if frame.index < 3:
+                writer.write(frame.image, frame.time)
+    assert fullframe("run", short, "-o", tmp_path / "out", "--model", "keypoint-fit") == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["short.npz", "short_overlay.mp4"]
+    found = Clip.load(tmp_path / "out/short.npz")
+    assert len(found) == 9 and found.model == "keypoint-fit" and (found.keypoints[..., 2] > 0.3).mean() > 0.5
+    # The bodies stand where the people are, of whom the frame cuts off the legs.
+    x = found.translation[:, 0] / found.translation[:, 2] * found.camera.focal[0] + found.camera.size[0] / 2
+    assert ((x > found.boxes[:, 0]) & (x < found.boxes[:, 2])).all()
+
+
+def test_photos_and_videos_together_and_bad_ones_do_not_stop_the_others(
+    clip: Path, network: Path, photo_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.mp4").write_text("no video")
+    (folder / "b.mp4").write_bytes(clip.read_bytes()[:2000])
+    shutil.copy(clip, folder / "three.mp4")
+    with Image.open(photo_path) as photo:
+        photo.resize((525, 430)).save(folder / "three.jpg")
+    assert fullframe("run", folder, "-o", tmp_path / "out", "--model", network, "--save", "npz") == 1
+    said = capsys.readouterr().err
+    assert "2 of 4 inputs failed" in said and said.count("a.mp4: not a video") == 2
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert len(names) == 2 and "three.npz" in names
+    kinds = {type(_load(tmp_path / "out" / name)) for name in names}
+    assert kinds == {Clip, People}
+
+
+def _load(path: Path) -> Clip | People:
+    try:
+        return Clip.load(path)
+    except ValueError:
+        return People.load(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--save", "obj"), "--save obj is for photos"),
+        (("--boxes", "boxes.json"), "are for photos"),
+        (("--fov", 200), "field of view"),
+        (("rtsp://127.0.0.1:9/x",), "give it alone"),
+    ],
+)
+def test_impossible_requests(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple, reason: str
+) -> None:
+    assert fullframe("run", clip, *options, "-o", tmp_path / "out") == 2
+    assert reason in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_camera_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fullframe("run", "97", "-o", tmp_path / "out") == 2
+    assert "camera 97: cannot be opened" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_what_is_a_video_and_what_a_camera(clip: Path, photo_path: Path, tmp_path: Path) -> None:
+    shutil.copy(clip, tmp_path / "film")
+    shutil.copy(photo_path, tmp_path / "picture")
+    (tmp_path / "notes").write_text("neither")
+    assert is_video(str(tmp_path / "film")) and is_video("a.MOV") and is_video("https://host/a.mp4?key=1")
+    assert not any(map(is_video, (str(tmp_path / "picture"), str(tmp_path / "notes"), "a.jpg", "missing")))
+    assert all(map(is_live, ("0", "12", "/dev/video3", "rtsp://host/live", "http://host:81/stream")))
+    assert not any(map(is_live, ("a.mp4", "https://host/a.mp4", "0.jpg", "photos")))
+    assert find_inputs(["rtsp://host/live", str(tmp_path / "film")]) == [
+        "rtsp://host/live",
+        str(tmp_path / "film"),
+    ]
+
+
+def test_ctrl_c_while_results_are_written_ends_after_that_video(
+    clip: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = shutil.copy(clip, tmp_path / "other.mp4")
+    export = CLIP_EXPORTERS["npz"]
+
+    def interrupted(*arguments: Any) -> list[Path]:
+        signal.raise_signal(signal.SIGINT)
+        return export(*arguments)
+
+    monkeypatch.setitem(CLIP_EXPORTERS, "npz", interrupted)
+    options = ("-o", tmp_path / "out", "--model", network, "--save", "npz")
+    assert fullframe("run", clip, other, *options) == 130
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["three.npz"]
+    found = Clip.load(tmp_path / "out/three.npz")
+    assert found.num_frames == 8 and found.video == str(clip.resolve())
+
+
+def test_a_pattern_does_not_find_the_results_of_the_run_before(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(clip, tmp_path / "a.mp4")
+    assert fullframe("run", tmp_path / "*.mp4", "-o", tmp_path) == 2
+    assert "is the folder of the inputs" in " ".join(capsys.readouterr().err.split())
+
+
+def test_ctrl_c_finishes_what_was_analysed_and_the_same_command_goes_on(
+    clip: Path, network: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-c",
+        "from fullframe.cli.main import main; main()",
+        "run",
+        str(clip),
+        "-o",
+        str(out),
+    ]
+    process = subprocess.Popen(
+        [*command, "--model", str(network)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # Jobs in the background are started with Ctrl-C ignored, and their children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 200
+    while not (out / ".three_work/request.json").is_file() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 130
+    assert "Ctrl-C again leaves at once" in said and "the same command goes on" in said
+    found = Clip.load(out / "three.npz")
+    assert 1 <= found.num_frames < 8 and frames_of(out / "three_overlay.mp4") == found.num_frames
+    capture = cv2.VideoCapture(str(out / "three_overlay.mp4"))  # another reader than ours
+    assert capture.read()[0]
+
+    assert fullframe("run", clip, "-o", out, "--model", network) == 0
+    assert Clip.load(out / "three.npz").num_frames == 8 == frames_of(out / "three_overlay.mp4")
+    assert sorted(path.name for path in out.iterdir()) == ["three.npz", "three_overlay.mp4"]

@@ -1,0 +1,195 @@
+import math
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from fullframe.body import load_body
+from fullframe.data.augment import Augmentation, augment, collate
+from fullframe.losses.objective import IMAGINATION, Losses, LossWeights
+from fullframe.models import ENCODERS, create_model, load_model, save_checkpoint
+
+SMALL = {"field_size": 8, "field_samples": 6, "field_width": 16, "num_betas": 11, "crop": (48, 36)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_encoder():
+    ENCODERS["tiny"] = tiny.ENCODER
+    yield
+    del ENCODERS["tiny"]
+
+
+def small(**options):
+    torch.manual_seed(0)
+    net = create_model("imphmr", encoder="tiny", **{**SMALL, **options})
+    for head in (net.regressor.decpose, net.regressor.decshape, net.regressor.deccam):
+        torch.nn.init.xavier_uniform_(head.weight)  # as after training: differences show
+    return net
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    torch.manual_seed(1)
+    return torch.randn(3, 3, 48, 36), torch.tensor([[0.3, -0.1, 0.4], [0.0, 0.0, 0.2], [-0.4, 0.2, 0.1]])
+
+
+@torch.no_grad()
+def test_the_image_is_the_direction_zero(inputs):
+    net = small().eval()
+    canonical = net(*inputs)
+    imagined = net.imagine(*inputs, torch.zeros(3))
+    for a, b in zip(imagined.prediction, canonical, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    assert imagined.silhouette.shape == (3, 64, 64)
+    elsewhere = net.imagine(*inputs, torch.tensor([0.0, 1.0, math.pi]))
+    difference = (elsewhere.prediction.pose - canonical.pose).abs().amax((1, 2, 3))
+    assert difference[0] < 1e-5 and difference[1:].min() > 1e-3
+    whole_turn = net.imagine(*inputs, torch.tensor([0.0, 1.0, math.pi]) - 2 * math.pi)
+    torch.testing.assert_close(whole_turn.prediction.pose, elsewhere.prediction.pose, atol=1e-4, rtol=1e-4)
+
+
+class Ball(torch.nn.Module):
+    """The same field for everyone: a dense ball around a place (3,)."""
+
+    def __init__(self, place):
+        super().__init__()
+        self.register_buffer("place", torch.tensor(place))
+
+    def forward(self, points, code):
+        near = ((points - self.place).norm(dim=-1) < 0.4).to(points).expand(len(code), -1)
+        return 1e3 * near, near[..., None].expand(-1, -1, SMALL["field_width"])
+
+    def finish(self, rendered, opacity):
+        return rendered
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("degrees", "x"), [(0, 0.0), (90, 0.5), (180, 0.0), (270, -0.5)])
+def test_what_is_imagined_is_seen_from_there(inputs, degrees, x):
+    """A ball in front of the person is on the right of the picture taken from the image's left, and so on."""
+    net = small(field_samples=24).eval()
+    net.field = Ball([0.0, 0.25, -0.5])
+    maps = []
+    net.head.register_forward_pre_hook(lambda _, given: maps.append(given[0]))
+    net.imagine(*inputs, torch.full((3,), math.radians(degrees)))
+    (seen,) = maps
+    centre = (torch.arange(8) + 0.5) / 4 - 1
+    weights = seen[:, 0] / seen[:, 0].sum((1, 2), keepdim=True)
+    torch.testing.assert_close((weights.sum(1) * centre).sum(1), torch.full((3,), x), atol=0.06, rtol=0)
+    torch.testing.assert_close((weights.sum(2) * centre).sum(1), torch.full((3,), 0.25), atol=0.06, rtol=0)
+
+
+@torch.no_grad()
+def test_inference_computes_one_view_and_no_silhouette(inputs):
+    net = small().eval()
+    calls = []
+    for name, part in (("encoder", net.encoder), ("field", net.field), ("silhouette", net.silhouette)):
+        part.register_forward_hook(lambda *_, name=name: calls.append(name))
+    net(*inputs)
+    assert calls == ["encoder", "field"]
+    calls.clear()
+    net.learn(*inputs)
+    assert calls == ["encoder", "field", "field", "silhouette"]
+
+
+def test_directions_of_training_fill_the_range_and_follow_the_seed(inputs):
+    crops, location = (x[:1].expand(400, *x.shape[1:]) for x in inputs)
+    net = small(view_range=60.0).eval()
+    with torch.no_grad():
+        torch.manual_seed(5)
+        degrees = net.learn(crops, location).imagined.phi.rad2deg()
+        torch.manual_seed(5)
+        again = net.learn(crops, location).imagined.phi.rad2deg()
+    assert torch.equal(degrees, again)
+    assert -60 <= degrees.min() < -57 and 57 < degrees.max() <= 60
+    assert abs(degrees.mean()) < 6
+
+
+@torch.no_grad()
+def test_without_a_range_nothing_is_imagined_but_all_directions_can_be_rendered(inputs):
+    net = small(view_range=0.0)
+    assert net.learn(*inputs).imagined is None
+    assert not any(name.startswith("silhouette") for name, _ in net.named_parameters())
+    imagined = net.eval().imagine(*inputs, torch.ones(3))
+    assert imagined.silhouette is None and imagined.prediction.pose.isfinite().all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("location_input", [True, False])
+def test_cliffs_switches(inputs, location_input):
+    net = small(location_input=location_input, full_frame_loss=True).eval()
+    cliff = create_model("cliff", encoder="tiny", crop=(48, 36), num_betas=11)
+    crops, location = inputs
+    elsewhere = torch.tensor([0.2, 0.1, 0.1])
+    for phi in (torch.zeros(3), torch.ones(3)):
+        seen = [net.imagine(crops, x, phi).prediction for x in (location, location + elsewhere)]
+        changed = max(float((a - b).abs().max()) for a, b in zip(*seen, strict=True))
+        assert (changed > 1e-4) == location_input
+    points, prediction = torch.randn(3, 5, 3), net(*inputs)
+    expected = cliff.project(points, prediction, location)
+    torch.testing.assert_close(net.project(points, prediction, location), expected)
+
+
+def test_options_come_back_from_the_card(tmp_path, inputs):
+    net = small(location_input=True, view_range=90.0).eval()
+    save_checkpoint(net, tmp_path / "a.safetensors", body="open", data="none", licence="CC0-1.0", metrics={})
+    loaded = load_model(tmp_path / "a.safetensors")
+    assert loaded.options == net.options and loaded.options["view_range"] == 90
+    with torch.no_grad():
+        a, b = (x.imagine(*inputs, torch.ones(3)) for x in (loaded, net))
+    assert torch.equal(a.silhouette, b.silhouette)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"field_size": 12}, "field_size must be one of 8, 16, 32, 64, not 12"),
+        ({"field_width": 12}, "field_width must be a multiple of 8, not 12"),
+        ({"field_samples": 0}, "field_samples must be positive"),
+        ({"view_range": 200.0}, "view_range must lie between 0 and 180 degrees"),
+    ],
+)
+def test_impossible_options(option, message):
+    with pytest.raises(ValueError, match=message):
+        small(**option)
+
+
+def test_sizes_of_the_map(inputs):
+    for size in (8, 16, 32):
+        net = small(field_size=size, field_samples=2).eval()
+        with torch.no_grad():
+            imagined = net.imagine(*inputs, torch.ones(3))
+        assert imagined.silhouette.shape == (3, 64, 64)
+        assert imagined.prediction.pose.shape == (3, 24, 3, 3)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_terms_about_other_directions_can_be_learned(labelled):
+    """On four people, from random directions: each term falls."""
+    people = tiny.StickPeople(8)
+    rng = np.random.default_rng(0)
+    samples = [people[2 * i if labelled else 2 * i + 1] for i in range(4)]
+    batch = collate([augment(s, (48, 36), rng, Augmentation.none()) for s in samples], 11)
+    net, body = small(), load_body(num_betas=11)
+    net.regressor.dropout.p = 0.0
+    canonical = dict.fromkeys(("keypoints", "joints", "pose", "betas", "vertices"), 0.0)
+    imagined = dict.fromkeys(IMAGINATION, 1.0)
+    losses = Losses(body, LossWeights(**canonical, camera=1e-6, **imagined), "l1")
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    history = []
+    for step in range(60):
+        torch.manual_seed(step)
+        prediction, _, views = net.learn(net.prepare(batch.crops), batch.location)
+        total, terms = losses(net, prediction, batch, imagined=views)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        history.append({name: value.item() for name, value in terms.items()})
+    learned = [name for name in IMAGINATION if name.startswith("consistent") != labelled]
+    for name in IMAGINATION:
+        first, last = (np.mean([row[name] for row in rows]) for rows in (history[:5], history[-10:]))
+        if name in learned:
+            assert last < 0.85 * first, (name, first, last)
+        else:
+            assert first == last == 0, name

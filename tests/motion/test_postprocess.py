@@ -1,0 +1,203 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from motion_clips import BETAS, BODY, CAMERA, person, rotations, standing, together
+
+from fullframe.body import load_body
+from fullframe.evaluate.metrics import rotation_error
+from fullframe.geometry.camera import project_points
+from fullframe.motion import finish
+from fullframe.motion.measure import jitter, mpjpe
+from fullframe.motion.skeleton import skeletons
+from fullframe.results.clip import Clip
+
+TIMES = np.arange(90) / 30
+
+
+def waving(times: np.ndarray, frequency: float = 0.7) -> np.ndarray:
+    """Poses of somebody who turns around once in 4 s and swings arms and legs."""
+    vectors = np.zeros((len(times), 24, 3))
+    vectors[:, 0, 1] = np.pi / 2 * times
+    for joint, size in ((16, 0.8), (17, -0.8), (1, 0.3), (2, -0.3), (4, 0.4)):
+        vectors[:, joint, 0] = size * np.sin(2 * np.pi * frequency * times)
+    pose = rotations(vectors)
+    pose[:, 0] = np.diag([1.0, -1, -1]) @ pose[:, 0]
+    return pose
+
+
+def walking(times: np.ndarray) -> np.ndarray:
+    return np.array([-1.0, 0.2, 6.0]) + times[:, None] * np.array([0.7, 0.0, -0.5])
+
+
+def noisy(clip: Clip, seed: int = 0) -> Clip:
+    rng = np.random.default_rng(seed)
+    turn = rotations(rng.normal(0, 0.06, (len(clip), 24, 3)))
+    place = clip.translation * np.exp(rng.normal(0, 0.03, (len(clip), 1)))
+    betas = clip.betas + rng.normal(0, 0.3, clip.betas.shape)
+    return replace(clip, pose=clip.pose @ turn, translation=place, betas=betas)
+
+
+def test_motion_without_noise_stays_as_it_is():
+    truth = person(TIMES, pose=waving(TIMES), translation=walking(TIMES))
+    found = finish(truth, BODY)
+    assert rotation_error(found.pose, truth.pose).max() < 1.5
+    assert np.abs(found.translation - truth.translation).max() < 0.02
+    inner = slice(15, 75)
+    assert rotation_error(found.pose, truth.pose)[inner].max() < 0.5
+
+
+def test_noise_goes_and_motion_stays():
+    truth = person(TIMES, pose=waving(TIMES), translation=walking(TIMES))
+    raw = noisy(truth)
+    found = finish(raw, BODY)
+    assert jitter(found, BODY) < jitter(raw, BODY) / 10
+    assert jitter(found, BODY, in_camera=True) < jitter(raw, BODY, in_camera=True) / 10
+    assert mpjpe(found, truth, BODY) < 0.7 * mpjpe(raw, truth, BODY)
+    assert np.abs(found.translation - truth.translation)[10:-10, 2].max() < 0.25
+    left = jitter(finish(raw, BODY, smooth=False), BODY)
+    assert left > 0.5 * jitter(raw, BODY)
+
+
+def test_there_is_no_lag():
+    truth = person(TIMES, pose=waving(TIMES, 1.0))
+    found = finish(noisy(truth), BODY)
+    swing = [c.pose[:, 16, 2, 1] for c in (truth, found)]
+    shifts = range(-4, 5)
+    match = [np.corrcoef(swing[0][10:-10], np.roll(swing[1], s)[10:-10])[0, 1] for s in shifts]
+    assert shifts[int(np.argmax(match))] == 0
+
+
+def test_one_shape_per_track_and_the_body_still_covers_the_same_part_of_the_image():
+    rng = np.random.default_rng(1)
+    betas = rng.normal(0, 1, (30, BETAS))
+    raw = person(TIMES[:30], betas=betas)
+    other = person(TIMES[:30], track_id=3, betas=betas + 2, translation=np.tile([1.0, 0.2, 6], (30, 1)))
+    found = finish(together(raw, other), BODY, smooth=False)
+    assert len(np.unique(found.betas, axis=0)) == 2
+    assert np.abs(found.betas[found.track_ids == 0][0] - betas.mean(axis=0)).max() < 0.6
+    mine = found.take(found.track_ids == 0)
+    pixels = [
+        np.array([project_points(j, CAMERA) for j in skeletons(BODY, c.betas, c.pose, c.translation).joints])
+        for c in (raw, mine)
+    ]
+    height = np.ptp(pixels[0][..., 1], axis=1)
+    np.testing.assert_allclose(np.ptp(pixels[1][..., 1], axis=1), height, rtol=0.04)
+    assert np.linalg.norm(pixels[0] - pixels[1], axis=-1).max() < 0.03 * height.max()
+    assert np.ptp(mine.translation[:, 2]) > 0.1
+
+
+def test_outlying_shapes_do_not_count():
+    betas = np.full((30, BETAS), 0.5)
+    betas[[4, 9]] = 8
+    found = finish(person(TIMES[:30], betas=betas), BODY)
+    np.testing.assert_allclose(found.betas, 0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_short_gaps_are_filled_and_long_ones_are_not(smooth):
+    times = np.arange(120) / 30
+    keep = np.ones(120, bool)
+    keep[20:34] = False  # 0.47 s
+    keep[70:90] = False  # 0.67 s
+    truth = person(times, pose=waving(times), translation=walking(times))
+    found = finish(truth.take(keep), BODY, smooth=smooth)
+    assert found.frames.tolist() == [k for k in range(120) if not 70 <= k < 90]
+    assert found.frames[~found.detected].tolist() == list(range(20, 34))
+    filled = found.take(~found.detected)
+    there = truth.take(np.arange(20, 34))
+    assert (filled.scores == 0).all()
+    assert rotation_error(filled.pose, there.pose).mean() < 4
+    assert np.abs(filled.translation - there.translation).max() < 0.1
+    assert np.abs(filled.boxes - there.boxes).mean() < 5
+
+
+def test_a_cut_is_never_smoothed_or_filled_across():
+    first = person(TIMES, translation=np.tile([-1.0, 0.2, 5.0], (90, 1)))
+    jump = np.arange(90) >= 45
+    translation = np.where(jump[:, None], [1.0, 0.2, 7.0], [-1.0, 0.2, 5.0])
+    pose = standing(90)
+    pose[jump, 0] = pose[jump, 0] @ rotations(np.array([0, 2.0, 0]))
+    clip = person(TIMES, pose=pose, translation=translation)
+    found = finish(clip, BODY, cuts=[45])
+    np.testing.assert_allclose(found.translation, clip.translation, atol=1e-3)
+    assert rotation_error(found.pose, clip.pose).max() < 0.05
+    blurred = finish(clip, BODY)
+    assert np.abs(blurred.translation - clip.translation).max() > 0.05
+    gap = first.take(np.abs(np.arange(90) - 45) > 3)
+    assert finish(gap, BODY, cuts=[45]).detected.all()
+
+
+def test_false_tracks_are_dropped_but_a_short_shot_is_kept():
+    long = person(TIMES)
+    short = person(TIMES, track_id=7, translation=np.tile([1.0, 0.2, 5.0], (90, 1))).take(np.arange(40, 44))
+    unknown = person(TIMES, track_id=-1, translation=np.tile([-1.0, 0.2, 5.0], (90, 1)))
+    found = finish(together(long, short, unknown), BODY)
+    assert set(found.track_ids.tolist()) == {0}
+    assert len(finish(together(long, short), BODY, cuts=[40, 44])) == 90 - 4 + 4 + 4
+    assert len(finish(person(np.arange(5) * 1.0), BODY)) == 5
+
+
+def test_pieces_of_one_person_are_joined_but_not_those_of_two():
+    pieces = [person(TIMES, track_id=k).take(np.arange(*span)) for k, span in ((2, (0, 40)), (5, (46, 90)))]
+    found = finish(together(*pieces), BODY)
+    assert set(found.track_ids.tolist()) == {2}
+    assert len(found) == 90
+    far = person(TIMES, track_id=5, translation=np.tile([1.2, 0.2, 5.0], (90, 1))).take(np.arange(46, 90))
+    assert set(finish(together(pieces[0], far), BODY).track_ids.tolist()) == {2, 5}
+    rival = person(TIMES, track_id=9, translation=np.tile([0.1, 0.2, 5.0], (90, 1))).take(np.arange(46, 90))
+    assert set(finish(together(*pieces, rival), BODY).track_ids.tolist()) == {2, 5, 9}
+
+
+def test_people_are_finished_each_on_their_own():
+    people = [
+        noisy(person(TIMES, track_id=k, pose=waving(TIMES, 0.5 + 0.2 * k),
+                     translation=walking(TIMES) + np.array([k, 0, k])), k)
+        for k in range(3)
+    ]  # fmt: skip
+    all_of_them = finish(together(*people), BODY)
+    for k, one in enumerate(people):
+        alone, among = finish(one, BODY), all_of_them.take(all_of_them.track_ids == k)
+        np.testing.assert_allclose(alone.pose, among.pose, atol=1e-5)
+        np.testing.assert_allclose(alone.translation, among.translation, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("lock_feet", [True, False])
+def test_very_short_clips(count, lock_feet):
+    clip = person(np.arange(count) / 30)
+    found = finish(clip, BODY, lock_feet=lock_feet)
+    np.testing.assert_allclose(found.translation, clip.translation, atol=0.02)
+    assert found.frames.tolist() == list(range(count))
+
+
+def test_nobody():
+    clip = person(TIMES).take(np.zeros(90, bool))
+    found = finish(clip, BODY, lock_feet=True, cuts=[3])
+    assert len(found) == 0
+    assert found.num_frames == 90
+    assert np.isnan(found.ground).all()
+
+
+def test_nobody_for_minutes_between():
+    times = np.arange(6000) / 30
+    clip = person(times).take((np.arange(6000) < 20) | (np.arange(6000) >= 5970))
+    found = finish(clip, BODY)
+    assert found.frames.tolist() == clip.frames.tolist()
+
+
+@pytest.mark.parametrize("fps", [1, 12.5, 240])
+def test_any_frame_rate(fps):
+    times = np.arange(40) / fps
+    truth = person(times, pose=waving(times, 0.1), translation=walking(times / times[-1]))
+    found = finish(noisy(truth), BODY)
+    assert len(found) == 40
+    assert mpjpe(found, truth, BODY) <= 1.02 * mpjpe(noisy(truth), truth, BODY)
+
+
+def test_another_body_is_refused():
+    clip = person(TIMES)
+    with pytest.raises(ValueError, match="num_betas=10"):
+        finish(clip, load_body("open", num_betas=11))
+    with pytest.raises(ValueError, match="smpl"):
+        finish(replace(clip, body="smpl"), BODY)

@@ -1,0 +1,118 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fullframe.recover import analysis
+from fullframe.recover.analysis import BETWEEN, Found, Watcher, analyse, find, plan
+from fullframe.recover.frame_results import CHUNK, Rows, join
+from fullframe.recover.photo import Recoverer
+from fullframe.recover.video import clip_camera
+from fullframe.video.reader import Frame, VideoReader
+
+RNG = np.random.default_rng(0)
+PLACES = RNG.integers(0, 255, (2, 36, 64, 3), np.uint8)
+
+
+def frames(times: list[float], place: Callable[[int], int] = lambda index: 0) -> Iterator[Frame]:
+    for index, time in enumerate(times):
+        yield Frame(index, time, PLACES[place(index)])
+
+
+def looks(times: list[float], most: int = 4, between: float = BETWEEN, **more: Any) -> list[int]:
+    views = list(plan(frames(times, **more), between, most))
+    assert [view.frame.index for view in views] == list(range(len(times)))
+    return [view.frame.index for view in views if view.look]
+
+
+def test_looks_are_no_further_apart_than_people_move_evenly() -> None:
+    assert looks([i / 30 for i in range(9)]) == [0, 2, 4, 6, 8]
+    assert looks([i / 24 for i in range(8)]) == [0, 2, 4, 6, 7]
+    assert looks([i / 60 for i in range(12)], most=8) == [0, 5, 10, 11]
+    assert looks([i / 240 for i in range(12)]) == [0, 4, 8, 11]  # no more than four frames
+    assert looks([i / 240 for i in range(6)], most=1) == list(range(6))
+    assert looks([i / 10 for i in range(5)]) == [0, 1, 2, 3, 4]
+    assert looks([i / 30 for i in range(5)], between=0) == [0, 1, 2, 3, 4]
+    # A pause: the frames on both sides of it are looked at.
+    assert looks([0, 1 / 30, 2 / 30, 3 / 30, 5, 5 + 1 / 30, 5 + 2 / 30]) == [0, 2, 3, 4, 6]
+
+
+def test_one_frame_and_none() -> None:
+    assert looks([0.0]) == [0] and looks([]) == []
+
+
+def test_both_sides_of_a_cut_are_looked_at() -> None:
+    views = list(plan(frames([i / 30 for i in range(10)], lambda i: int(i >= 4)), BETWEEN, 4))
+    assert [view.frame.index for view in views if view.cut] == [4]
+    assert [view.frame.index for view in views if view.look] == [0, 2, 3, 4, 6, 8, 9]
+
+
+def test_every_chunk_can_be_finished_without_the_next() -> None:
+    found = looks([i / 60 for i in range(2 * CHUNK + 10)])
+    assert {CHUNK - 1, 2 * CHUNK - 1} <= set(found) and len(found) < 2 * CHUNK / 3
+
+
+def rows_of(recoverer: Recoverer, video: Path) -> Rows:
+    with VideoReader(video) as reader:
+        return join([part for part, _ in analyse(recoverer, reader, clip_camera(reader), [])])
+
+
+def test_people_are_found_where_they_are_in_frames_that_are_not_looked_at(
+    make_video: Any, recoverer: Recoverer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from video_fixtures import picture
+
+    video = make_video(frames=17, images=lambda i: picture(i, people=2))
+    quick = rows_of(recoverer, video)
+    assert recoverer.detector.calls == 9  # type: ignore[attr-defined]
+    monkeypatch.setattr(analysis, "BETWEEN", 0)
+    every = rows_of(recoverer, video)
+    assert recoverer.detector.calls == 9 + 17  # type: ignore[attr-defined]
+    assert len(quick.frames) == 2 * 17
+    np.testing.assert_array_equal(quick.frames, every.frames)
+    np.testing.assert_array_equal(quick.track_ids, every.track_ids)
+    np.testing.assert_allclose(quick.boxes, every.boxes, atol=1)
+    np.testing.assert_allclose(quick.scores, every.scores, atol=1e-6)
+
+
+def test_who_is_seen_in_one_look_only_is_in_that_frame_only(recoverer: Recoverer) -> None:
+    from video_fixtures import picture
+
+    class Video:
+        size = original_size = (96, 64)
+
+    views = list(plan((Frame(i, i / 30, picture(i)) for i in range(5)), BETWEEN, 4))
+    watcher = Watcher(recoverer, clip_camera(Video()), 30)  # type: ignore[arg-type]
+    for view in views:
+        found = find(recoverer, view.frame) if view.look else None
+        if found is not None and view.frame.index == 4:
+            found = nobody(found)
+        watcher.see(view, found)
+    rows = watcher.take()
+    assert rows.frames.tolist() == [0, 1, 2] and len(rows.times) == 5
+
+
+def nobody(found: Found) -> Found:
+    none: NDArray[np.bool_] = np.zeros(len(found.boxes), bool)
+    return Found(found.boxes[none], found.scores[none], found.keypoints[none])
+
+
+def test_bodies_that_are_fitted_need_keypoints_of_every_frame(
+    make_video: Any, recoverer: Recoverer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fitter:
+        def fit(self, keypoints: NDArray, boxes: NDArray, camera: Any, start: Any) -> Any:
+            assert (keypoints[..., 2] == 0.5).all()
+            self.bodies = start
+            return self
+
+    def keypoints(image: NDArray, boxes: NDArray) -> NDArray[np.float32]:
+        return np.full((len(boxes), 17, 3), 0.5, np.float32)
+
+    recoverer.fitter = Fitter()  # type: ignore[assignment]
+    monkeypatch.setattr(recoverer.detector, "keypoints", keypoints)
+    rows = rows_of(recoverer, make_video(frames=6))
+    assert recoverer.detector.calls == 6 == len(rows.frames)  # type: ignore[attr-defined]

@@ -1,0 +1,253 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import video_fixtures
+
+from fullframe.geometry.camera import Camera
+from fullframe.recover import analysis
+from fullframe.recover import video as recovery
+from fullframe.recover.photo import Recoverer
+from fullframe.recover.video import process
+from fullframe.results.clip import Clip
+from fullframe.video.reader import VideoReader
+
+PEOPLE = 2
+
+
+def looks(first: int, frames: int) -> int:
+    """At how many frames from the first on the detector looks in a video of 25 frames/s."""
+    return sum(frame >= first for frame in (0, 2, 4, 6, *range(7, frames, 2)))
+
+
+@pytest.fixture(autouse=True)
+def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (analysis, recovery):
+        monkeypatch.setattr(module, "CHUNK", 8)
+
+
+def assert_same(one: Clip, other: Clip) -> None:
+    for field in fields(Clip):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, np.ndarray):
+            np.testing.assert_array_equal(a, b, field.name)
+        else:
+            assert a == b, field.name
+
+
+def frames_of(path: Path) -> int:
+    with VideoReader(path) as reader:
+        return sum(1 for _ in reader)
+
+
+def test_people_of_a_video(make_video: Any, recoverer: Recoverer, tmp_path: Path) -> None:
+    video = make_video(frames=20, sound="aac")
+    told: list[tuple[str, int, int | None]] = []
+    result = process(
+        recoverer,
+        video,
+        overlay=tmp_path / "overlay.mp4",
+        smooth=False,
+        focal=100,
+        progress=lambda *arguments: told.append(arguments),
+    )
+    clip = result.clip
+    assert clip.num_frames == 20 and set(clip.track_ids) == {0} and result.complete and result.drawn == 20
+    assert clip.camera.source == "focal" and clip.camera.size == (96, 64) and clip.video == str(video)
+    np.testing.assert_allclose(clip.times, np.arange(20) / 25, atol=1e-4)
+    assert (np.ptp(clip.betas, axis=0) == 0).all()  # one shape
+    assert told[0] == ("people", 1, 20) and told[-1] == ("overlay", 20, 20) and len(told) == 40
+    with VideoReader(tmp_path / "overlay.mp4") as reader, VideoReader(video) as original:
+        assert reader.size == (96, 64) and reader.has_audio
+        pairs = list(zip(reader, original, strict=True))
+    np.testing.assert_allclose([a.time for a, _ in pairs], clip.times, atol=1e-4)
+    assert all(np.abs(a.image.astype(int) - b.image).max() > 40 for a, b in pairs)  # somebody is drawn
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["overlay.mp4", "walk.mp4"]
+
+
+def test_each_row_is_what_the_network_says_of_the_frame_alone(make_video: Any, recoverer: Recoverer) -> None:
+    """Batches over frames, threads and order mix nothing up."""
+    from video_fixtures import picture
+
+    from fullframe.models import predict_people
+    from fullframe.recover.frame_results import join, raw_clip
+    from fullframe.recover.video import clip_camera
+
+    video = make_video(frames=11, images=lambda i: picture(i, people=PEOPLE))
+    with VideoReader(video) as reader:
+        camera = clip_camera(reader)
+        rows = join([part for part, _ in analysis.analyse(recoverer, reader, camera, [])])
+    clip = raw_clip(rows, camera, "open", "tiny", "")
+    assert len(clip) == 11 * PEOPLE
+    with VideoReader(video) as reader:
+        for frame in reader:
+            here = clip.rows_of(frame.index)
+            alone = predict_people(recoverer.network, frame.image, clip.boxes[here], camera)
+            np.testing.assert_allclose(clip.pose[here], alone.pose, atol=1e-4)
+            np.testing.assert_allclose(clip.translation[here], alone.translation, rtol=1e-3)
+
+
+@pytest.mark.parametrize("stop_at", [3, 8, 13, 19])
+def test_a_stopped_run_goes_on_with_the_same_result(
+    make_video: Any, recoverer: Recoverer, tmp_path: Path, stop_at: int
+) -> None:
+    video, work = make_video(frames=20), tmp_path / "work"
+    whole = process(recoverer, video).clip
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked >= stop_at
+
+    stopped = process(recoverer, video, work=work, overlay=tmp_path / "o.mp4", stop=stop)
+    assert not stopped.analysed and not stopped.complete
+    assert stopped.clip.num_frames == stop_at == stopped.drawn == frames_of(tmp_path / "o.mp4")
+    recoverer.detector.calls = 0  # type: ignore[attr-defined]
+    again = process(recoverer, video, work=work, overlay=tmp_path / "o.mp4")
+    assert recoverer.detector.calls == looks(stop_at // 8 * 8, 20)  # type: ignore[attr-defined]
+    assert again.complete and frames_of(tmp_path / "o.mp4") == 20
+    assert_same(again.clip, whole)
+
+
+def test_an_analysed_video_is_not_looked_at_again(
+    make_video: Any, recoverer: Recoverer, tmp_path: Path
+) -> None:
+    video, work = make_video(frames=20), tmp_path / "work"
+    whole = process(recoverer, video, work=work).clip
+    recoverer.detector.calls = 0  # type: ignore[attr-defined]
+    assert_same(process(recoverer, video, work=work).clip, whole)
+    assert recoverer.detector.calls == 0  # type: ignore[attr-defined]
+    process(recoverer, video, work=work, focal=500)  # another camera is another request
+    assert recoverer.detector.calls == looks(0, 20)  # type: ignore[attr-defined]
+
+
+def test_stopping_while_drawing_leaves_a_playable_overlay(
+    make_video: Any, recoverer: Recoverer, tmp_path: Path
+) -> None:
+    video, drawn = make_video(frames=20), 0
+
+    def progress(doing: str, done: int, total: int | None) -> None:
+        nonlocal drawn
+        drawn = done if doing == "overlay" else 0
+
+    overlay = tmp_path / "o.mp4"
+    result = process(recoverer, video, overlay=overlay, stop=lambda: drawn >= 5, progress=progress)
+    assert result.analysed and not result.complete and result.drawn == 5 == frames_of(overlay)
+    assert result.clip.num_frames == 20
+
+
+def test_an_error_leaves_no_overlay_and_no_folder(
+    make_video: Any, recoverer: Recoverer, tmp_path: Path
+) -> None:
+    video = make_video(frames=20)
+
+    def progress(doing: str, done: int, total: int | None) -> None:
+        if doing == "overlay" and done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        process(recoverer, video, overlay=tmp_path / "o.mp4", progress=progress)
+    assert [p.name for p in tmp_path.iterdir()] == [video.name]
+
+
+def test_nobody_for_the_whole_video(make_video: Any, recoverer: Recoverer, tmp_path: Path) -> None:
+    ground = np.full((64, 96, 3), 60, np.uint8)
+    video = make_video(frames=30, images=lambda index: ground)
+    result = process(recoverer, video, overlay=tmp_path / "o.mp4")
+    assert len(result.clip) == 0 and result.clip.num_frames == 30 == frames_of(tmp_path / "o.mp4")
+
+
+def test_a_cut_ends_all_tracks(make_video: Any, recoverer: Recoverer) -> None:
+    """After the cut somebody stands where somebody stood before it; still they are two."""
+    rng = np.random.default_rng(0)
+    places = [np.kron(rng.integers(0, 90, (8, 12)), np.ones((8, 8))).astype(np.uint8) for _ in range(2)]
+
+    def images(index: int) -> np.ndarray:
+        image = np.stack([places[index >= 12]] * 3, axis=-1)
+        image = (image * ((1.0, 0.8, 0.2), (0.1, 0.7, 1.0))[index >= 12]).astype(np.uint8)
+        image[16:56, 40:52] = (220, 30, 40)
+        return image
+
+    clip = process(recoverer, make_video(frames=24, images=images), smooth=False).clip
+    before, after = (set(clip.track_ids[clip.frames < 12]), set(clip.track_ids[clip.frames >= 12]))
+    assert len(before) == len(after) == 1 and not before & after
+
+
+def test_one_frame_and_slow_ones(make_video: Any, recoverer: Recoverer) -> None:
+    assert process(recoverer, make_video(frames=1)).clip.num_frames == 1
+    assert process(recoverer, make_video(frames=4, fps=1)).clip.times[-1] == pytest.approx(3)
+
+
+def test_the_camera_is_told_for_the_size_as_it_was() -> None:
+    class Large:
+        original_size, size = (8192, 4096), (4096, 2048)
+
+    camera = recovery.clip_camera(Large(), focal=6000)  # type: ignore[arg-type]
+    assert camera == Camera((3000, 3000), (2048, 1024), (4096, 2048), "focal")
+    assert recovery.clip_camera(Large()).focal[0] == pytest.approx(np.hypot(4096, 2048))  # type: ignore[arg-type]
+
+
+# A process of its own, since it is to be killed. Slow enough to be killed on the way.
+SCRIPT = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {here!r})
+import video_fixtures
+from fullframe.recover import analysis, video
+analysis.CHUNK = video.CHUNK = 8
+recoverer = video_fixtures.recoverer.__wrapped__(video_fixtures.load_body(num_betas=11))
+video.process(recoverer, sys.argv[1], work=Path(sys.argv[2]), progress=lambda *a: time.sleep(0.1))
+"""
+
+
+def test_a_killed_run_goes_on_with_the_same_result(
+    make_video: Any, recoverer: Recoverer, tmp_path: Path
+) -> None:
+    video, work = make_video(frames=40), tmp_path / "work"
+    command = [
+        sys.executable,
+        "-c",
+        SCRIPT.format(here=str(Path(video_fixtures.__file__).parent)),
+        str(video),
+        str(work),
+    ]
+    killed = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while not (work / "000001.npz").is_file() and time.monotonic() < deadline and killed.poll() is None:
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    known = len(list(work.glob("0*.npz")))
+    assert 2 <= known < 5
+    resumed = process(recoverer, video, work=work)
+    assert recoverer.detector.calls == looks(8 * known, 40)  # type: ignore[attr-defined]
+    assert_same(resumed.clip, process(recoverer, video).clip)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the memory from /proc")
+def test_memory_does_not_grow_with_the_frames(make_video: Any, recoverer: Recoverer, tmp_path: Path) -> None:
+    def resident() -> float:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    size = (480, 360)  # 0.5 MB a frame: 300 frames are 150 MB
+    ground = np.full((360, 480, 3), 60, np.uint8)
+    video = make_video(frames=300, size=size, images=lambda i: ground, options={"preset": "ultrafast"})
+    memory: list[float] = []
+    process(
+        recoverer,
+        video,
+        overlay=tmp_path / "o.mp4",
+        progress=lambda doing, done, total: memory.append(resident()),
+    )
+    assert len(memory) == 600
+    for start in (0, 300):
+        assert max(memory[start + 250 : start + 300]) - max(memory[start + 50 : start + 100]) < 25

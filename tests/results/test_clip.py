@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fullframe.body import load_body
+from fullframe.geometry.camera import Camera
+from fullframe.results.clip import Clip
+
+
+def clip(frames: list[int], track_ids: list[int], num_frames: int = 5, **changes: object) -> Clip:
+    rng = np.random.default_rng(0)
+    count = len(frames)
+    values: dict = {
+        "times": np.arange(num_frames) / 25,
+        "frames": frames,
+        "track_ids": track_ids,
+        "detected": rng.random(count) > 0.5,
+        "boxes": rng.random((count, 4)),
+        "scores": rng.random(count),
+        "keypoints": rng.random((count, 17, 3)),
+        "pose": np.tile(np.eye(3), (count, 24, 1, 1)),
+        "betas": rng.random((count, 11)),
+        "translation": rng.random((count, 3)) + np.array((0, 0, 3)),
+        "contacts": rng.random((count, 2)) > 0.5,
+        "ground": (0.0, -1.0, 0.0, 1.5),
+        "camera": Camera((1000.5, 1001.0), (320.5, 240.25), (640, 480), "intrinsics"),
+        "body": "open",
+        "model": "cliff-lite",
+        "video": "Filme/Zoë 1.mp4",
+    }
+    return Clip(**{**values, **changes})
+
+
+def assert_equal(first: Clip, second: Clip) -> None:
+    for name, value in vars(first).items():
+        other = getattr(second, name)
+        if isinstance(value, np.ndarray):
+            assert value.dtype == other.dtype
+            np.testing.assert_array_equal(value, other)
+        else:
+            assert value == other
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), unique=True).map(sorted))
+def test_saved_and_loaded_without_loss(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
+    path = tmp_path_factory.mktemp("clip") / "a.npz"
+    original = clip([frame for frame, _ in rows], [track for _, track in rows])
+    original.save(path)
+    assert_equal(original, Clip.load(path))
+
+
+def test_frames_and_tracks() -> None:
+    two = clip([0, 0, 2, 4], [3, 7, 3, 7])
+    assert (len(two), two.num_frames, two.fps) == (4, 5, 25)
+    assert [two.rows_of(f) for f in range(5)] == [
+        slice(0, 2),
+        slice(2, 2),
+        slice(2, 3),
+        slice(3, 3),
+        slice(3, 4),
+    ]
+    assert [(track, rows.tolist()) for track, rows in two.tracks()] == [(3, [0, 2]), (7, [1, 3])]
+    last = two.take(two.track_ids == 7)
+    assert last.num_frames == 5 and last.frames.tolist() == [0, 4] and last.contacts.shape == (2, 2)
+    assert clip([], [], 1).fps == 30
+
+
+def test_contacts_and_ground_are_unknown_unless_given() -> None:
+    plain = clip([0, 1], [0, 0], contacts=np.zeros((0, 2)), ground=np.full(4, np.nan))
+    assert plain.contacts.shape == (2, 2) and not plain.contacts.any() and np.isnan(plain.ground).all()
+
+
+def test_people_of_a_frame_have_meshes() -> None:
+    body = load_body("open", num_betas=11)
+    two = clip([1, 1, 2], [0, 4, 4])
+    people = two.people(1, body)
+    assert people.track_ids.tolist() == [0, 4] and people.image == two.video
+    assert people.vertices.shape == (2, body.num_vertices, 3)
+    np.testing.assert_allclose(
+        people.joints[:, 0],
+        two.translation[:2] + body.rest_joints(*_tensors(two.betas[:2])).numpy()[:, 0],
+        atol=1e-5,
+    )
+    assert len(two.people(0, body)) == 0
+
+
+def _tensors(*arrays: np.ndarray) -> list:
+    import torch
+
+    return [torch.from_numpy(array) for array in arrays]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frames": [1, 0]}, "sorted by frame"),
+        ({"frames": [0, 0], "track_ids": [1, 0]}, "sorted by frame"),
+        ({"frames": [0, 5]}, "has rows of frames 0 to 5"),
+        ({"frames": [-1, 0]}, "has rows of frames -1 to 0"),
+        ({"pose": np.zeros((2, 24, 3))}, "Clip.pose has shape"),
+        ({"boxes": np.zeros((3, 4))}, "Clip.boxes has shape"),
+        ({"ground": np.zeros(3)}, "Clip.ground has shape"),
+    ],
+)
+def test_impossible_clips(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        clip(**{"frames": [0, 1], "track_ids": [0, 0], **changes})
+
+
+def test_rows_of_one_person_twice_in_a_frame_are_refused() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        clip([0, 0], [1, 1])
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"text"])
+def test_other_files_are_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.npz is not a clip"):
+        Clip.load(path)
+
+
+def test_a_missing_file_stays_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Clip.load(tmp_path / "none.npz")

@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fullframe.geometry.camera import Camera
+from fullframe.results.people import People
+
+
+def people(count: int, seed: int = 0, **changes: object) -> People:
+    rng = np.random.default_rng(seed)
+    values: dict = {
+        "boxes": rng.random((count, 4)),
+        "scores": rng.random(count),
+        "track_ids": np.arange(count),
+        "keypoints": rng.random((count, 17, 3)),
+        "pose": rng.random((count, 24, 3, 3)),
+        "betas": rng.random((count, 10)),
+        "translation": rng.random((count, 3)),
+        "vertices": rng.random((count, 7, 3)),
+        "joints": rng.random((count, 24, 3)),
+        "faces": rng.integers(0, 7, (5, 3)),
+        "camera": Camera((1000.123456789, 1001.0), (320.5, 240.25), (640, 480), "intrinsics"),
+        "body": "open",
+        "model": "keypoint-fit",
+        "image": "Fotos/Zoë 1.jpg",
+        "orientation": 6,
+    }
+    return People(**{**values, **changes})
+
+
+def assert_equal(first: People, second: People) -> None:
+    for name, value in vars(first).items():
+        other = getattr(second, name)
+        if isinstance(value, np.ndarray):
+            assert value.dtype == other.dtype
+            np.testing.assert_array_equal(value, other)
+        else:
+            assert value == other
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 4), st.integers(0, 1000))
+def test_saved_and_loaded_without_loss(
+    tmp_path_factory: pytest.TempPathFactory, count: int, seed: int
+) -> None:
+    path = tmp_path_factory.mktemp("people") / "a.npz"
+    original = people(count, seed)
+    original.save(path)
+    assert_equal(original, People.load(path))
+
+
+def test_the_file_says_what_its_numbers_mean(tmp_path: Path) -> None:
+    people(1).save(tmp_path / "a.npz")
+    header = str(np.load(tmp_path / "a.npz")["header"])
+    assert "y down" in header and "metres" in header and '"body": "open"' in header
+
+
+def test_some_of_the_people() -> None:
+    all_of_them = people(3)
+    assert len(all_of_them[1:]) == 2
+    np.testing.assert_array_equal(all_of_them[[2, 0]].betas, all_of_them.betas[[2, 0]])
+    np.testing.assert_array_equal(all_of_them[np.array([False, True, False])].boxes, all_of_them.boxes[1:2])
+    assert len(all_of_them[1]) == 1 and all_of_them[1].faces.shape == (5, 3)
+
+
+def test_shapes_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"People.pose has shape \(3, 24, 3\)"):
+        people(3, pose=np.zeros((3, 24, 3)))
+    with pytest.raises(ValueError, match="People.betas holds 2 people, People.boxes 3"):
+        people(3, betas=np.zeros((2, 10)))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", None])
+def test_another_file_is_refused_by_name(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "other.npz"
+    if content is None:
+        np.savez(path, boxes=np.zeros(3))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match="other.npz is not a People file"):
+        People.load(path)
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        People.load(tmp_path / "none.npz")
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.npz"
+    people(1).save(path)
+
+    def full_disk(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        people(2).save(path)
+    assert len(People.load(path)) == 1
+    assert list(tmp_path.iterdir()) == [path]

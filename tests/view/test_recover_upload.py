@@ -1,0 +1,83 @@
+import zipfile
+
+import av
+import numpy as np
+import pytest
+from waving import SIZE, waving_clip
+
+from fullframe.recover.photo import Recoverer
+from fullframe.results.clip import Clip
+from fullframe.results.people import People
+from fullframe.view import recover_upload as recover
+from fullframe.view.recover_upload import recover_upload
+
+
+@pytest.fixture(scope="module")
+def recoverer():
+    return Recoverer()
+
+
+@pytest.fixture
+def empty_clip(tmp_path):
+    """A clip of four frames with nobody in it."""
+    path = tmp_path / "upload.mp4"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=5)
+        (stream.width, stream.height), stream.pix_fmt = SIZE, "yuv420p"
+        for _ in range(4):
+            frame = av.VideoFrame.from_ndarray(np.full((*SIZE[::-1], 3), 90, np.uint8))
+            for packet in stream.encode(frame):
+                file.mux(packet)
+        for packet in stream.encode():
+            file.mux(packet)
+    return path
+
+
+def test_a_photo(tmp_path, recoverer, photo_path):
+    file = tmp_path / "upload.jpeg"
+    file.write_bytes(photo_path.read_bytes())
+    told = []
+    result = recover_upload(recoverer, file, "My <photo>/..x.jpg", lambda doing, share: told.append(doing))
+    assert [path.name for path in result.files] == ["x_overlay.jpg", "x.npz", "x.glb"]
+    assert all(path.parent == tmp_path and path.stat().st_size > 1000 for path in result.files)
+    people = People.load(result.files[1])
+    # The temporary place of the upload is nobody's business.
+    assert len(people) == 3 == len(result.clip) and str(tmp_path) not in people.image
+    assert result.clip.video == str(file)
+    assert told == ["Looking for people", "Writing files"]
+
+
+def test_a_clip_without_anybody(empty_clip, recoverer):
+    told = []
+    result = recover_upload(recoverer, empty_clip, "a.mp4", lambda doing, share: told.append((doing, share)))
+    assert [path.name for path in result.files][:2] == ["a_overlay.mp4", "a.npz"]
+    assert len(result.clip) == 0 and Clip.load(result.files[1]).num_frames == 4
+    assert "_bvh.zip" not in str(result.files)
+    shares = [share for doing, share in told if doing == "Looking for people"]
+    assert shares and shares == sorted(shares) and shares[-1] == 1
+
+
+def test_bvh_of_everybody_in_one_file(empty_clip, recoverer, monkeypatch):
+    clip = waving_clip(recoverer.body, 2, 4, str(empty_clip))
+
+    class Result:
+        pass
+
+    Result.clip = clip
+    monkeypatch.setattr(recover, "process", lambda *args, **kwargs: Result)
+    result = recover_upload(recoverer, empty_clip, "b.mov", lambda doing, share: None)
+    assert [path.name for path in result.files] == ["b_overlay.mp4", "b.npz", "b.glb", "b_bvh.zip"]
+    assert sorted(zipfile.ZipFile(result.files[-1]).namelist()) == ["b_0.bvh", "b_1.bvh"]
+    assert Clip.load(result.files[1]).video == "b.mov" and result.clip.video == str(empty_clip)
+
+
+def test_whoever_listens_can_stop_it(empty_clip, recoverer):
+    class Enough(Exception):
+        pass
+
+    def stop(doing, share):
+        raise Enough
+
+    with pytest.raises(Enough):
+        recover_upload(recoverer, empty_clip, "a.mp4", stop)
+    assert list(empty_clip.parent.iterdir()) == [empty_clip]
