@@ -25,9 +25,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "HMR": {"model": "hmr", "location_input": False, "full_frame_loss": False},
-    "location input only": {"model": "cliff", "full_frame_loss": False},
-    "full-frame loss only": {"model": "cliff", "location_input": False},
+    "HMR": {"model": "hmr", "bbox_info_input": False, "full_frame_loss": False},
+    "bbox_info input only": {"model": "cliff", "full_frame_loss": False},
+    "full-frame loss only": {"model": "cliff", "bbox_info_input": False},
     "CLIFF": {"model": "cliff"},
     "ray-relative CLIFF": {"model": "ray"},
 }

@@ -32,11 +32,11 @@ from fullframe.evaluate.protocol import Scores, mean
 from fullframe.evaluate.report import Estimate, markdown_table, number
 from fullframe.io.atomic import atomic_path
 from fullframe.models import CLIFF, ImpHMR, load_model
-from fullframe.models.imphmr.volume import turned_root
+from fullframe.models.imphmr.volume import rotate_root
 from fullframe.train.config import read_config
 from fullframe.train.validation import hold_out
 
-PAPER = {"location_input": False, "full_frame_loss": False}
+PAPER = {"bbox_info_input": False, "full_frame_loss": False}
 ALONE = {"consistent_pose_weight": 0.0, "consistent_betas_weight": 0.0}
 CONSISTENCY = "+ consistency = ImpHMR"
 
@@ -46,8 +46,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "+ imagination": {"model": "imphmr", **PAPER, **ALONE, "silhouette_weight": 0.0},
     "+ silhouettes": {"model": "imphmr", **PAPER, **ALONE},
     CONSISTENCY: {"model": "imphmr", **PAPER},
-    "CLIFF": {"model": "cliff", "location_input": True, "full_frame_loss": True},
-    "ImpHMR with CLIFF's switches": {"model": "imphmr", "location_input": True, "full_frame_loss": True},
+    "CLIFF": {"model": "cliff", "bbox_info_input": True, "full_frame_loss": True},
+    "ImpHMR with CLIFF's switches": {"model": "imphmr", "bbox_info_input": True, "full_frame_loss": True},
     "ImpHMR, directions up to 30 degrees": {"model": "imphmr", **PAPER, "view_range": 30.0},
     "ImpHMR, directions up to 90 degrees": {"model": "imphmr", **PAPER, "view_range": 90.0},
     **{f"ImpHMR, map of {size} px": {"model": "imphmr", **PAPER, "field_size": size} for size in (8, 16, 32)},
@@ -148,15 +148,15 @@ def agreement(paths: list[Path], people: int) -> dict[str, Estimate | float]:
         samples = opened("synth", None, people)
         batch = hold_out(samples, 200, model.crop).batch
         for start in range(0, len(batch), 20):
-            crops, location = (
+            crops, bbox_info = (
                 model.prepare(batch.crops[start : start + 20]),
-                batch.location[start : start + 20],
+                batch.bbox_info[start : start + 20],
             )
-            canonical = model(crops, location).pose
+            canonical = model(crops, bbox_info).pose
             for degrees in (90.0, 180.0, 270.0):
                 phi = torch.full((len(crops),), math.radians(degrees))
-                imagined = model.imagine(crops, location, phi).prediction.pose
-                angles = roma.rotmat_geodesic_distance(imagined, turned_root(canonical, phi)).rad2deg()
+                imagined = model.imagine(crops, bbox_info, phi).prediction.pose
+                angles = roma.rotmat_geodesic_distance(imagined, rotate_root(canonical, phi)).rad2deg()
                 roots.append(angles[:, 0])
                 others.append(angles[:, 1:].mean(1))
     root, joints = (float(torch.cat(angles).median()) for angles in (roots, others))
@@ -165,17 +165,17 @@ def agreement(paths: list[Path], people: int) -> dict[str, Estimate | float]:
 
 def cost(model: CLIFF, repeats: int = 10) -> dict[str, Estimate | float]:
     """Of one person at inference: billions of multiplications, and the least time on one thread."""
-    crops, location = torch.zeros(1, 3, *model.crop), torch.zeros(1, 3)
+    crops, bbox_info = torch.zeros(1, 3, *model.crop), torch.zeros(1, 3)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     times = []
     with torch.inference_mode():
         for _ in range(repeats + 1):  # the first one allocates
             start = time.perf_counter()
-            model(crops, location)
+            model(crops, bbox_info)
             times.append(time.perf_counter() - start)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(crops, location)
+        model(crops, bbox_info)
     torch.set_num_threads(threads)
     return {"GMAC": counter.get_total_flops() / 2e9, "ms": 1e3 * min(times[1:])}
 

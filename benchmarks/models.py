@@ -19,12 +19,12 @@ from fullframe.models.cliff import CLIFF
 def milliseconds(model: CLIFF, batch: int, repeats: int) -> float:
     """Smallest time of a forward pass."""
     crops = model.prepare(torch.randint(0, 256, (batch, *model.crop, 3), dtype=torch.uint8))
-    location = torch.zeros(batch, 3)
+    bbox_info = torch.zeros(batch, 3)
     times = []
     with torch.inference_mode():
         for _ in range(repeats + 1):  # the first one allocates
             start = time.perf_counter()
-            model(crops, location)
+            model(crops, bbox_info)
             times.append(time.perf_counter() - start)
     return 1e3 * min(times[1:])
 

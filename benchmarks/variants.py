@@ -26,7 +26,7 @@ ENCODER: dict[str, Any] = {
     "model": "cliff",
     "samples": 60_000,
     "learning_rate": 3e-4,
-    "head_rate": 5.0,
+    "head_lr_scale": 5.0,
     "lifting": 0,
     "keypoints_weight": 0.0,
     "joints_weight": 0.001,
@@ -75,7 +75,7 @@ def behind(options: Options) -> dict[str, Any]:
         return {"lifting": 0}  # which not every model can
     encoder = train(configure(options, options.maps, "encoder", 0, ENCODER))
     return {
-        "encoder_of": str(encoder),
+        "encoder_checkpoint": str(encoder),
         "kept": options.kept,
         "kept_folder": str(options.maps / "maps"),
         "lifting": 0,

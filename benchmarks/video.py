@@ -34,11 +34,11 @@ from fullframe.models import predict_people
 from fullframe.recover.analysis import BATCH
 from fullframe.recover.frame_results import Rows, join
 from fullframe.recover.photo import Recoverer
-from fullframe.recover.shots import CutFinder
+from fullframe.recover.shots import ShotBoundaryDetector
 from fullframe.recover.tracker import Tracker
 from fullframe.recover.video import clip_camera, process
 from fullframe.render import overlay
-from fullframe.video.prefetch import share_memory
+from fullframe.video.prefetch import limit_malloc_arenas
 from fullframe.video.reader import VideoReader
 from fullframe.video.writer import VideoWriter, to_yuv
 
@@ -91,7 +91,7 @@ def stages(recoverer: Recoverer, path: Path, people: int, folder: Path) -> None:
     print(f"{len(boxes)} of {people} people found; ms a frame, least of 20, one thread:")
     print(f"  read and convert  {reading:6.1f}")
     print(f"  detect, at a look {least(lambda: detector.boxes(image)):6.1f}")
-    finder, tracker = CutFinder(), Tracker(FPS)
+    finder, tracker = ShotBoundaryDetector(), Tracker(FPS)
     ticks = iter(range(1000))
     print(f"  find cuts         {least(lambda: finder.is_cut(image)):6.1f}")
     print(
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=0)
     options = parser.parse_args()
     cores = torch.get_num_threads()
-    share_memory()  # as the command does
+    limit_malloc_arenas()  # as the command does
     print(f"{WIDTH} x {HEIGHT}, {cores} threads, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -2,7 +2,7 @@ import roma
 import torch
 
 from fullframe.body import load_body
-from fullframe.body.keypoint_regressor import KeypointModel
+from fullframe.body.keypoint_regressor import KeypointRegressor
 
 
 def random_bodies(count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -16,12 +16,12 @@ def test_keypoints_are_those_of_the_whole_body() -> None:
     betas, pose = random_bodies(5)
     for joint_set in ("coco17", "h36m17", "lsp14", "j24"):
         expected = body.regress(body(betas, pose).vertices, joint_set)
-        keypoints = KeypointModel(body, joint_set).double()(betas, pose).keypoints
+        keypoints = KeypointRegressor(body, joint_set).double()(betas, pose).keypoints
         torch.testing.assert_close(keypoints, expected, atol=1e-5, rtol=0)
 
 
 def test_shape_jacobian_is_exact() -> None:
-    model = KeypointModel(load_body()).double()
+    model = KeypointRegressor(load_body()).double()
     betas, pose = random_bodies(2)
     analytic = model.shape_jacobian(model(betas, pose))
     step = torch.randn(2, 10, dtype=torch.float64)
@@ -30,7 +30,7 @@ def test_shape_jacobian_is_exact() -> None:
 
 
 def test_pose_jacobian_without_pose_blend_shapes_is_exact() -> None:
-    model = KeypointModel(load_body()).double()
+    model = KeypointRegressor(load_body()).double()
     model.pose_dirs.zero_()
     betas, pose = random_bodies(2)
     analytic = model.pose_jacobian(model(betas, pose))

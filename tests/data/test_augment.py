@@ -15,7 +15,7 @@ from fullframe.data.sample import Sample
 from fullframe.geometry.box import PersonBox, box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
 from fullframe.io.image import ImageError
-from fullframe.models.cliff import CLIFF, Prediction, locate
+from fullframe.models.cliff import CLIFF, Prediction, box_to_bbox_info
 
 CROP = (128, 96)
 GEOMETRY = Augmentation(
@@ -81,7 +81,7 @@ def with_ones(points: np.ndarray) -> np.ndarray:
 def weak_camera(example: Example) -> torch.Tensor:
     """Inverse of crop_to_full_translation: from the labels to what a perfect network would say."""
     x, y, z = example.translation.astype(np.float64)
-    cx, cy, b = example.location.astype(np.float64)
+    cx, cy, b = example.bbox_info.astype(np.float64)
     s = 2 / (b * z)
     return torch.tensor([[s, x - 2 * cx / (b * s), y - 2 * cy / (b * s)]])
 
@@ -89,7 +89,7 @@ def weak_camera(example: Example) -> torch.Tensor:
 def seen_by_model(example: Example, cliff: CLIFF, name: str) -> np.ndarray:
     points = torch.from_numpy(example.joints[name][:, :3].astype(np.float64) - example.translation)[None]
     prediction = Prediction(torch.zeros(1, 24, 3, 3), torch.zeros(1, 11), weak_camera(example))
-    return cliff.project(points, prediction, torch.from_numpy(example.location.astype(np.float64))[None])[
+    return cliff.project(points, prediction, torch.from_numpy(example.bbox_info.astype(np.float64))[None])[
         0
     ].numpy()
 
@@ -145,7 +145,7 @@ def test_pixels_and_keypoints_move_together(body: BodyModel, seed: int) -> None:
         middle = np.array([(xs * weight).sum(), (ys * weight).sum()]) / weight.sum()
         points = one.keypoints["coco17"][:, :2] * 64 + (48, 64)
         # The spot is drawn in whole pixels of the image.
-        magnification = CROP[0] / (one.location[2] * sample.camera.focal[0])
+        magnification = CROP[0] / (one.bbox_info[2] * sample.camera.focal[0])
         assert np.linalg.norm(points - middle, axis=1).min() < 0.4 * max(1, magnification)
 
 
@@ -157,7 +157,7 @@ def test_the_plain_crop_is_that_of_inference(body: BodyModel) -> None:
     example = augment(sample, CROP, np.random.default_rng(1), Augmentation.none())
     box = box_from_xyxy(sample.box, CROP[0] / CROP[1], enlarge=1.2)
     np.testing.assert_array_equal(example.crop, crop_image(pixels, box, CROP)[0])
-    np.testing.assert_allclose(example.location, locate(box, sample.camera)[0], rtol=1e-6)
+    np.testing.assert_allclose(example.bbox_info, box_to_bbox_info(box, sample.camera)[0], rtol=1e-6)
     np.testing.assert_array_equal(example.pose, sample.pose)
     np.testing.assert_allclose(example.translation, sample.translation, atol=1e-6)
 
@@ -203,14 +203,14 @@ def test_a_mirrored_person_looks_at_the_mirrored_picture() -> None:
     )
     rng = np.random.default_rng(0)
     ours, expected = augment(plain, CROP, rng, MIRRORED), augment(by_hand, CROP, rng, Augmentation.none())
-    np.testing.assert_allclose(ours.location, expected.location, atol=1e-6)
+    np.testing.assert_allclose(ours.bbox_info, expected.bbox_info, atol=1e-6)
     assert np.abs(ours.crop.astype(int) - expected.crop).max() <= 2
 
 
 def as_sample(example: Example, camera: Camera) -> Sample:
     """The labels of a view as a new sample, seen by a camera whose principal point is (0, 0)."""
     focal = camera.focal[0]
-    center, size = example.location[:2] * focal, example.location[2] * focal
+    center, size = example.bbox_info[:2] * focal, example.bbox_info[2] * focal
     halves = np.array([size * CROP[1] / CROP[0], size]) / 2 / 1.2
     keypoints = {
         name: np.concatenate((points[:, :2] * size / 2 + center, points[:, 2:]), 1).astype(np.float32)
@@ -236,7 +236,7 @@ def test_flipping_twice_changes_nothing(body: BodyModel) -> None:
     twice = augment(as_sample(once, sample.camera), CROP, rng, MIRRORED)
     plain = augment(sample, CROP, rng, Augmentation.none())
     assert not np.allclose(once.pose, plain.pose, atol=0.05)
-    for name in ("location", "pose", "betas", "translation"):
+    for name in ("bbox_info", "pose", "betas", "translation"):
         np.testing.assert_allclose(getattr(twice, name), getattr(plain, name), atol=1e-4)
     for name in plain.keypoints:
         np.testing.assert_allclose(twice.keypoints[name], plain.keypoints[name], atol=1e-3)
@@ -254,7 +254,7 @@ def test_r1_keeps_the_location_and_disagrees_a_little(body: BodyModel, cliff: CL
             for mode in ("R2", "R1")
         )
         plain = augment(sample, CROP, np.random.default_rng(seed), Augmentation.none())
-        np.testing.assert_array_equal(r1.location, plain.location)
+        np.testing.assert_array_equal(r1.bbox_info, plain.bbox_info)
         np.testing.assert_array_equal(r1.keypoints["coco17"], r2.keypoints["coco17"])
         np.testing.assert_array_equal(r1.pose, r2.pose)
         gap = np.linalg.norm(seen_by_model(r1, cliff, "coco17") - r1.keypoints["coco17"][:, :2], axis=1)
@@ -271,12 +271,12 @@ def test_half_bodies_keep_all_keypoints_and_cut_the_image(body: BodyModel) -> No
         sample = dataclasses.replace(sample, image=np.full_like(sample.image, 255))
         example = augment(sample, CROP, np.random.default_rng(seed), options)
         assert (example.keypoints["coco17"][:, 2] == 1).all()
-        sizes.append(example.location[2])
+        sizes.append(example.bbox_info[2])
         black += int((example.crop == 0).any())
         beyond = np.abs(example.keypoints["coco17"][:, 1]) > 1
-        assert beyond.any() or example.location[2] > 0.8 * sizes[0]
+        assert beyond.any() or example.bbox_info[2] > 0.8 * sizes[0]
     whole = augment(sample, CROP, np.random.default_rng(0), Augmentation.none())
-    assert min(sizes) < 0.6 * whole.location[2] and max(sizes) <= whole.location[2] * (1 + 1e-6)
+    assert min(sizes) < 0.6 * whole.bbox_info[2] and max(sizes) <= whole.bbox_info[2] * (1 + 1e-6)
     assert black > 5
 
 
@@ -292,8 +292,8 @@ def test_where_the_image_is_cut_the_rest_stays_in_place(body: BodyModel) -> None
         sample = dataclasses.replace(sample, image=pixels, window=(30.5, 40.5, 2.0))
         example = augment(sample, CROP, np.random.default_rng(seed), options)
         focal, principal_point = sample.camera.focal[0], sample.camera.principal_point
-        center = (example.location[:2] * focal + principal_point - (30.5, 40.5)) / 2
-        window = PersonBox(center[None], np.array([example.location[2] * focal / 2]))
+        center = (example.bbox_info[:2] * focal + principal_point - (30.5, 40.5)) / 2
+        window = PersonBox(center[None], np.array([example.bbox_info[2] * focal / 2]))
         uncut = crop_image(pixels, window, CROP)[0]
         masks = [(one > 0).all(-1).astype(np.uint8) for one in (example.crop, uncut)]
         # Bilinear sampling fades to black over one pixel of the image.
@@ -309,9 +309,9 @@ def test_half_bodies_by_projected_joints_or_not_at_all(body: BodyModel) -> None:
     sample = person(body, 11)
     projected = dataclasses.replace(sample, keypoints={})
     unknown = dataclasses.replace(projected, translation=None)
-    plain = augment(sample, CROP, np.random.default_rng(0), Augmentation.none()).location[2]
+    plain = augment(sample, CROP, np.random.default_rng(0), Augmentation.none()).bbox_info[2]
     both = [
-        [augment(one, CROP, np.random.default_rng(seed), options).location[2] for seed in range(8)]
+        [augment(one, CROP, np.random.default_rng(seed), options).bbox_info[2] for seed in range(8)]
         for one in (projected, unknown)
     ]
     assert min(both[0]) < 0.9 * plain

@@ -13,7 +13,7 @@ import torch
 
 from fullframe.data.augment import Augmentation
 from fullframe.data.batch import Batch
-from fullframe.data.mixture import DataError, Mixture, Tally, loader
+from fullframe.data.mixture import DataError, Mixture, ReadStats, loader
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
 
@@ -55,12 +55,12 @@ def take(data: Mixture, count: int, *args, **options) -> list[Batch]:
 def indices(batches: list[Batch]) -> list[int]:
     """Which photos of Photos these are, for plain crops."""
     keypoints = torch.cat([batch.keypoints["coco17"][:, 0, 0] for batch in batches])
-    size = torch.cat([batch.location[:, 2] for batch in batches]) * 50  # px; focal length is 50
+    size = torch.cat([batch.bbox_info[:, 2] for batch in batches]) * 50  # px; focal length is 50
     return (keypoints * size / 2).round().int().tolist()
 
 
 def equal(one: Batch, two: Batch) -> bool:
-    same = torch.equal(one.crops, two.crops) and torch.equal(one.location, two.location)
+    same = torch.equal(one.crops, two.crops) and torch.equal(one.bbox_info, two.bbox_info)
     return same and torch.equal(one.source, two.source)
 
 
@@ -157,7 +157,7 @@ def test_too_many_damaged_photos_are_an_error(tmp_path: Path, workers: int) -> N
 def test_a_few_damaged_photos_are_no_error_in_any_order() -> None:
     # 0.8 % of them: of a hundred, 2 or more fail in every fifth order.
     for seed in range(50):
-        rng, tally = np.random.default_rng(seed), Tally()
+        rng, tally = np.random.default_rng(seed), ReadStats()
         for failed in rng.random(5000) < 0.008:
             tally.add("good", int(not failed), ["1.png"] * int(failed))
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullframe.detect.boxes import iou, non_maximum
+from fullframe.detect.boxes import iou, nms
 
 
 @st.composite
@@ -30,7 +30,7 @@ def test_iou_equals_counted_pixels(a, b):
 @given(boxes(least=0), st.floats(0, 1))
 @settings(max_examples=50, deadline=None)
 def test_suppression_keeps_boxes_apart_and_drops_only_near_ones(found, limit):
-    keep = non_maximum(found, limit)
+    keep = nms(found, limit)
     overlap = iou(found, found)
     kept = overlap[np.ix_(keep, keep)]
     assert (kept[~np.eye(len(keep), dtype=bool)] <= limit).all()
@@ -41,6 +41,6 @@ def test_suppression_keeps_boxes_apart_and_drops_only_near_ones(found, limit):
 def test_suppression_with_a_limit_for_each_pair():
     twins = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [1, 0, 10, 10]], float)
     limit = np.full((3, 3), 0.5)
-    assert non_maximum(twins, limit).tolist() == [0]
+    assert nms(twins, limit).tolist() == [0]
     limit[0, 2] = limit[2, 0] = 0.95
-    assert non_maximum(twins, limit).tolist() == [0, 2]
+    assert nms(twins, limit).tolist() == [0, 2]

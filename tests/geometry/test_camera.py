@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from fullframe.geometry.camera import (
     HMR_FOCAL,
     Camera,
+    compute_bbox_info,
     crop_to_full_translation,
     crop_translation,
-    location_info,
     project,
 )
 
@@ -23,12 +23,12 @@ WEAK = torch.tensor([0.9, 0.05, -0.1], dtype=torch.float64)
 
 
 def test_golden_location() -> None:
-    plain = location_info(CENTER_REL, SIZE, FOCAL)
+    plain = compute_bbox_info(CENTER_REL, SIZE, FOCAL)
     np.testing.assert_allclose(plain, [0.199736, -0.018158, 0.272367], atol=1e-6)
-    h36m = location_info(CENTER_REL, SIZE, FOCAL, norm="h36m")
+    h36m = compute_bbox_info(CENTER_REL, SIZE, FOCAL, norm="h36m")
     np.testing.assert_allclose(h36m, [0.559261, -0.050842, 0.539456], atol=1e-6)
-    with pytest.raises(ValueError, match="unknown location norm 'cliff'; known: plain, h36m"):
-        location_info(CENTER_REL, SIZE, FOCAL, norm="cliff")
+    with pytest.raises(ValueError, match="unknown bbox_info norm 'cliff'; known: plain, h36m"):
+        compute_bbox_info(CENTER_REL, SIZE, FOCAL, norm="cliff")
 
 
 def test_golden_translation_and_projection() -> None:
@@ -62,7 +62,8 @@ def test_rescaling_the_image_changes_neither_location_nor_translation(
     size = torch.tensor(b, dtype=torch.float64)
     for norm in ("plain", "h36m"):
         torch.testing.assert_close(
-            location_info(CENTER_REL, size, f, norm), location_info(CENTER_REL * k, size * k, f * k, norm)
+            compute_bbox_info(CENTER_REL, size, f, norm),
+            compute_bbox_info(CENTER_REL * k, size * k, f * k, norm),
         )
     torch.testing.assert_close(
         crop_to_full_translation(weak, CENTER_REL, size, f),

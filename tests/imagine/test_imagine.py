@@ -14,8 +14,8 @@ from fullframe.imagine import figure as picture
 from fullframe.imagine.figure import draw
 from fullframe.imagine.novel_views import Views, imagine_people
 from fullframe.io.image import read_photo
-from fullframe.models import ENCODERS, create_model, locate, save_checkpoint
-from fullframe.models.imphmr.volume import turned_root
+from fullframe.models import ENCODERS, box_to_bbox_info, create_model, save_checkpoint
+from fullframe.models.imphmr.volume import rotate_root
 from fullframe.models.predict import ENLARGE, cut_crops
 
 SMALL = {"encoder": "tiny", "crop": (48, 36), "num_betas": 11}
@@ -76,17 +76,17 @@ def test_views_and_how_far_they_are_apart(tmp_path):
     assert views.degrees.shape == (2, 4, 24) and views.degrees[:, 0].max() < 0.2
     # Each column is inferred in its own direction, and compared with the first one turned there.
     people, pixels = cut_crops(net, image, boxes, ENLARGE)
-    location = locate(people, Camera.from_diagonal((160, 120))).float()
+    bbox_info = box_to_bbox_info(people, Camera.from_diagonal((160, 120))).float()
     for column, direction in enumerate((0, np.pi / 2, np.pi, 3 * np.pi / 2)):
         phi = torch.full((2,), direction)
         with torch.no_grad():
-            there = net.imagine(net.prepare(pixels), location, phi).prediction.pose
+            there = net.imagine(net.prepare(pixels), bbox_info, phi).prediction.pose
         torch.testing.assert_close(views.pose[:, column], there, atol=1e-4, rtol=0)
         cos, sin = np.cos(direction), np.sin(direction)
         back = torch.tensor([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]], dtype=torch.float32)
         torch.testing.assert_close(views.turned[:, column, 0], back @ views.pose[:, 0, 0], atol=1e-4, rtol=0)
     # An untrained network sees the same from everywhere: at 180 degrees its root is half a turn off.
-    behind = turned_root(views.pose[:, 0], torch.full((2,), np.pi))
+    behind = rotate_root(views.pose[:, 0], torch.full((2,), np.pi))
     torch.testing.assert_close(views.turned[:, 2], behind, atol=1e-5, rtol=0)
     assert views.degrees[:, 2, 0].min() > 150 and views.degrees[:, 2, 1:].max() < 30
 
@@ -99,7 +99,7 @@ def tile(page, row, column):
 
 def test_each_row_of_the_picture_shows_what_it_says():
     pose = torch.eye(3).expand(1, 4, 24, 3, 3)
-    turned = turned_root(pose[0], torch.arange(4) * torch.pi / 2)[None]
+    turned = rotate_root(pose[0], torch.arange(4) * torch.pi / 2)[None]
     silhouettes = torch.zeros(1, 4, 64, 64)
     silhouettes[:, 1] = 1
     nobody = np.zeros((1, 48, 36, 3), np.uint8)

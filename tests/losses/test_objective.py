@@ -26,8 +26,8 @@ from fullframe.losses.objective import (
 from fullframe.models import create_model
 from fullframe.models.cliff import Prediction
 from fullframe.models.heatmap_pool import HEATMAP_SETS, NUM_HEATMAPS, places
-from fullframe.models.imphmr.model import Imagined
-from fullframe.models.imphmr.volume import turned_root
+from fullframe.models.imphmr.model import NovelViewPrediction
+from fullframe.models.imphmr.volume import rotate_root
 
 
 @pytest.fixture(scope="module")
@@ -48,20 +48,20 @@ def people(body, number=4, seed=0):
     pose[:, 0] = roma.rotvec_to_rotmat(torch.tensor([math.pi, 0.0, 0.0]) + 0.3 * torch.randn(number, 3))
     betas = torch.randn(number, body.num_betas)
     weak_camera = torch.tensor([0.85, 0.02, 0.15]).expand(number, 3).clone()
-    location = torch.cat((0.3 * torch.randn(number, 2), 0.2 + 0.3 * torch.rand(number, 1)), 1)
-    return Prediction(pose, betas, weak_camera), location
+    bbox_info = torch.cat((0.3 * torch.randn(number, 2), 0.2 + 0.3 * torch.rand(number, 1)), 1)
+    return Prediction(pose, betas, weak_camera), bbox_info
 
 
 def labelled(body, model, sets=("coco17", "smpl24"), number=4, seed=0):
     """A batch and the prediction that is right for it."""
-    truth, location = people(body, number, seed)
+    truth, bbox_info = people(body, number, seed)
     joints = Losses(body).predict_joints(truth.betas, truth.pose, sets)
     ones = torch.ones(number)
     batch = Batch(
         crops=torch.zeros(number, 64, 48, 3, dtype=torch.uint8),
-        location=location,
+        bbox_info=bbox_info,
         keypoints={
-            s: torch.cat((model.project(x, truth, location), torch.ones_like(x[..., :1])), -1)
+            s: torch.cat((model.project(x, truth, bbox_info), torch.ones_like(x[..., :1])), -1)
             for s, x in joints.items()
         },
         joints={s: torch.cat((x + 7, torch.ones_like(x[..., :1])), -1) for s, x in joints.items()},
@@ -276,9 +276,9 @@ ONLY_IMAGINATION = dict.fromkeys(("keypoints", "joints", "pose", "betas"), 0.0)
 
 def seen_from(truth, phi, body):
     """What a network that imagines without a fault says of these people from the directions phi."""
-    turned = Prediction(turned_root(truth.pose, phi), truth.betas, torch.zeros_like(truth.weak_camera))
+    turned = Prediction(rotate_root(truth.pose, phi), truth.betas, torch.zeros_like(truth.weak_camera))
     picture = Losses(body).silhouettes(turned.betas, turned.pose)
-    return Imagined(phi, turned, 40 * picture - 20)
+    return NovelViewPrediction(phi, turned, 40 * picture - 20)
 
 
 def test_the_truth_from_another_direction_has_no_loss(body, model):
@@ -306,13 +306,13 @@ def test_people_without_3d_labels_have_to_be_consistent(body, model):
     wrong = seen_from(others, phi, body)
     prediction = Prediction(*(x.clone().requires_grad_() for x in truth))
     total, terms = losses(model, prediction, batch, imagined=wrong)
-    difference = (turned_root(others.pose, phi) - turned_root(truth.pose, phi)).square().mean((1, 2, 3))
+    difference = (rotate_root(others.pose, phi) - rotate_root(truth.pose, phi)).square().mean((1, 2, 3))
     assert terms["consistent_pose"].item() == pytest.approx(difference[2:].mean().item(), rel=1e-4)
     shapes = (others.betas - truth.betas).square().mean(1)
     assert terms["consistent_betas"].item() == pytest.approx(shapes[[1, 3]].mean().item(), rel=1e-4)
     assert terms["imagined_betas"].item() == pytest.approx(shapes[[0, 2]].mean().item(), rel=1e-4)
     # A silhouette needs both.
-    label = losses.silhouettes(batch.betas[:1], turned_root(batch.pose, phi)[:1])
+    label = losses.silhouettes(batch.betas[:1], rotate_root(batch.pose, phi)[:1])
     alone = silhouette_term(wrong.silhouette[:1], label, torch.ones(1)).mean()
     assert terms["silhouette"].item() == pytest.approx(alone.item(), rel=1e-4)
     total.backward()

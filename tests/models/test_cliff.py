@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from fullframe.geometry.box import PersonBox
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.camera import project as project_full
-from fullframe.models import Prediction, create_model, locate
+from fullframe.models import Prediction, box_to_bbox_info, create_model
 
 CAMERA = Camera.from_diagonal((1920, 1080))
 BOX = PersonBox(np.array([[1400.0, 500.0]]), np.array([600.0]))
@@ -31,7 +31,7 @@ def hmr():
 
 def test_location_golden():
     expected = torch.tensor([[0.199736, -0.018158, 0.272367]])
-    torch.testing.assert_close(locate(BOX, CAMERA), expected, atol=5e-7, rtol=0)
+    torch.testing.assert_close(box_to_bbox_info(BOX, CAMERA), expected, atol=5e-7, rtol=0)
 
 
 @given(st.floats(0.1, 10))
@@ -39,7 +39,9 @@ def test_location_golden():
 def test_location_does_not_depend_on_the_resolution(k):
     (fx, fy), (px, py) = CAMERA.focal, CAMERA.principal_point
     larger = Camera((k * fx, k * fy), (k * px, k * py), (1920, 1080), "intrinsics")
-    torch.testing.assert_close(locate(PersonBox(k * BOX.center, k * BOX.size), larger), locate(BOX, CAMERA))
+    torch.testing.assert_close(
+        box_to_bbox_info(PersonBox(k * BOX.center, k * BOX.size), larger), box_to_bbox_info(BOX, CAMERA)
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def test_regressor_sees_the_location_in_the_norm_of_the_model(norm, expected):
     net = create_model("cliff", encoder="resnet18", crop=(32, 32), bbox_norm=norm).eval()
     seen = []
     net.regressor.register_forward_hook(lambda module, args, result: seen.append(args[1]))
-    net(torch.zeros(1, 3, 32, 32), locate(BOX, CAMERA))
+    net(torch.zeros(1, 3, 32, 32), box_to_bbox_info(BOX, CAMERA))
     torch.testing.assert_close(seen[0], torch.tensor([expected]), atol=2e-6, rtol=0)
     with pytest.raises(ValueError, match="unknown bbox_norm 'h37m'; known: plain, h36m"):
         create_model("cliff", encoder="resnet18", bbox_norm="h37m")
@@ -59,13 +61,13 @@ def test_regressor_sees_the_location_in_the_norm_of_the_model(norm, expected):
 def test_full_frame_golden(cliff, hmr):
     expected = torch.tensor([[1.679630, -0.248148, 8.158915]]).double()
     for net in (cliff, hmr):  # at inference HMR is placed in the same way
-        translation = net.to_full_frame(predicted(0.9, 0.05, -0.1), locate(BOX, CAMERA).double())
+        translation = net.to_full_frame(predicted(0.9, 0.05, -0.1), box_to_bbox_info(BOX, CAMERA).double())
         torch.testing.assert_close(translation, expected, atol=2e-6, rtol=0)
 
 
 def test_projection_golden(cliff):
     point = torch.tensor([[[0.2, -0.4, 0.1]]]).double()
-    result = cliff.project(point, predicted(0.9, 0.05, -0.1), locate(BOX, CAMERA).double())
+    result = cliff.project(point, predicted(0.9, 0.05, -0.1), box_to_bbox_info(BOX, CAMERA).double())
     torch.testing.assert_close(result[0, 0], torch.tensor([0.204517, -0.442937]).double(), atol=2e-6, rtol=0)
 
 
@@ -81,14 +83,14 @@ def test_projection_is_that_of_the_full_image(cliff, lx, ly, lb, s, tx, ty):
     box = PersonBox(center.numpy() + np.array([960, 540]), np.array([size]))
     camera = Camera.from_focal(focal, (1920, 1080))
     points = torch.randn(1, 5, 3, dtype=torch.float64) * 0.3
-    prediction, location = predicted(s, tx, ty), torch.tensor([[lx, ly, lb]]).double()
+    prediction, bbox_info = predicted(s, tx, ty), torch.tensor([[lx, ly, lb]]).double()
     pixels = project_full(
-        points + cliff.to_full_frame(prediction, location)[:, None],
+        points + cliff.to_full_frame(prediction, bbox_info)[:, None],
         focal,
         torch.tensor(camera.principal_point),
     )
     expected = (pixels - torch.from_numpy(box.center)) / (size / 2)
-    torch.testing.assert_close(cliff.project(points, prediction, location), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(cliff.project(points, prediction, bbox_info), expected, atol=1e-5, rtol=1e-4)
 
 
 @given(st.floats(50, 900), st.floats(0.3, 1.5), numbers, numbers)
@@ -99,24 +101,24 @@ def test_hmr_and_cliff_project_alike_only_if_centred_with_hmrs_focal_length(clif
     prediction, focal = predicted(s, tx, ty), 5000 * b / 224
     crop = hmr.project(points, prediction, torch.zeros(1, 3).double())
     for center_x, f, same in ((0.0, focal, True), (300.0, focal, False), (0.0, focal / 3, False)):
-        location = torch.tensor([[center_x, 0.0, b]]).double() / f
-        full = cliff.project(points, prediction, location)
+        bbox_info = torch.tensor([[center_x, 0.0, b]]).double() / f
+        full = cliff.project(points, prediction, bbox_info)
         gap = float((full - crop).abs().max())
         assert gap < 1e-7 if same else gap > 1e-5, (center_x, f, gap)
 
 
 def test_hmrs_projection_ignores_the_location_and_gradients_flow(cliff, hmr):
     points = torch.randn(1, 4, 3, dtype=torch.float64) * 0.3
-    location = torch.tensor([[0.2, -0.1, 0.3]]).double()
+    bbox_info = torch.tensor([[0.2, -0.1, 0.3]]).double()
     weak_camera = torch.tensor([[0.9, 0.05, -0.1]], dtype=torch.float64, requires_grad=True)
 
     def project(net, camera, where):
         return net.project(points, Prediction(torch.empty(0), torch.empty(0), camera), where)
 
-    assert torch.equal(project(hmr, weak_camera, location), project(hmr, weak_camera, location * 2))
+    assert torch.equal(project(hmr, weak_camera, bbox_info), project(hmr, weak_camera, bbox_info * 2))
     for net in (cliff, hmr):
         assert torch.autograd.gradcheck(
-            lambda camera, net=net: project(net, camera, location), (weak_camera,)
+            lambda camera, net=net: project(net, camera, bbox_info), (weak_camera,)
         )
 
 
@@ -136,17 +138,17 @@ def test_prepare(cliff):
 
 def test_switches_are_those_of_the_ablation():
     full = create_model("cliff", encoder="resnet18")
-    assert (full.location_input, full.full_frame_loss) == (True, True)
+    assert (full.bbox_info_input, full.full_frame_loss) == (True, True)
     hmr = create_model("hmr", encoder="resnet18")
-    assert (hmr.location_input, hmr.full_frame_loss) == (False, False)
-    neither = create_model("cliff", encoder="resnet18", location_input=False, full_frame_loss=False)
+    assert (hmr.bbox_info_input, hmr.full_frame_loss) == (False, False)
+    neither = create_model("cliff", encoder="resnet18", bbox_info_input=False, full_frame_loss=False)
     assert {n: p.shape for n, p in neither.named_parameters()} == {
         n: p.shape for n, p in hmr.named_parameters()
     }
     hmr.load_state_dict(neither.state_dict())
-    crops, location = torch.randn(1, 3, 64, 48), torch.tensor([[0.3, 0.1, 0.2]])
+    crops, bbox_info = torch.randn(1, 3, 64, 48), torch.tensor([[0.3, 0.1, 0.2]])
     with torch.no_grad():
-        results = zip(hmr.eval()(crops, location), neither.eval()(crops, location), strict=True)
+        results = zip(hmr.eval()(crops, bbox_info), neither.eval()(crops, bbox_info), strict=True)
         assert all(torch.equal(a, b) for a, b in results)
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullframe.models import create_model, load_model, save_checkpoint
-from fullframe.models.heatmap_pool import NUM_HEATMAPS, JointPool, cell_centres, places
+from fullframe.models.heatmap_pool import NUM_HEATMAPS, HeatmapPool, cell_centres, places
 
 
 @settings(deadline=None, max_examples=30)
@@ -33,7 +33,7 @@ def test_places_of_nothing_in_particular():
 
 
 def test_cells_are_kept_apart():
-    pool = JointPool((8, 6, 4))
+    pool = HeatmapPool((8, 6, 4))
     plain = [torch.zeros(1, 8, 4, 3), torch.zeros(1, 6, 8, 6), torch.zeros(1, 4, 16, 12)]
     spot = [plain[0].clone(), *plain[1:]]
     spot[0][:, :, 0, -1] = 1  # upper right
@@ -47,11 +47,11 @@ def test_cells_are_kept_apart():
 def test_every_model_learns_with_it_and_is_kept(name, tmp_path):
     torch.manual_seed(0)
     net = create_model(name, encoder="resnet18", crop=(64, 64), pool="joints", regressor_act="relu")
-    crops, location = torch.randn(2, 3, 64, 64), torch.tensor([[0.1, 0.2, 0.3], [0.0, 0.0, 0.5]])
+    crops, bbox_info = torch.randn(2, 3, 64, 64), torch.tensor([[0.1, 0.2, 0.3], [0.0, 0.0, 0.5]])
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # timm starts some at 0, which blocks gradients
             torch.nn.init.ones_(module.weight)
-    learned = net.learn(crops, location)
+    learned = net.learn(crops, bbox_info)
     outputs = [*learned.prediction, learned.heatmaps]
     if learned.imagined is not None:
         outputs += [*learned.imagined.prediction, learned.imagined.silhouette]
@@ -62,4 +62,4 @@ def test_every_model_learns_with_it_and_is_kept(name, tmp_path):
     save_checkpoint(net, tmp_path / "a.safetensors", body="open", data="none", licence="CC0-1.0", metrics={})
     again = load_model(tmp_path / "a.safetensors")
     with torch.inference_mode():
-        assert torch.equal(net(crops, location).pose, again(crops, location).pose)
+        assert torch.equal(net(crops, bbox_info).pose, again(crops, bbox_info).pose)

@@ -51,22 +51,22 @@ def test_shapes_and_rotations(model, prediction):
 
 
 def test_people_of_a_batch_do_not_influence_each_other(model, inputs, prediction):
-    crops, location = inputs
+    crops, bbox_info = inputs
     with torch.no_grad():
         for i in range(3):
-            alone = model(crops[i : i + 1], location[i : i + 1])
+            alone = model(crops[i : i + 1], bbox_info[i : i + 1])
             for one, batch in zip(alone, prediction, strict=True):
                 torch.testing.assert_close(one[0], batch[i], atol=2e-4, rtol=1e-4)
     assert (prediction.betas[0] - prediction.betas[1]).abs().max() > 1e-3  # they do look at their crops
 
 
 def test_location_is_seen_if_it_is_an_input(model, inputs, prediction):
-    crops, location = inputs
+    crops, bbox_info = inputs
     with torch.no_grad():
-        elsewhere = model(crops, location + 0.2)
+        elsewhere = model(crops, bbox_info + 0.2)
     change = max(float((a - b).abs().max()) for a, b in zip(elsewhere, prediction, strict=True))
-    assert change > 1e-3 if model.location_input else change == 0
-    assert model.location_input == (model.name in ("cliff", "ray"))
+    assert change > 1e-3 if model.bbox_info_input else change == 0
+    assert model.bbox_info_input == (model.name in ("cliff", "ray"))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (128, 96)])
@@ -111,10 +111,10 @@ def test_save_and_load_is_bit_exact(model, inputs, prediction, tmp_path):
 def test_double_precision_agrees(name):
     torch.manual_seed(0)
     net = create_model(name, encoder="resnet18", crop=(64, 48)).eval()
-    crops, location = torch.randn(2, 3, 64, 48), torch.rand(2, 3) * 0.3
+    crops, bbox_info = torch.randn(2, 3, 64, 48), torch.rand(2, 3) * 0.3
     with torch.no_grad():
-        single = net(crops, location)
-        double = net.double()(crops.double(), location.double())
+        single = net(crops, bbox_info)
+        double = net.double()(crops.double(), bbox_info.double())
     for a, b in zip(double, single, strict=True):
         assert a.dtype == torch.float64
         torch.testing.assert_close(a.float(), b, atol=1e-4, rtol=1e-4)
@@ -126,11 +126,11 @@ def test_training_step_learns(name):
     torch.manual_seed(0)
     net = create_model(name, encoder="resnet18", crop=(32, 32))
     net.regressor.dropout.p = 0.0
-    crops, location = torch.randn(4, 3, 32, 32), torch.randn(4, 3) * 0.1
+    crops, bbox_info = torch.randn(4, 3, 32, 32), torch.randn(4, 3) * 0.1
     optimizer = torch.optim.Adam(net.parameters(), 4e-4)
     losses = []
     for _ in range(10):
-        result = net(crops, location)
+        result = net(crops, bbox_info)
         loss = (result.betas - torch.arange(4.0)[:, None]).square().mean() + (
             result.pose[:, 1:] - torch.eye(3)
         ).square().mean()
@@ -147,9 +147,9 @@ def test_export_keeps_the_batch_free(name):
     batch = torch.export.Dim("batch")
     example = (torch.randn(2, 3, 64, 64), torch.randn(2, 3))
     exported = torch.export.export(net, example, dynamic_shapes=({0: batch}, {0: batch})).module()
-    crops, location = torch.randn(3, 3, 64, 64), torch.randn(3, 3)
+    crops, bbox_info = torch.randn(3, 3, 64, 64), torch.randn(3, 3)
     with torch.no_grad():
-        for a, b in zip(exported(crops, location), net(crops, location), strict=True):
+        for a, b in zip(exported(crops, bbox_info), net(crops, bbox_info), strict=True):
             torch.testing.assert_close(a, b)
 
 
@@ -158,5 +158,5 @@ def test_unknown_names_are_refused():
         create_model("clif")
     with pytest.raises(ValueError, match="unknown encoder 'resnet51'; known: resnet50"):
         create_model("cliff", encoder="resnet51")
-    with pytest.raises(TypeError, match="location_input"):
-        create_model("hmr", location_input=True)
+    with pytest.raises(TypeError, match="bbox_info_input"):
+        create_model("hmr", bbox_info_input=True)

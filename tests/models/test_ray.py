@@ -18,7 +18,7 @@ DIRECTIONS = torch.tensor(
 def nets():
     """CLIFF and its ray-relative variant with the same weights, blind to the location otherwise."""
     torch.manual_seed(0)
-    options = {"encoder": "resnet18", "crop": (32, 32), "location_input": False}
+    options = {"encoder": "resnet18", "crop": (32, 32), "bbox_info_input": False}
     cliff, ray = (create_model(name, **options).eval().double() for name in ("cliff", "ray"))
     torch.nn.init.xavier_uniform_(cliff.regressor.decpose.weight)
     ray.load_state_dict(cliff.state_dict())
@@ -27,9 +27,9 @@ def nets():
 
 def run(net, directions):
     crop = torch.randn(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    location = torch.cat((directions, torch.full_like(directions[:, :1], 0.3)), dim=1)
+    bbox_info = torch.cat((directions, torch.full_like(directions[:, :1], 0.3)), dim=1)
     with torch.no_grad():
-        return net(crop.expand(len(directions), -1, -1, -1), location)
+        return net(crop.expand(len(directions), -1, -1, -1), bbox_info)
 
 
 def turned_camera(direction):
@@ -54,7 +54,7 @@ def appearances(pose):
 def test_same_crop_means_same_appearance_along_every_ray(nets):
     """Equal crops give bodies that look equal to a camera turned towards them.
 
-    CLIFF without its location input gives equal rotations in the camera frame, and those look different.
+    CLIFF without its bbox_info input gives equal rotations in the camera frame, and those look different.
     """
     cliff, ray = nets
     seen = appearances(run(ray, DIRECTIONS).pose)

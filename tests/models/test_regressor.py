@@ -9,10 +9,10 @@ from fullframe.models.regressor import Regressor
 
 
 @pytest.mark.parametrize(
-    ("location_input", "inputs", "count"), [(True, 2208, 3_472_541), (False, 2205, 3_469_469)]
+    ("bbox_info_input", "inputs", "count"), [(True, 2208, 3_472_541), (False, 2205, 3_469_469)]
 )
-def test_golden_parameter_counts(location_input, inputs, count):
-    regressor = Regressor(2048, location_input)
+def test_golden_parameter_counts(bbox_info_input, inputs, count):
+    regressor = Regressor(2048, bbox_info_input)
     assert regressor.fc1.in_features == inputs
     assert sum(p.numel() for p in regressor.parameters()) == count
 
@@ -51,15 +51,15 @@ def test_three_residual_passes_over_the_same_weights():
     torch.manual_seed(0)
     r = Regressor(16, True, num_betas=7).eval().double()
     torch.nn.init.xavier_uniform_(r.decpose.weight)
-    features, location = torch.randn(2, 16).double(), torch.randn(2, 3).double()
+    features, bbox_info = torch.randn(2, 16).double(), torch.randn(2, 3).double()
     pose, betas, camera = r.init_pose.repeat(2, 1), r.init_shape.repeat(2, 1), r.init_cam.repeat(2, 1)
     for _ in range(3):
-        x = torch.cat((features, location, pose, betas, camera), 1)
+        x = torch.cat((features, bbox_info, pose, betas, camera), 1)
         x = (x @ r.fc1.weight.T + r.fc1.bias) @ r.fc2.weight.T + r.fc2.bias
         pose = pose + x @ r.decpose.weight.T + r.decpose.bias
         betas = betas + x @ r.decshape.weight.T + r.decshape.bias
         camera = camera + x @ r.deccam.weight.T + r.deccam.bias
-    for result, expected in zip(r(features, location), (pose, betas, camera), strict=True):
+    for result, expected in zip(r(features, bbox_info), (pose, betas, camera), strict=True):
         torch.testing.assert_close(result, expected)
 
 

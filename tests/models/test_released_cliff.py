@@ -166,9 +166,9 @@ def write(path, tensors, prefix=""):
 
 
 def check_agreement(loaded, expected):
-    crops, _, location = (given[: len(expected[0])] for given in inputs())
+    crops, _, bbox_info = (given[: len(expected[0])] for given in inputs())
     with torch.no_grad():
-        result = loaded(crops, location)
+        result = loaded(crops, bbox_info)
     for ours, theirs in zip(result, expected, strict=True):
         assert theirs.std() > 0.05  # random weights that say something
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
@@ -184,13 +184,13 @@ def test_resnet_agrees_with_the_official_layout(resnet, tmp_path, capsys):
     assert model.options == {
         "encoder": "resnet50",
         "crop": (256, 192),
-        "location_input": True,
+        "bbox_info_input": True,
         "full_frame_loss": True,
         "regressor_dropout": 0.5,
         "bbox_norm": "h36m",
         "num_betas": 10,
         "regressor_act": "none",
-        "crop_routine": "cliff",
+        "crop_method": "cliff",
         "pool": "mean",
     }
     card = json.loads(out.with_suffix(".json").read_text())

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fullframe.recover import analysis
-from fullframe.recover.analysis import BETWEEN, Found, Watcher, analyse, find, plan
+from fullframe.recover.analysis import BETWEEN, Found, VideoTracker, analyse, find, plan
 from fullframe.recover.frame_results import CHUNK, Rows, join
 from fullframe.recover.photo import Recoverer
 from fullframe.recover.video import clip_camera
@@ -85,7 +85,7 @@ def test_who_is_seen_in_one_look_only_is_in_that_frame_only(recoverer: Recoverer
         size = original_size = (96, 64)
 
     views = list(plan((Frame(i, i / 30, picture(i)) for i in range(5)), BETWEEN, 4))
-    watcher = Watcher(recoverer, clip_camera(Video()), 30)  # type: ignore[arg-type]
+    watcher = VideoTracker(recoverer, clip_camera(Video()), 30)  # type: ignore[arg-type]
     for view in views:
         found = find(recoverer, view.frame) if view.look else None
         if found is not None and view.frame.index == 4:

@@ -2,18 +2,18 @@ import cv2
 import numpy as np
 import pytest
 
-from fullframe.recover.shots import CutFinder
-from fullframe.synth.backgrounds import make_up
+from fullframe.recover.shots import ShotBoundaryDetector
+from fullframe.synth.backgrounds import procedural_background
 
 
 def cuts(frames) -> list[int]:
-    finder = CutFinder()
+    finder = ShotBoundaryDetector()
     return [k for k, frame in enumerate(frames) if finder.is_cut(frame)]
 
 
 def pan(seed: int, count: int, step: float) -> list[np.ndarray]:
     """A view of half a made-up place that moves by `step` of its own width a frame, to and fro."""
-    place = cv2.resize(make_up(seed), (1280, 960))
+    place = cv2.resize(procedural_background(seed), (1280, 960))
     far = 640 * np.abs((np.arange(count) * step / 2 + 0.5) % 1 * 2 - 1)
     return [np.ascontiguousarray(place[240:720, int(x) : int(x) + 640]) for x in far]
 

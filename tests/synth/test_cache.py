@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fullframe.synth import cache as stock
-from fullframe.synth.cache import StoredPeople, fill, is_full
+from fullframe.synth.cache import CachedPeople, fill, is_full
 from fullframe.synth.people import SyntheticPeople
 
 SETTINGS = {"split": "train", "seed": 3, "height": 64}
@@ -31,7 +31,7 @@ class _Here:
 
 
 def test_stored_people_are_those_drawn(folder):
-    stored, drawn = StoredPeople(folder), SyntheticPeople(**SETTINGS)
+    stored, drawn = CachedPeople(folder), SyntheticPeople(**SETTINGS)
     assert len(stored) == 8
     for index in (0, 5):
         kept, new = stored[index], drawn[index]
@@ -51,7 +51,7 @@ def test_what_is_missing_is_made_again(folder):
     content = (folder / "0001.npy").read_bytes()
     (folder / "0001.npy").unlink()
     with pytest.raises(FileNotFoundError, match="holds 4 synthetic people, not 7"):
-        StoredPeople(folder, 7)
+        CachedPeople(folder, 7)
     people = []
     assert not is_full(folder, 7)
     fill(folder, 7, SETTINGS, progress=people.append)
@@ -67,6 +67,6 @@ def test_other_settings_are_refused(folder):
 
 def test_bad_numbers(folder):
     with pytest.raises(IndexError):
-        StoredPeople(folder)[8]
+        CachedPeople(folder)[8]
     with pytest.raises(FileNotFoundError, match="holds 0"):
-        StoredPeople(folder / "nothing")
+        CachedPeople(folder / "nothing")

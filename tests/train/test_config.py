@@ -54,7 +54,7 @@ def test_file_and_settings(file):
         ("regressor_dropout=1", "regressor_dropout must be below 1"),
         ("frozen_stages=6", "frozen_stages must be at most 5"),
         ("frozen_stages=2", "frozen_stages needs frozen_statistics = true"),
-        ("head_rate=0", "head_rate must be positive"),
+        ("head_lr_scale=0", "head_lr_scale must be positive"),
         ("lifting=1000", 'lifting needs pool = "joints", synth above 0'),
         ("view_range=181", "view_range must be at most 180 degrees"),
         ("precision=8", "precision must be one of 32, bf16-mixed, 16-mixed, not '8'"),
@@ -95,7 +95,7 @@ def test_unreadable_files(tmp_path):
 @settings(max_examples=25, deadline=None)
 def test_what_is_written_is_read(tmp_path_factory, out, samples, rate, flip, switch):
     config = TrainConfig(
-        out=out, samples=samples, learning_rate=rate, augment_flip=flip, location_input=switch
+        out=out, samples=samples, learning_rate=rate, augment_flip=flip, bbox_info_input=switch
     )
     path = tmp_path_factory.mktemp("config") / "config.toml"
     write_config(config, path)

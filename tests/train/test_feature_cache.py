@@ -13,7 +13,7 @@ from fullframe.models import CLIFF, create_model, load_model
 from fullframe.models.checkpoint import save_checkpoint
 from fullframe.train import feature_cache as kept
 from fullframe.train.config import ConfigError, TrainConfig
-from fullframe.train.feature_cache import KeptPeople
+from fullframe.train.feature_cache import FeatureCache
 from fullframe.train.loop import fit
 
 OPTIONS = {"encoder": "resnet18", "crop": (64, 48), "num_betas": 11, "pool": "joints"}
@@ -32,8 +32,8 @@ def network() -> CLIFF:
 
 
 @pytest.fixture
-def people(network: CLIFF, tmp_path: Path) -> KeptPeople:
-    return KeptPeople(tmp_path / "maps", network, batches(CONFIG), 4, 20, {})
+def people(network: CLIFF, tmp_path: Path) -> FeatureCache:
+    return FeatureCache(tmp_path / "maps", network, batches(CONFIG), 4, 20, {})
 
 
 @torch.inference_mode()
@@ -45,15 +45,15 @@ def test_packed_crops_stand_for_crops(network, people):
     expected, _ = network.encoder(network.prepare(drawn.crops))
     assert heatmaps is None
     torch.testing.assert_close(features, expected, atol=5e-3, rtol=5e-3)
-    prediction = network(network.prepare(packed), drawn.location)
+    prediction = network(network.prepare(packed), drawn.bbox_info)
     torch.testing.assert_close(
-        prediction.pose, network(network.prepare(drawn.crops), drawn.location).pose, atol=5e-3, rtol=0
+        prediction.pose, network(network.prepare(drawn.crops), drawn.bbox_info).pose, atol=5e-3, rtol=0
     )
 
 
 def whom(drawn) -> list[float]:
     """Numbers that tell people apart."""
-    return drawn.location[:, 0].tolist()
+    return drawn.bbox_info[:, 0].tolist()
 
 
 def test_everyone_comes_once_and_then_again_in_another_order(people):
@@ -75,14 +75,14 @@ def test_processes_share_and_runs_go_on(people):
 def test_files_are_made_once(network, people, tmp_path, monkeypatch):
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "maps").iterdir()}
     (tmp_path / "maps/0001.pt").unlink()
-    again = KeptPeople(tmp_path / "maps", network, batches(CONFIG), 4, 20, {})
+    again = FeatureCache(tmp_path / "maps", network, batches(CONFIG), 4, 20, {})
     made = {p.name for p, time in files.items() if p.stat().st_mtime_ns != time}
     assert made == {"0001.npy", "0001.pt"}
     one, other = (next(x.batches(0, 20, 0, 0, 1)) for x in (people, again))
     assert torch.equal(one.crops, other.crops) and torch.equal(one.pose, other.pose)
     stranger = create_model("cliff", **OPTIONS)
     with pytest.raises(WorkError, match="encoder"):
-        KeptPeople(tmp_path / "maps", stranger, batches(CONFIG), 4, 20, {})
+        FeatureCache(tmp_path / "maps", stranger, batches(CONFIG), 4, 20, {})
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def ctrl_c():
 
 
 def test_ctrl_c_while_maps_are_made_ends_at_once(trained, tmp_path, ctrl_c):
-    config = replace(CONFIG, encoder_of=str(trained), out=str(tmp_path / "run"),
+    config = replace(CONFIG, encoder_checkpoint=str(trained), out=str(tmp_path / "run"),
                      kept=24, kept_folder=str(tmp_path / "maps"), samples=16)  # fmt: skip
 
     def interrupting(start, rank, world):
@@ -119,7 +119,7 @@ def test_ctrl_c_while_maps_are_made_ends_at_once(trained, tmp_path, ctrl_c):
 @pytest.mark.parametrize("model", ["hmr", "imphmr"])
 def test_a_run_behind_a_kept_encoder(model, trained, tmp_path):
     config = replace(
-        CONFIG, model=model, encoder_of=str(trained), out=str(tmp_path / "run"),
+        CONFIG, model=model, encoder_checkpoint=str(trained), out=str(tmp_path / "run"),
         kept=32, kept_folder=str(tmp_path / "maps"), samples=160, learning_rate=1e-3, regressor_dropout=0.0,
         log_every=16, picture_every=16, field_size=8, field_samples=4, field_width=8,
     )  # fmt: skip
@@ -144,6 +144,8 @@ def test_without_a_trained_encoder_nothing_is_kept(tmp_path):
     torch.manual_seed(0)
     other = create_model("cliff", encoder="resnet18", crop=(64, 48), num_betas=11)
     save_checkpoint(other, tmp_path / "o.safetensors", body="open", data="d", licence="l", metrics={})
-    wrong = replace(CONFIG, encoder_of=str(tmp_path / "o.safetensors"), out=str(tmp_path / "run"), kept=8)
+    wrong = replace(
+        CONFIG, encoder_checkpoint=str(tmp_path / "o.safetensors"), out=str(tmp_path / "run"), kept=8
+    )
     with pytest.raises(ConfigError, match="another encoder or pool"):
         fit(wrong, batches(wrong), ("sticks",))

@@ -34,7 +34,7 @@ def test_joints_alone_teach_the_regressor(monkeypatch):
         features = lifting.blur(places, net.crop, torch.Generator().manual_seed(1)).flatten(1)
         cells = torch.zeros(len(features), net.encoder.features - features.shape[1])
         with torch.inference_mode():
-            found = net.regress(torch.cat((cells, features), dim=1), held_out.location)
+            found = net.regress(torch.cat((cells, features), dim=1), held_out.bbox_info)
         errors.append(float(metrics.rotation_error(found.pose[:, 17], held_out.pose[:, 17]).mean()))
         if not told:
             people = batches(CONFIG, StickPeople())(0, 0, 1)

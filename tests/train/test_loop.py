@@ -305,7 +305,7 @@ JOINTS = {"pool": "joints", "regressor_act": "relu", "regressor_dropout": 0.1, "
 
 def test_the_regressor_is_lifted_once_and_frozen_stages_stay(config, people, monkeypatch):
     monkeypatch.setattr(lifting, "PASSES", 2)
-    config = replace(config, **JOINTS, frozen_statistics=True, frozen_stages=2, head_rate=2.0)
+    config = replace(config, **JOINTS, frozen_statistics=True, frozen_stages=2, head_lr_scale=2.0)
     begun = build_model(config)
     rates = [(group["lr"], group["factor"]) for group in build_optimizer(config, begun).param_groups]
     assert rates == [(1e-3, 1.0), (1e-3, 1.0), (1e-3, 2.0), (1e-3, 2.0)]

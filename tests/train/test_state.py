@@ -64,7 +64,7 @@ def test_the_whole_state_returns(tmp_path):
 def test_rates_and_decay_are_those_of_the_configuration():
     state = make_state()
     model = create_model("cliff", **CONFIG.model_options)
-    changed = replace(CONFIG, head_rate=7.0, weight_decay=0.3)
+    changed = replace(CONFIG, head_lr_scale=7.0, weight_decay=0.3)
     other = State(model, copy.deepcopy(model), build_optimizer(changed, model))
     other.unpack(state.pack({}))
     assert {group["factor"] for group in other.optimizer.param_groups} == {1.0, 7.0}

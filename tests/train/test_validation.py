@@ -9,7 +9,7 @@ from torch import nn
 from fullframe.body import load_body
 from fullframe.data.mixture import DataError
 from fullframe.geometry.box import box_from_xyxy
-from fullframe.models.cliff import Prediction, locate
+from fullframe.models.cliff import Prediction, box_to_bbox_info
 from fullframe.train.validation import Validation, hold_out
 
 
@@ -24,8 +24,8 @@ class Oracle(nn.Module):
     def prepare(self, crops):
         return crops
 
-    def forward(self, crops, location):
-        rows = [(self.location - place).norm(dim=1).argmin().item() for place in location]
+    def forward(self, crops, bbox_info):
+        rows = [(self.bbox_info - place).norm(dim=1).argmin().item() for place in bbox_info]
         return Prediction(*(x[rows] for x in self.answers))
 
 
@@ -42,13 +42,13 @@ def people():
 def oracle(people, labelled):
     """Right in everything for the people with these numbers."""
     boxes = np.stack([people[i].box for i in labelled])
-    location = locate(box_from_xyxy(boxes, 4 / 3, 1.2), tiny.CAMERA)
+    bbox_info = box_to_bbox_info(box_from_xyxy(boxes, 4 / 3, 1.2), tiny.CAMERA)
     x, y, z = people.translation[labelled].T
-    scale = 2 / (location[:, 2] * z)
-    aside = 2 * location[:, :2] / (location[:, 2] * scale)[:, None]
+    scale = 2 / (bbox_info[:, 2] * z)
+    aside = 2 * bbox_info[:, :2] / (bbox_info[:, 2] * scale)[:, None]
     camera = torch.stack((scale, x - aside[:, 0], y - aside[:, 1]), dim=1)
     model = Oracle(people.pose[labelled].clone(), people.betas[labelled].clone(), camera)
-    model.location = location
+    model.bbox_info = bbox_info
     return model
 
 
@@ -91,7 +91,7 @@ def test_pck_is_in_the_full_frame(body, people):
     depth = people.translation[numbers, 2]
     for part, expected in ((0.09, 1.0), (0.11, 0.0)):
         moved = oracle(people, numbers)
-        shift = part * torch.from_numpy(held_out.sides).float() * moved.location[:, 2] / 2 * depth
+        shift = part * torch.from_numpy(held_out.sides).float() * moved.bbox_info[:, 2] / 2 * depth
         moved.answers.weak_camera[:, 1] += shift
         # Joints nearer or farther than the body's middle move a little more or less than it.
         assert validate(moved)["sticks_pck10"] == pytest.approx(expected, abs=0.1)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from fullframe.video.prefetch import ahead, frames_ahead, in_order
+from fullframe.video.prefetch import ahead, frames_ahead, ordered_map
 
 
 def test_ahead_keeps_order_and_never_runs_far_ahead() -> None:
@@ -52,7 +52,7 @@ def test_errors_come_where_the_items_are_taken() -> None:
     def work(item: int) -> int:
         return 1 // item
 
-    results = in_order(work, [1, 1, 0, 1], 2)
+    results = ordered_map(work, [1, 1, 0, 1], 2)
     assert [next(results), next(results)] == [1, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -66,7 +66,7 @@ def test_in_order_works_at_several_and_keeps_their_order() -> None:
         time.sleep(0.002 * (item % 3))
         return item * item
 
-    assert list(in_order(work, range(20), 2)) == [i * i for i in range(20)]
+    assert list(ordered_map(work, range(20), 2)) == [i * i for i in range(20)]
 
 
 def test_in_order_takes_no_more_items_than_it_may() -> None:
@@ -77,7 +77,7 @@ def test_in_order_takes_no_more_items_than_it_may() -> None:
             taken.append(i)
             yield i
 
-    for number, _ in enumerate(in_order(lambda item: item, items(), 2, waiting=3), 1):
+    for number, _ in enumerate(ordered_map(lambda item: item, items(), 2, waiting=3), 1):
         assert len(taken) <= number + 2 + 3
 
 
@@ -85,7 +85,7 @@ def test_torch_keeps_its_threads() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        results = in_order(lambda item: torch.get_num_threads(), range(4), 2)
+        results = ordered_map(lambda item: torch.get_num_threads(), range(4), 2)
         assert next(results) == 1 and torch.get_num_threads() == 1
         results.close()
         assert torch.get_num_threads() == 3

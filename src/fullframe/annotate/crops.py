@@ -83,7 +83,7 @@ class Crops:
         """What the crops show."""
         return box_from_xyxy(self.boxes, self.crop[0] / self.crop[1], ENLARGE)
 
-    def location(self, indices: NDArray[np.int64]) -> Tensor:
+    def bbox_info(self, indices: NDArray[np.int64]) -> Tensor:
         """(n, 3) (cx, cy, b) / f of some people, as models.locate."""
         center = self.windows.center[indices] - self.principal_point[indices]
         numbers = np.concatenate((center, self.windows.size[indices, None]), axis=1)
@@ -108,7 +108,7 @@ class Crops:
         keypoints = torch.from_numpy(np.concatenate((relative, points[..., 2:]), axis=2)).float()
         return Batch(
             crops=self.pixels(indices),
-            location=self.location(indices),
+            bbox_info=self.bbox_info(indices),
             keypoints={self.joint_set: keypoints},
             joints={},
             pose=torch.from_numpy(towards.pose[indices]),
@@ -257,13 +257,13 @@ def _row(index: int, sample: Sample, joint_set: str) -> tuple[dict[str, NDArray[
 
 def _jpeg(sample: Sample, network: CLIFF) -> bytes:
     """The plain crop that the network is meant for, as in evaluation."""
-    if network.crop_routine == "averaged":
+    if network.crop_method == "antialiased":
         crop = augment(sample, network.crop, np.random.default_rng(0), Augmentation.none()).crop
     else:
         x, y, scale = sample.window
         window = box_from_xyxy(sample.box[None], network.crop[0] / network.crop[1], ENLARGE)
         inside = PersonBox((window.center - (x, y)) / scale, window.size / scale)
-        crop = crop_image(pixels_of(sample), inside, network.crop, network.crop_routine)[0]
+        crop = crop_image(pixels_of(sample), inside, network.crop, network.crop_method)[0]
     done, content = cv2.imencode(".jpg", crop[..., ::-1], _QUALITY)
     assert done
     return content.tobytes()

@@ -64,7 +64,7 @@ def predict(
     def make(start: int, end: int) -> Arrays:
         indices = np.arange(start, end)
         batches = (indices[i : i + BATCH] for i in range(0, len(indices), BATCH))
-        parts = [predict_crops(network, crops.pixels(some), crops.location(some)) for some in batches]
+        parts = [predict_crops(network, crops.pixels(some), crops.bbox_info(some)) for some in batches]
         return Bodies.joined(parts)._asdict()
 
     return Bodies(**in_chunks(folder, len(crops), make, advance, CHUNK, workers))
@@ -163,7 +163,7 @@ class Tuner:
         for group in self.optimizer.param_groups:
             group["lr"] = self.tuning.learning_rate * (1 - part)
         batch = crops.batch(indices, towards).to(self.device)
-        prediction = self.network(self.network.prepare(batch.crops), batch.location)
+        prediction = self.network(self.network.prepare(batch.crops), batch.bbox_info)
         loss, terms = self.losses(self.network, prediction, batch)
         self.optimizer.zero_grad()
         loss.backward()

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from fullframe.annotate.crops import Crops
 from fullframe.annotate.photos import Annotations
 from fullframe.body import JOINT_SETS, BodyModel
-from fullframe.body.joint_sets import by_name
-from fullframe.body.keypoint_regressor import KeypointModel
+from fullframe.body.joint_sets import convert_joint_set
+from fullframe.body.keypoint_regressor import KeypointRegressor
 from fullframe.data.formats.placement import rotation_vectors
 from fullframe.fit.prior import PosePrior
 from fullframe.geometry.box import ENLARGE, box_from_xyxy
@@ -125,7 +125,7 @@ class Labels:
             boxes=self.boxes[some],
             scores=self.reliable[some].astype(np.float32),
             track_ids=np.arange(len(some)),
-            keypoints=by_name(self.keypoints[some], self.joint_set, "coco17"),
+            keypoints=convert_joint_set(self.keypoints[some], self.joint_set, "coco17"),
             pose=self.pose[some],
             betas=self.betas[some],
             translation=self.translation[some],
@@ -170,7 +170,7 @@ class Scores(NamedTuple):
 
 
 def score(
-    model: KeypointModel,
+    model: KeypointRegressor,
     prior: PosePrior,
     bodies: Bodies,
     keypoints: NDArray[np.float32],
@@ -218,7 +218,7 @@ def judge(
     count = len(crops)
     reprojection = np.full(count, np.nan, np.float32)
     energy, agreement = np.zeros(count, np.float32), np.full(count, np.nan, np.float32)
-    keypoint_model, prior = KeypointModel(body, crops.joint_set), PosePrior()
+    keypoint_model, prior = KeypointRegressor(body, crops.joint_set), PosePrior()
     for start in range(0, count, _POSED):
         some = slice(start, start + _POSED)
         found = score(
@@ -274,7 +274,7 @@ def write_cliff(labels: Labels, path: Path, body: BodyModel) -> None:
         "imgname": labels.photos,
         "center": windows.center,
         "scale": windows.size / 200,
-        "part": by_name(labels.keypoints, labels.joint_set, "j24"),
+        "part": convert_joint_set(labels.keypoints, labels.joint_set, "j24"),
         "annot_id": labels.ids,
         "pose": rotation_vectors(labels.pose),
         "shape": labels.betas,
@@ -303,7 +303,7 @@ def write_cliff(labels: Labels, path: Path, body: BodyModel) -> None:
 
 
 def _joints24(labels: Labels, body: BodyModel) -> NDArray[np.float32]:
-    model = KeypointModel(body, "j24")
+    model = KeypointRegressor(body, "j24")
     pelvis = JOINT_SETS["j24"].names.index("pelvis")
     out = np.zeros((len(labels), 24, 4), np.float32)
     out[labels.reliable, :, 3] = 1
@@ -316,7 +316,7 @@ def _joints24(labels: Labels, body: BodyModel) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def _state(model: KeypointModel, bodies: Bodies) -> tuple[Any, torch.Tensor]:
+def _state(model: KeypointRegressor, bodies: Bodies) -> tuple[Any, torch.Tensor]:
     """Keypoints of some bodies before translation, and their body pose (n, 69) axis-angle."""
     pose, betas = torch.from_numpy(bodies.pose), torch.from_numpy(bodies.betas)
     return model(betas, pose), matrix_to_rotvec(pose[:, 1:]).flatten(1)

@@ -103,7 +103,7 @@ JOINT_SETS: dict[str, JointSet] = {
 }
 
 
-def by_name(points: NDArray[np.float32], of: str, wanted: str) -> NDArray[np.float32]:
+def convert_joint_set(points: NDArray[np.float32], of: str, wanted: str) -> NDArray[np.float32]:
     """Points (N, K, D) of one joint set in the rows of another; zeros for names that the first lacks."""
     names = JOINT_SETS[of].names
     out = np.zeros((len(points), len(JOINT_SETS[wanted]), points.shape[2]), np.float32)

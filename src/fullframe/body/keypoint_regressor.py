@@ -32,7 +32,7 @@ class KeypointState(NamedTuple):
     parts: Tensor
 
 
-class KeypointModel(nn.Module):
+class KeypointRegressor(nn.Module):
     """Keypoints of `joint_set` as a function of shape and pose; equals body.regress(body(...).vertices).
 
     Raises:

@@ -81,11 +81,11 @@ def run(
     from fullframe.cli.run_photos import run_photo
     from fullframe.cli.run_videos import STOPPING, Interrupt, run_live, run_video
     from fullframe.detect.coco_json import read_people
-    from fullframe.recover.photo import Recoverer, known_camera
+    from fullframe.recover.photo import Recoverer, camera_from_options
 
     told: dict[str, Any] = {"focal": focal, "fov": fov, "intrinsics": intrinsics}
     try:
-        known_camera((1, 1), **told)  # impossible values end the run before the first photo
+        camera_from_options((1, 1), **told)  # impossible values end the run before the first photo
         given = read_people(boxes, keypoints)
         with console.status("loading"):
             recoverer = Recoverer(model, refine, body, body_path, detector)

@@ -26,7 +26,7 @@ from fullframe.recover.live import watch
 from fullframe.recover.photo import Recoverer
 from fullframe.recover.video import Result, process
 from fullframe.results.clip import Clip
-from fullframe.video.prefetch import share_memory
+from fullframe.video.prefetch import limit_malloc_arenas
 from fullframe.view.mjpeg_server import Page
 
 STOPPING = (
@@ -89,7 +89,7 @@ def run_video(
     Returns:
         Whether all is written and nothing was left out because of Ctrl-C, and a line for the user.
     """
-    share_memory()
+    limit_malloc_arenas()
     files = video_files(stem, kinds)
     overlay = files.pop("overlay", None)
     work = stem.with_name(f".{stem.name}_work")

@@ -1,8 +1,9 @@
 """Random views of a sample: what a network sees in training, and labels that stay exact.
 
 Geometry is one map of the full image: mirror, then turn, both about the principal point; then the window that
-the crop shows moves and grows. A camera turned about its optical axis sees exactly this, so that the location
-(CLIFF, ECCV 2022, eq. 5), keypoints, pose and translation of the new view follow without approximation.
+the crop shows moves and grows. A camera turned about its optical axis sees exactly this, so that the
+bounding-box info (CLIFF, ECCV 2022, eq. 5), keypoints, pose and translation of the new view follow without
+approximation.
 
 Keypoints beyond the crop are kept: the loss of CLIFF is one of the full frame, and a network has to know that
 a person whose legs are cut off has some.
@@ -46,8 +47,8 @@ class Augmentation:
         rotation: standard deviation in degrees, normal (SPIN).
         rotation_limit: in degrees; larger angles become it.
         rotation_probability: of turning at all.
-        rotation_mode: "R2" turns the image about its principal point, which is exact. "R1" keeps the location
-            of the crop as it was, as CLIFF was trained: root and joints turn about the optical axis all the
+        rotation_mode: "R2" turns the image about its principal point, which is exact. "R1" keeps
+            `bbox_info` as it was, as CLIFF was trained: root and joints turn about the optical axis all the
             same, so that labels disagree with the picture: typically by 1 % of the crop, by 10 % and more for
             people far off the centre.
         scale: the window's size is multiplied by N(1, scale), at most 1 +- scale (SPIN); not a probability.
@@ -106,7 +107,7 @@ class Example:
 
     Attributes:
         crop: (height, width, 3) uint8 RGB.
-        location: (3,) float32 (cx, cy, b) / f.
+        bbox_info: (3,) float32 (cx, cy, b) / f.
         keypoints: joint set to (K, 3) float32: relative to the crop's centre in halves of its height,
             confidence. Zero where the confidence is.
         joints: joint set to (K, 4) float32: metres in the camera frame, validity. Zero where invalid.
@@ -115,7 +116,7 @@ class Example:
     """
 
     crop: NDArray[np.uint8]
-    location: NDArray[np.float32]
+    bbox_info: NDArray[np.float32]
     keypoints: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     joints: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     pose: NDArray[np.float32] | None = None
@@ -361,7 +362,7 @@ def collate(examples: Sequence[Example], num_betas: int) -> Batch:
     translation, has_translation = stack("translation", (3,))
     return Batch(
         crops=torch.from_numpy(np.stack([example.crop for example in examples])),
-        location=stack("location", (3,))[0],
+        bbox_info=stack("bbox_info", (3,))[0],
         keypoints=stack_sets("keypoints", 3),
         joints=stack_sets("joints", 4),
         pose=pose,

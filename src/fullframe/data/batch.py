@@ -14,7 +14,7 @@ class Batch:
 
     Attributes:
         crops: (N, height, width, 3) uint8 RGB.
-        location: (N, 3) (cx, cy, b) / f, see models.cliff.
+        bbox_info: (N, 3) (cx, cy, b) / f, see models.cliff.
         keypoints: joint set to (N, K, 3): x, y relative to the crop's centre in halves of the crop's height,
             as CLIFF.project gives them, and confidence.
         joints: joint set to (N, K, 4): metres in the camera frame, and validity.
@@ -24,7 +24,7 @@ class Batch:
     """
 
     crops: Tensor
-    location: Tensor
+    bbox_info: Tensor
     keypoints: dict[str, Tensor]
     joints: dict[str, Tensor]
     pose: Tensor

@@ -46,7 +46,7 @@ class Draw(NamedTuple):
 
 
 @dataclass
-class Tally:
+class ReadStats:
     """How many samples of each source were drawn, and which could not be read.
 
     Attributes:
@@ -134,7 +134,7 @@ class Mixture(Dataset[Draw]):
         self.seed = seed
         self.num_betas = num_betas
         self.body = body
-        self.tally = Tally()
+        self.tally = ReadStats()
 
     def __getitem__(self, number: int) -> Draw:
         """Raises IndexError for a negative number, and what a source raises other than unreadable images."""

@@ -13,7 +13,7 @@ def iou(a: NDArray, b: NDArray) -> NDArray[np.float64]:
     return both / np.maximum(area_a[:, None] + area_b - both, 1e-9)
 
 
-def non_maximum(boxes: NDArray, limit: float | NDArray) -> NDArray[np.int64]:
+def nms(boxes: NDArray, limit: float | NDArray) -> NDArray[np.int64]:
     """Greedy non-maximum suppression.
 
     Args:

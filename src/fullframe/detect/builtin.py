@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from fullframe.detect.boxes import iou, non_maximum
+from fullframe.detect.boxes import iou, nms
 from fullframe.detect.movenet import HIPS, SHOULDERS, Window, multipose, thunder
 from fullframe.detect.nanodet import candidates
 from fullframe.detect.network import Network, verify
@@ -106,7 +106,7 @@ def select(
     order = order[scores[order] > lowest]
     confirmed = features[order, 1] >= CONFIRMED
     limit = np.where(confirmed[:, None] & confirmed, OVERLAP_CONFIRMED, OVERLAP)
-    keep = order[non_maximum(boxes[order], limit)]
+    keep = order[nms(boxes[order], limit)]
     return boxes[keep].astype(np.float32), scores[keep].astype(np.float32)
 
 

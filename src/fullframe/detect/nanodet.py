@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.detect.boxes import iou, non_maximum
+from fullframe.detect.boxes import iou, nms
 from fullframe.detect.network import Network
 
 SIDE = 416
@@ -71,7 +71,7 @@ def _join(*parts: Candidates) -> Candidates:
 def _distinct(found: Candidates) -> Candidates:
     """The best candidate of every person, the best first."""
     order = np.argsort(-found.person, kind="stable")
-    keep = order[non_maximum(found.boxes[order], SAME_PERSON)]
+    keep = order[nms(found.boxes[order], SAME_PERSON)]
     return Candidates(*(values[keep] for values in found))
 
 

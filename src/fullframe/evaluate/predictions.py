@@ -194,7 +194,7 @@ def predict(
     if workers is None:
         workers = torch.get_num_threads() if device.type == "cuda" else 0
     batches: DataLoader = DataLoader(
-        _Crops(samples, model.crop, model.crop_routine),
+        _Crops(samples, model.crop, model.crop_method),
         BATCH,
         sampler=indices,
         num_workers=workers,
@@ -212,8 +212,8 @@ def predict(
                 f"{batch}; mend the data set (docs/evaluation.md lists its files), then run this again: what "
                 "is done is kept"
             )
-        crops, location, some = batch
-        found.append(predict_crops(model, crops, location))
+        crops, bbox_info, some = batch
+        found.append(predict_crops(model, crops, bbox_info))
         people += some
         advance(len(some))
         # Shards are made of whole batches.
@@ -233,11 +233,11 @@ class _Crops(Dataset):
         try:
             sample = self.samples[index]
             view = augment(sample, self.crop, np.random.default_rng(0), Augmentation.none())
-            if self.routine != "averaged":
+            if self.routine != "antialiased":
                 view.crop = self._cut(sample)
         except (OSError, ValueError) as error:
             return error
-        return view.crop, view.location, replace(sample, image="")
+        return view.crop, view.bbox_info, replace(sample, image="")
 
     def _cut(self, sample: Sample) -> NDArray[np.uint8]:
         """The plain crop by another routine, which cuts from pixels of the sample's window of the image."""

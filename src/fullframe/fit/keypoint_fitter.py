@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from fullframe.body import JOINT_SETS, BodyModel
-from fullframe.body.keypoint_regressor import KeypointModel, KeypointState
+from fullframe.body.keypoint_regressor import KeypointRegressor, KeypointState
 from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_to_matrix
@@ -80,7 +80,7 @@ class KeypointFitter:
         self.body = body
         self.weights = weights or FitWeights()
         self.prior = PosePrior()
-        self.model = KeypointModel(body, joint_set)
+        self.model = KeypointRegressor(body, joint_set)
         names = JOINT_SETS[joint_set].names
         self.legs = torch.tensor([name.endswith(("knee", "ankle")) for name in names])
 
@@ -268,7 +268,11 @@ class _State(NamedTuple):
 
 
 def _evaluate(
-    model: KeypointModel, prior: PosePrior, weights: FitWeights, problem: _Problem, parameters: _Parameters
+    model: KeypointRegressor,
+    prior: PosePrior,
+    weights: FitWeights,
+    problem: _Problem,
+    parameters: _Parameters,
 ) -> _State:
     keypoints = model(parameters.betas, parameters.pose)
     points = keypoints.keypoints + parameters.translation[:, None]
@@ -294,7 +298,7 @@ def _evaluate(
 
 
 def _normal_equations(
-    model: KeypointModel, prior: PosePrior, weights: FitWeights, problem: _Problem, state: _State
+    model: KeypointRegressor, prior: PosePrior, weights: FitWeights, problem: _Problem, state: _State
 ) -> tuple[Tensor, Tensor]:
     """Half the gradient (H, P) and half the Gauss-Newton Hessian (H, P, P) of the energy; P = 72 + B + 3."""
     parameters, count, num_betas = state.parameters, *state.parameters.betas.shape
@@ -363,7 +367,7 @@ def _turn_from(start: _Parameters, parameters: _Parameters) -> Tensor:
 
 
 def _minimise(
-    model: KeypointModel,
+    model: KeypointRegressor,
     prior: PosePrior,
     weights: FitWeights,
     problem: _Problem,

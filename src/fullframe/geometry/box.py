@@ -92,11 +92,11 @@ def crop_affine(box: PersonBox, crop: tuple[int, int]) -> NDArray[np.float64]:
     return matrix
 
 
-CROP_ROUTINES = ("averaged", "cliff")
+CROP_METHODS = ("antialiased", "cliff")
 
 
 def crop_image(
-    image: NDArray[np.uint8], box: PersonBox, crop: tuple[int, int], routine: str = "averaged"
+    image: NDArray[np.uint8], box: PersonBox, crop: tuple[int, int], routine: str = "antialiased"
 ) -> NDArray[np.uint8]:
     """Cut and resize the windows of N people out of one image. What lies outside the image is black.
 
@@ -104,9 +104,9 @@ def crop_image(
         image: (H, W, 3) uint8.
         box: N windows.
         crop: (height, width) of the result in px.
-        routine: "averaged" averages strong reductions first (by whole factors), so that small crops of large
-            photos do not alias. "cliff" cuts as the code of CLIFF's authors does, for their weights: without
-            averaging, and with the window's edges on edges of pixels where ours lie on centres.
+        routine: "antialiased" averages strong reductions first (by whole factors), so that small crops of
+            large photos do not alias. "cliff" cuts as the code of CLIFF's authors does, for their weights:
+            without averaging, and with the window's edges on edges of pixels where ours lie on centres.
 
     Returns:
         (N, height, width, 3) uint8.

@@ -17,7 +17,7 @@ from torch import Tensor
 HMR_FOCAL = 5000.0
 """Focal length in crop pixels that HMR assumes (Kanazawa et al., CVPR 2018; SPIN)."""
 
-LOCATION_NORMS = ("plain", "h36m")
+BBOX_NORMS = ("plain", "h36m")
 
 # EXIF tags (Exif 2.32) in the main and the Exif directory.
 _FOCAL_LENGTH, _FOCAL_35MM = 0x920A, 0xA405
@@ -189,7 +189,7 @@ def project_points(points: NDArray[Any], camera: Camera) -> NDArray[np.float64]:
     return points[:, :2] * np.array(camera.focal) / depth + np.array(camera.principal_point)
 
 
-def location_info(center_rel: Tensor, size: Tensor, focal: Tensor | float, norm: str = "plain") -> Tensor:
+def compute_bbox_info(center_rel: Tensor, size: Tensor, focal: Tensor | float, norm: str = "plain") -> Tensor:
     """CLIFF's bounding-box information: where the crop sits in the full frame (CLIFF, eq. 5).
 
     Args:
@@ -212,7 +212,7 @@ def location_info(center_rel: Tensor, size: Tensor, focal: Tensor | float, norm:
         return info
     if norm == "h36m":
         return torch.cat((2.8 * info[..., :2], (info[..., 2:] - 0.24) / 0.06), dim=-1)
-    raise ValueError(f"unknown location norm {norm!r}; known: {', '.join(LOCATION_NORMS)}")
+    raise ValueError(f"unknown location norm {norm!r}; known: {', '.join(BBOX_NORMS)}")
 
 
 def crop_to_full_translation(

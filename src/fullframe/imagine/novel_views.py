@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec
-from fullframe.models import CLIFF, ImpHMR, locate
-from fullframe.models.imphmr.volume import turned_root
+from fullframe.models import CLIFF, ImpHMR, box_to_bbox_info
+from fullframe.models.imphmr.volume import rotate_root
 from fullframe.models.predict import ENLARGE, cut_crops
 
 DIRECTIONS = (0.0, 90.0, 180.0, 270.0)
@@ -69,16 +69,16 @@ def imagine_people(
         ValueError: if a box is not finite or has no area.
     """
     people, pixels = cut_crops(model, image, boxes, enlarge)
-    crops, location = model.prepare(pixels), locate(people, camera)
+    crops, bbox_info = model.prepare(pixels), box_to_bbox_info(people, camera)
     pose, betas, turned, silhouettes = [], [], [], []
     for direction in DIRECTIONS:
         phi = torch.full((len(crops),), math.radians(direction), device=crops.device)
-        imagined = model.imagine(crops, location.to(crops), phi)
+        imagined = model.imagine(crops, bbox_info.to(crops), phi)
         assert imagined.silhouette is not None
         pose.append(imagined.prediction.pose)
         betas.append(imagined.prediction.betas)
         silhouettes.append(imagined.silhouette.sigmoid())
-        turned.append(turned_root(pose[0], phi))
+        turned.append(rotate_root(pose[0], phi))
     poses, turned_poses = torch.stack(pose, 1), torch.stack(turned, 1)
     degrees = matrix_to_rotvec(poses.mT @ turned_poses).norm(dim=-1).rad2deg()
     found = (poses, torch.stack(betas, 1), turned_poses, torch.stack(silhouettes, 1), degrees)

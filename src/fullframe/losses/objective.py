@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.body.keypoint_regressor import KeypointModel
+from fullframe.body.keypoint_regressor import KeypointRegressor
 from fullframe.body.model import BodyModel, forward_kinematics
 from fullframe.data.batch import Batch
 from fullframe.models.cliff import CLIFF, Prediction
 from fullframe.models.heatmap_pool import HEATMAP_SETS, cell_centres
-from fullframe.models.imphmr.model import SILHOUETTE, Imagined
+from fullframe.models.imphmr.model import SILHOUETTE, NovelViewPrediction
 from fullframe.models.imphmr.silhouettes import Silhouettes
-from fullframe.models.imphmr.volume import HALF, turn, turned_root
+from fullframe.models.imphmr.volume import HALF, rotate_root, turn
 
 SMOOTH = 0.1
 """Where smooth_l1 turns from a parabola into a line: halves of the crop's height in 2D, metres in 3D."""
@@ -237,10 +237,10 @@ class Losses(nn.Module):
         model: CLIFF,
         prediction: Prediction,
         batch: Batch,
-        over_processes: Callable[[Tensor], Tensor] = lambda share: share,
+        all_reduce_mean: Callable[[Tensor], Tensor] = lambda share: share,
         *,
         heatmaps: Tensor | None = None,
-        imagined: Imagined | None = None,
+        imagined: NovelViewPrediction | None = None,
         imagination: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch.
@@ -248,7 +248,7 @@ class Losses(nn.Module):
         Args:
             model: its `project` gives the camera of the 2D term.
             prediction: of the model for the batch.
-            over_processes: the mean over processes of what each gives, if several share a batch: a term's
+            all_reduce_mean: the mean over processes of what each gives, if several share a batch: a term's
                 mean is over those of the whole batch who have the label.
             heatmaps: of the model for the batch, if it has any.
             imagined: what the model says about the same people seen from elsewhere, if it does.
@@ -268,7 +268,7 @@ class Losses(nn.Module):
         joints = self.predict_joints(betas, pose, sets)
         nothing = 0 * betas.sum(1)
         if "keypoints" in weights:
-            seen = {s: model.project(joints[s], prediction, batch.location) for s in batch.keypoints}
+            seen = {s: model.project(joints[s], prediction, batch.bbox_info) for s in batch.keypoints}
             everyone = Term(nothing, torch.ones_like(nothing))
             terms["keypoints"] = keypoint_term(seen, batch.keypoints, self.kind) if seen else everyone
         if "joints" in weights:
@@ -291,7 +291,7 @@ class Losses(nn.Module):
             terms |= self.imagination_terms(imagined, prediction, batch, weights)
             weights = {n: w * (imagination if n in IMAGINATION else 1) for n, w in weights.items()}
 
-        shares = over_processes(torch.stack([term.counted.mean() for term in terms.values()]))
+        shares = all_reduce_mean(torch.stack([term.counted.mean() for term in terms.values()]))
         means = {name: term.mean(share) for (name, term), share in zip(terms.items(), shares, strict=True)}
         total = SCALE * torch.stack([weights[name] * mean for name, mean in means.items()]).sum()
         if imagined is not None and imagined.silhouette is not None and "silhouette" not in terms:
@@ -300,7 +300,7 @@ class Losses(nn.Module):
         return total, {name: mean.detach() for name, mean in means.items()}
 
     def imagination_terms(
-        self, imagined: Imagined, prediction: Prediction, batch: Batch, wanted: Collection[str]
+        self, imagined: NovelViewPrediction, prediction: Prediction, batch: Batch, wanted: Collection[str]
     ) -> dict[str, Term]:
         """ImpHMR's terms for one direction of each person.
 
@@ -314,7 +314,7 @@ class Losses(nn.Module):
         """
         phi = imagined.phi.float()
         pose, betas, _ = (x.float() for x in imagined.prediction)
-        truth, known = turned_root(batch.pose, phi), batch.has_pose
+        truth, known = rotate_root(batch.pose, phi), batch.has_pose
         terms: dict[str, Term] = {}
         if "imagined_joints" in wanted:
             labels = {
@@ -332,7 +332,7 @@ class Losses(nn.Module):
             label = self.silhouettes(batch.betas, truth)
             terms["silhouette"] = silhouette_term(imagined.silhouette.float(), label, known * batch.has_betas)
         if "consistent_pose" in wanted:
-            terms["consistent_pose"] = pose_term(pose, turned_root(prediction.pose, phi), 1 - known)
+            terms["consistent_pose"] = pose_term(pose, rotate_root(prediction.pose, phi), 1 - known)
         if "consistent_betas" in wanted:
             terms["consistent_betas"] = betas_term(betas, prediction.betas, 1 - batch.has_betas)
         return terms
@@ -357,6 +357,6 @@ class Losses(nn.Module):
                 joints[joint_set] = forward_kinematics(self.body.rest_joints(betas), pose)[1]
                 continue
             if joint_set not in self.regressed:
-                self.regressed[joint_set] = KeypointModel(self.body, joint_set).to(betas.device)
+                self.regressed[joint_set] = KeypointRegressor(self.body, joint_set).to(betas.device)
             joints[joint_set] = self.regressed[joint_set](betas, pose).keypoints
         return joints

@@ -11,10 +11,10 @@ from fullframe.models.checkpoint import (
     read_card,
     save_checkpoint,
 )
-from fullframe.models.cliff import CLIFF, Prediction, locate
+from fullframe.models.cliff import CLIFF, Prediction, box_to_bbox_info
 from fullframe.models.encoder import ENCODERS
 from fullframe.models.hmr import HMR
-from fullframe.models.imphmr.model import Imagined, ImpHMR
+from fullframe.models.imphmr.model import ImpHMR, NovelViewPrediction
 from fullframe.models.predict import Bodies, predict_people
 from fullframe.models.ray import RayCLIFF
 
@@ -32,14 +32,14 @@ __all__ = [
     "CheckpointError",
     "ENCODERS",
     "HMR",
-    "Imagined",
+    "NovelViewPrediction",
     "ImpHMR",
     "MODELS",
     "Prediction",
     "RayCLIFF",
     "create_model",
     "load_model",
-    "locate",
+    "box_to_bbox_info",
     "predict_people",
     "save_checkpoint",
 ]

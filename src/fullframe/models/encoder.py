@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fullframe.models.heatmap_pool import JointPool
+from fullframe.models.heatmap_pool import HeatmapPool
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -52,7 +52,7 @@ def _packaged_lite0() -> dict[str, Tensor] | None:
 
 POOLS = ("mean", "joints")
 _FINER = (3, 2)
-"""Stages whose maps JointPool sees besides the last: at 1/16 and 1/8 of the crop."""
+"""Stages whose maps HeatmapPool sees besides the last: at 1/16 and 1/8 of the crop."""
 
 _PACKAGE_HINT = "install fullframe[train], which brings them, "
 PACKAGED: dict[str, Callable[[], dict[str, Tensor] | None]] = {"tf_efficientnet_lite0": _packaged_lite0}
@@ -115,8 +115,8 @@ class Encoder(nn.Module):
         crop: (height, width) px of what it will see.
         pretrained: start from ImageNet weights, or MoveNet's; else from random ones. timm downloads the
             former once, except where an installed package has them (PACKAGED).
-        pool: "mean" over the last map, as in HMR and CLIFF, or "joints", see JointPool: our choice for small
-            networks.
+        pool: "mean" over the last map, as in HMR and CLIFF, or "joints", see HeatmapPool: our choice for
+            small networks.
 
     Attributes:
         features: width of the feature vector.
@@ -146,17 +146,17 @@ class Encoder(nn.Module):
                 f"of {multiple}"
             )
         net = _movenet(pretrained) if timm_name is None else _from_timm(name, timm_name, pretrained)
-        self.joints: JointPool | None = None
+        self.joints: HeatmapPool | None = None
         if pool == "joints":
-            self.joints = JointPool((self.features, *(_stages(net)[i]["num_chs"] for i in _FINER)))
-            self.features = JointPool.features
+            self.joints = HeatmapPool((self.features, *(_stages(net)[i]["num_chs"] for i in _FINER)))
+            self.features = HeatmapPool.features
         # Pixels stay together in memory, as images come: up to 30 % faster convolutions on a CPU.
         self.net = net.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def forward(self, crop: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Normalised crops (N, 3, H, W) to features (N, features), and the heatmaps of a JointPool.
+        """Normalised crops (N, 3, H, W) to features (N, features), and the heatmaps of a HeatmapPool.
 
         What `pack` gave, (N, P), stands for the crops; then there are no heatmaps.
         """
@@ -170,7 +170,7 @@ class Encoder(nn.Module):
         """Normalised crops with all done that does not depend on the cells' weights, (N, P) float16.
 
         Raises:
-            ValueError: without a JointPool.
+            ValueError: without a HeatmapPool.
         """
         if self.joints is None:
             raise ValueError('only an encoder with pool = "joints" can pack crops')

@@ -18,7 +18,7 @@ _CELL_CHANNELS = 64
 _WIDTH = 96
 
 
-class JointPool(nn.Module):
+class HeatmapPool(nn.Module):
     """Features that tell places: of each joint, and what is in each of 4 x 3 cells of the last map.
 
     A mean over the map, as in HMR, leaves it to millions of pictures to teach where limbs are. Here a small

@@ -28,7 +28,7 @@ class HMR(CLIFF):
         super().__init__(
             encoder,
             crop,
-            location_input=False,
+            bbox_info_input=False,
             full_frame_loss=False,
             num_betas=num_betas,
             regressor_act=regressor_act,
@@ -40,6 +40,6 @@ class HMR(CLIFF):
     @property
     def options(self) -> dict[str, Any]:
         options = super().options
-        for key in ("location_input", "full_frame_loss", "bbox_norm", "crop_routine"):
+        for key in ("bbox_info_input", "full_frame_loss", "bbox_norm", "crop_method"):
             del options[key]
         return options

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fullframe.geometry.box import PersonBox, box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
-from fullframe.models.cliff import CLIFF, locate
+from fullframe.models.cliff import CLIFF, box_to_bbox_info
 
 
 class Bodies(NamedTuple):
@@ -51,21 +51,21 @@ def cut_crops(
     """
     height, width = model.crop
     box = box_from_xyxy(boxes, height / width, enlarge)
-    return box, crop_image(image, box, model.crop, model.crop_routine)
+    return box, crop_image(image, box, model.crop, model.crop_method)
 
 
 @torch.inference_mode()
-def predict_crops(model: CLIFF, crops: NDArray[np.uint8] | Tensor, location: Tensor) -> Bodies:
+def predict_crops(model: CLIFF, crops: NDArray[np.uint8] | Tensor, bbox_info: Tensor) -> Bodies:
     """Run a network in evaluation mode, in one pass.
 
     Args:
         crops: (N, height, width, 3) uint8 RGB.
-        location: (N, 3) (cx, cy, b) / f, see models.cliff.
+        bbox_info: (N, 3) (cx, cy, b) / f, see models.cliff.
     """
     inputs = model.prepare(crops)
-    location = location.to(inputs)
-    prediction = model(inputs, location)
-    found = (prediction.pose, prediction.betas, model.to_full_frame(prediction, location))
+    bbox_info = bbox_info.to(inputs)
+    prediction = model(inputs, bbox_info)
+    found = (prediction.pose, prediction.betas, model.to_full_frame(prediction, bbox_info))
     return Bodies(*(tensor.float().cpu().numpy() for tensor in found))
 
 
@@ -97,7 +97,7 @@ def predict_people(
     try:
         for start in range(0, len(xyxy), batch_size):
             box, crops = cut_crops(model, image, xyxy[start : start + batch_size], enlarge)
-            parts.append(predict_crops(model, crops, locate(box, camera)))
+            parts.append(predict_crops(model, crops, box_to_bbox_info(box, camera)))
     finally:
         model.train(training)
     return Bodies.joined(parts)

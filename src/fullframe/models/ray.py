@@ -20,10 +20,10 @@ class RayCLIFF(CLIFF):
 
     name = "ray"
 
-    def regress(self, features: Tensor, location: Tensor) -> Prediction:
+    def regress(self, features: Tensor, bbox_info: Tensor) -> Prediction:
         """As for CLIFF; the root rotation returned is in the camera frame."""
-        pose, betas, weak_camera = super().regress(features, location)
+        pose, betas, weak_camera = super().regress(features, bbox_info)
         # In bf16 the product would be off by tenths of a degree.
-        with torch.autocast(location.device.type, enabled=False):
-            root = ray_rotation(location[:, None, :2]) @ pose[:, :1].to(location.dtype)
+        with torch.autocast(bbox_info.device.type, enabled=False):
+            root = ray_rotation(bbox_info[:, None, :2]) @ pose[:, :1].to(bbox_info.dtype)
         return Prediction(torch.cat((root, pose[:, 1:]), dim=1), betas, weak_camera)

@@ -17,12 +17,12 @@ ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU}
 class Regressor(nn.Module):
     """Pose, shape and camera from a feature vector, by three passes that each add to the current estimate.
 
-    Every pass sees the features, CLIFF's location information, and the estimate so far; the first estimate is
+    Every pass sees the features, CLIFF's bounding-box info, and the estimate so far; the first estimate is
     the mean person. Dropout apart, the layers are linear by default, as in SPIN's and CLIFF's code.
 
     Args:
         features: width of the feature vector.
-        location_input: whether the three location numbers are inputs.
+        bbox_info_input: whether the bounding-box info is an input.
         num_betas: number of shape coefficients.
         act: "none", or "relu" after each hidden layer as in the HMR of 2018.
         dropout: share of hidden values that training leaves out.
@@ -38,7 +38,7 @@ class Regressor(nn.Module):
     def __init__(
         self,
         features: int,
-        location_input: bool,
+        bbox_info_input: bool,
         num_betas: int = 10,
         act: str = "none",
         dropout: float = 0.5,
@@ -47,7 +47,7 @@ class Regressor(nn.Module):
         if act not in ACTIVATIONS:
             raise ValueError(f"unknown regressor_act {act!r}; known: {', '.join(ACTIVATIONS)}")
         pose, camera, hidden = 6 * JOINTS, 3, 1024
-        inputs = features + 3 * location_input + pose + num_betas + camera
+        inputs = features + 3 * bbox_info_input + pose + num_betas + camera
         self.fc1 = nn.Linear(inputs, hidden)
         self.fc2 = nn.Linear(hidden, hidden)
         self.act, self.dropout = ACTIVATIONS[act](), nn.Dropout(dropout)
@@ -60,17 +60,17 @@ class Regressor(nn.Module):
         self.register_buffer("init_shape", torch.zeros(num_betas))
         self.register_buffer("init_cam", torch.tensor([0.9, 0.0, 0.0]))
 
-    def forward(self, features: Tensor, location: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, features: Tensor, bbox_info: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """One estimate per crop.
 
         Args:
             features: (N, features).
-            location: (N, 3) if the regressor has location inputs, else None.
+            bbox_info: (N, 3) if the regressor has bounding-box info as input, else None.
 
         Returns:
             pose (N, 144) in the interleaved 6D form, betas (N, num_betas), weak camera (N, 3) = s, tx, ty.
         """
-        given = features if location is None else torch.cat((features, location), dim=1)
+        given = features if bbox_info is None else torch.cat((features, bbox_info), dim=1)
         pose, betas, camera = (
             x.expand(features.shape[0], -1) for x in (self.init_pose, self.init_shape, self.init_cam)
         )

@@ -48,7 +48,8 @@ def save_official(checkpoint: str | Path, out: str | Path) -> Card:
 def read_official(path: str | Path) -> CLIFF:
     """CLIFF with the weights of a released checkpoint, in evaluation mode. Nothing in the file is executed.
 
-    It sees 256 x 192 crops and the location scaled by Human3.6M's statistics, and predicts neutral SMPL.
+    It sees 256 x 192 crops and the bounding-box info scaled by Human3.6M's statistics, and predicts neutral
+    SMPL.
 
     Raises:
         CheckpointError: the file is missing, damaged, or holds more than tensors and plain values; or its
@@ -62,7 +63,7 @@ def read_official(path: str | Path) -> CLIFF:
             f"{path}: neither a ResNet-50 nor an HRNet-W48 CLIFF, it lacks {' and '.join(_SIGNS.values())}; "
             f"{_REMEDY}"
         )
-    model = CLIFF(encoder, CROP, bbox_norm="h36m", crop_routine="cliff").eval()
+    model = CLIFF(encoder, CROP, bbox_norm="h36m", crop_method="cliff").eval()
     state = model.state_dict()
     names = {_official_name(name): name for name in state}
     wanted = {official: state[name] for official, name in names.items()}

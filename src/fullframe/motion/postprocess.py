@@ -13,11 +13,11 @@ from fullframe.motion.shape import constant_shape
 from fullframe.motion.skeleton import joint_positions, middles, soles
 from fullframe.motion.smooth import smooth_robustly, smooth_rotations
 from fullframe.motion.trajectories import (
-    drop_false,
     fill,
     from_view,
     intervals,
     merge,
+    remove_spurious_tracks,
     segments,
     shots,
     to_view,
@@ -61,7 +61,7 @@ def finish(
             f"num_betas={clip.betas.shape[1]}"
         )
     shot = shots(clip, cuts)
-    for step in (drop_false, merge, fill):  # hours of people are large: no two results at a time
+    for step in (remove_spurious_tracks, merge, fill):  # hours of people are large: no two results at a time
         clip = step(clip, shot)
     if not len(clip):
         return replace(clip, ground=np.full(4, np.nan))

@@ -38,7 +38,7 @@ def shots(clip: Clip, cuts: Sequence[int]) -> NDArray[np.int64]:
     return np.cumsum(begins)
 
 
-def drop_false(clip: Clip, shot: NDArray[np.int64]) -> Clip:
+def remove_spurious_tracks(clip: Clip, shot: NDArray[np.int64]) -> Clip:
     """The clip without rows that have no track, or are of somebody seen too shortly to be believed."""
     lasting = intervals(clip)
     keep = clip.track_ids >= 0

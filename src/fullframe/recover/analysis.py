@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from fullframe.geometry.box import PersonBox
 from fullframe.geometry.camera import Camera
 from fullframe.models import Bodies
-from fullframe.models.cliff import locate
+from fullframe.models.cliff import box_to_bbox_info
 from fullframe.models.predict import cut_crops, predict_crops
 from fullframe.recover.frame_results import CHUNK, Rows
 from fullframe.recover.photo import Recoverer
-from fullframe.recover.shots import CutFinder
+from fullframe.recover.shots import ShotBoundaryDetector
 from fullframe.recover.tracker import Tracker
-from fullframe.video.prefetch import ahead, frames_ahead, in_order
+from fullframe.video.prefetch import ahead, frames_ahead, ordered_map
 from fullframe.video.reader import Frame, VideoReader
 
 BATCH = 4
@@ -58,7 +58,7 @@ def plan(frames: Iterable[Frame], between: float, most: int) -> Iterator[View]:
         between: seconds; 0 to look at every frame.
         most: frames.
     """
-    cuts = CutFinder()
+    cuts = ShotBoundaryDetector()
     now: View | None = None
     looked: Frame | None = None
     for frame in frames:
@@ -73,7 +73,7 @@ def plan(frames: Iterable[Frame], between: float, most: int) -> Iterator[View]:
         yield replace(now, look=True)
 
 
-class Watcher:
+class VideoTracker:
     """Takes what was found frame by frame, says who is who and collects a body for each person.
 
     Bodies are computed for BATCH people at a time, so the last ones are there only after `take`.
@@ -167,7 +167,7 @@ class Watcher:
             crops = np.stack([p.crop for p in people if p.crop is not None])
             boxes = [p.box for p in people if p.box is not None]
             box = PersonBox(*(np.concatenate(each) for each in zip(*boxes, strict=True)))
-            bodies = predict_crops(network, crops, locate(box, self._camera))
+            bodies = predict_crops(network, crops, box_to_bbox_info(box, self._camera))
         if fitter is not None:
             keypoints = np.stack([p.keypoints for p in people])
             xyxy = np.stack([p.xyxy for p in people])
@@ -239,7 +239,7 @@ def analyse(
         The rows of CHUNK frames each, from the first unknown frame on, and whether they are the last; those
         are of fewer frames or none. After `stop` said so, those until then, and they are not called the last.
     """
-    watcher = Watcher(recoverer, camera, video.fps)
+    watcher = VideoTracker(recoverer, camera, video.fps)
     first = sum(len(rows.times) for rows in known)
 
     def look(view: View) -> tuple[View, Found | None]:
@@ -251,7 +251,7 @@ def analyse(
     waiting = frames_ahead(video.size)
     # Bodies are fitted to keypoints, which are found by looking only.
     views = ahead(plan(video, 0 if recoverer.fitter else BETWEEN, waiting), waiting)
-    results = in_order(look, views, torch.get_num_threads(), waiting)
+    results = ordered_map(look, views, torch.get_num_threads(), waiting)
     try:
         for index, (view, found) in enumerate(results):
             watcher.see(view, found, known=index < first)

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fullframe.geometry.camera import Camera
-from fullframe.recover.analysis import View, Watcher, find
+from fullframe.recover.analysis import VideoTracker, View, find
 from fullframe.recover.frame_results import Rows, raw_clip
-from fullframe.recover.photo import Recoverer, known_camera
-from fullframe.recover.shots import CutFinder
+from fullframe.recover.photo import Recoverer, camera_from_options
+from fullframe.recover.shots import ShotBoundaryDetector
 from fullframe.recover.video import finished
 from fullframe.render import overlay as draw
 from fullframe.results.clip import Clip
@@ -54,14 +54,14 @@ def watch(
     Raises:
         VideoError: if the source cannot be opened, or sends nothing.
     """
-    frames = _Newest(_camera(source))
+    frames = LatestFrameReader(_camera(source))
     first = next(frames, None)
     if first is None:
         raise VideoError(f"{source}: sends no picture")
     size = (first.image.shape[1], first.image.shape[0])
-    camera = known_camera(size, focal, fov, intrinsics) or Camera.from_diagonal(size)
+    camera = camera_from_options(size, focal, fov, intrinsics) or Camera.from_diagonal(size)
     names = (recoverer.body.name, recoverer.name, source)
-    watcher, cuts = Watcher(recoverer, camera, _TYPICAL_FPS), CutFinder()
+    watcher, cuts = VideoTracker(recoverer, camera, _TYPICAL_FPS), ShotBoundaryDetector()
     parts: list[Rows] = []
     writer = VideoWriter(overlay, size, _TYPICAL_FPS) if overlay is not None else None
     frame: Frame | None = first
@@ -104,7 +104,7 @@ def _camera(source: str) -> Iterator[NDArray[np.uint8]]:
         device.release()
 
 
-class _Newest:
+class LatestFrameReader:
     """Iterates over pictures read in a thread, each time the newest, as frames with the time they came."""
 
     def __init__(self, pictures: Iterable[NDArray[np.uint8]]) -> None:
@@ -132,7 +132,7 @@ class _Newest:
                 self._ended = True
                 self._ready.notify()
 
-    def __iter__(self) -> "_Newest":
+    def __iter__(self) -> "LatestFrameReader":
         return self
 
     def __next__(self) -> Frame:

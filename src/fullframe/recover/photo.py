@@ -22,7 +22,7 @@ FIT = KeypointFitter.name
 """The model that needs no weights: bodies fitted to detected 2D keypoints."""
 
 
-def known_camera(
+def camera_from_options(
     size: tuple[int, int],
     focal: float | None = None,
     fov: float | None = None,
@@ -115,7 +115,7 @@ class Recoverer:
             ValueError: for impossible cameras, boxes or keypoints, or different numbers of them.
         """
         photo = image if isinstance(image, Photo) else _photo(image)
-        camera = known_camera(photo.size, focal, fov, intrinsics)
+        camera = camera_from_options(photo.size, focal, fov, intrinsics)
         camera = camera or photo.exif_camera or Camera.from_diagonal(photo.size)
         xyxy, scores, points = self._find(photo.pixels, boxes, scores, keypoints)
         bodies = None

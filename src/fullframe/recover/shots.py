@@ -21,7 +21,7 @@ _BLANK = 0.6
 """Share of white or black from which a frame (a flash, a fade) shows nothing to compare."""
 
 
-class CutFinder:
+class ShotBoundaryDetector:
     """Tells, frame by frame, where a new shot begins. Flashes, fades of light and fast pans are no cuts."""
 
     def __init__(self) -> None:

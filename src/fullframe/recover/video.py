@@ -15,10 +15,10 @@ from fullframe.geometry.camera import Camera
 from fullframe.motion import finish
 from fullframe.recover.analysis import analyse
 from fullframe.recover.frame_results import CHUNK, Rows, Work, join, raw_clip
-from fullframe.recover.photo import Recoverer, known_camera
+from fullframe.recover.photo import Recoverer, camera_from_options
 from fullframe.recover.video_overlay import write_overlay
 from fullframe.results.clip import Clip
-from fullframe.video.prefetch import return_memory
+from fullframe.video.prefetch import trim_malloc
 from fullframe.video.reader import VideoReader
 
 Progress = Callable[[str, int, int | None], None]
@@ -87,7 +87,7 @@ def process(
             if analysed:
                 kept.finish(skipped)
         reader.close()
-        return_memory()
+        trim_malloc()
         clip = finished(recoverer, parts, camera, _whole_name(video), smooth, lock_feet)
         result = Result(clip, analysed, total, skipped, complete=analysed)
         if overlay is not None:
@@ -148,7 +148,7 @@ def recover_video(
 
 def clip_camera(video: VideoReader, **told: Any) -> Camera:
     """The camera of a video's frames: told for the original size, or by its diagonal."""
-    camera = known_camera(video.original_size, **told) or Camera.from_diagonal(video.original_size)
+    camera = camera_from_options(video.original_size, **told) or Camera.from_diagonal(video.original_size)
     if video.size == video.original_size:
         return camera
     across, down = (new / old for new, old in zip(video.size, video.original_size, strict=True))

@@ -10,7 +10,7 @@ import torch
 from fullframe.body.model import BodyModel
 from fullframe.render import overlay
 from fullframe.results.clip import Clip
-from fullframe.video.prefetch import ahead, frames_ahead, in_order
+from fullframe.video.prefetch import ahead, frames_ahead, ordered_map
 from fullframe.video.reader import Frame, VideoReader
 from fullframe.video.writer import VideoWriter, to_yuv
 
@@ -43,7 +43,7 @@ def write_overlay(
 
     waiting = frames_ahead(video.size)
     frames = ahead(islice(video, clip.num_frames), waiting)
-    drawn = in_order(draw, frames, torch.get_num_threads(), waiting)
+    drawn = ordered_map(draw, frames, torch.get_num_threads(), waiting)
     done = 0
     try:
         with VideoWriter(path, video.size, video.fps, video) as writer:

@@ -45,7 +45,7 @@ class Backgrounds:
 
     def _get(self, index: int) -> NDArray[np.uint8]:
         if index not in self._cache:
-            self._cache[index] = _read(self.files[index]) if index >= 0 else make_up(-index)
+            self._cache[index] = _read(self.files[index]) if index >= 0 else procedural_background(-index)
         return self._cache[index]
 
 
@@ -85,7 +85,7 @@ def view(
     return seen.astype(np.float32)
 
 
-def make_up(seed: int) -> NDArray[np.uint8]:
+def procedural_background(seed: int) -> NDArray[np.uint8]:
     """A made-up place: a room or the open, cluttered with things; (480, 640, 3) RGB."""
     rng = np.random.default_rng([seed, 77])
     height, width = 480, 640

@@ -126,7 +126,7 @@ def _add_shard(folder: Path, number: int) -> None:
         np.save(stream, labels)
 
 
-class StoredPeople(Sequence[Sample]):
+class CachedPeople(Sequence[Sample]):
     """The people of a stock.
 
     Args:
@@ -151,7 +151,7 @@ class StoredPeople(Sequence[Sample]):
 
     def __reduce__(self) -> tuple[type, tuple]:
         """For other processes: opened anew there, not copied."""
-        return StoredPeople, (self.folder, self._count)
+        return CachedPeople, (self.folder, self._count)
 
     def __len__(self) -> int:
         return self._count

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fullframe.render.rasterize import compiled
 
 
-def photograph(picture: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
+def simulate_camera(picture: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
     """A picture (H, W, 3), 0 to 255, as a camera would have stored it; RGB uint8."""
     height = picture.shape[0]
     chance = rng.random()

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from fullframe.body.joint_sets import JOINT_SETS, PARENTS
-from fullframe.body.keypoint_regressor import KeypointModel
+from fullframe.body.keypoint_regressor import KeypointRegressor
 from fullframe.body.model import load_body
 from fullframe.render.rasterize import compiled
 
@@ -44,7 +44,7 @@ class Bodies:
         shapes = torch.cat((torch.zeros(1, NUM_BETAS), torch.eye(NUM_BETAS)))
         rest = body.rest_joints(shapes).numpy()
         self._rest, self._rest_dirs = rest[0], np.ascontiguousarray((rest[1:] - rest[0]).transpose(1, 2, 0))
-        models = [KeypointModel(body, name) for name in JOINTS[1:]]
+        models = [KeypointRegressor(body, name) for name in JOINTS[1:]]
         self._splits = np.cumsum([len(JOINT_SETS[name]) for name in JOINTS[1:-1]])
         self._weights = np.concatenate([m.weights.numpy() for m in models])
         self._moments = np.concatenate([m.template.numpy().reshape(-1) for m in models])
@@ -60,7 +60,7 @@ class Bodies:
 
     def keypoints(self, betas: NDArray[np.float32], posed: Posed) -> dict[str, NDArray[np.float32]]:
         """Joint set to joints (K, 3), metres, before translation."""
-        # As body.keypoints.KeypointModel, with the transforms that drawing needs anyway.
+        # As body.keypoints.KeypointRegressor, with the transforms that drawing needs anyway.
         feature = np.concatenate((betas, (posed.rotations[1:] - np.eye(3, dtype=np.float32)).reshape(-1)))
         moments = (self._moments + feature @ self._dirs).reshape(-1, 72)
         turn, shift = posed.transforms[..., :3], posed.transforms[..., 3]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fullframe.synth.appearance import Look, TexturePool, look_of
 from fullframe.synth.backgrounds import Backgrounds, view
-from fullframe.synth.camera_effects import photograph
+from fullframe.synth.camera_effects import simulate_camera
 from fullframe.synth.scene import Block, Person, Scene
 from fullframe.synth.shading import (
     Light,
@@ -99,7 +99,7 @@ class Painter:
         darkest = 1 - _SHADOW_DEPTH * light.lamp / (light.lamp + light.sky)
         cast_on_ground(picture, shadows, intrinsics, light, scene.floor, darkest)
         draw(picture, mesh, surfaces, self._pool.texels, light, shadows, intrinsics, antialias)
-        return photograph(picture, rng)
+        return simulate_camera(picture, rng)
 
     def _build(self, block: Block) -> Dressed:
         vertices = (_CORNERS @ block.axes + block.center).astype(np.float32)

@@ -17,7 +17,7 @@ else:
 
 from fullframe.body.model import BODY_NAMES
 from fullframe.data.augment import Augmentation
-from fullframe.geometry.camera import LOCATION_NORMS
+from fullframe.geometry.camera import BBOX_NORMS
 from fullframe.losses.objective import ERRORS, LossWeights
 from fullframe.models import ENCODERS, MODELS
 from fullframe.models.encoder import POOLS
@@ -38,12 +38,12 @@ class TrainConfig:
         model: key of MODELS: cliff, hmr (both switches off), ray or imphmr.
         encoder: key of ENCODERS.
         crop: [height, width] px of the network's input.
-        location_input: CLIFF's first switch, the network sees where the crop sits; hmr has it off.
+        bbox_info_input: CLIFF's first switch, the network sees where the crop sits; hmr has it off.
         full_frame_loss: CLIFF's second switch, the 2D loss is in the full frame; hmr has it off.
         pool: how the encoder's maps become features: mean, or joints; see models.joints.
         regressor_act: after the regressor's hidden layers: none, or relu.
         regressor_dropout: share of their values that training leaves out.
-        bbox_norm: scaling of the location: plain or h36m.
+        bbox_norm: scaling of the bbox_info: plain or h36m.
         pretrained: start the encoder from ImageNet weights.
         frozen_statistics: batch normalisation keeps the statistics that the encoder comes with, which saves a
             CPU 40 % of a step; see models.frozen.
@@ -51,7 +51,7 @@ class TrainConfig:
         lifting: with the pool joints, the regressor first learns from so many people's joints, without
             pictures; see train.lifting.
         init: trained network (.safetensors) to start from instead.
-        encoder_of: trained network, of any model, whose encoder alone to start from.
+        encoder_checkpoint: trained network, of any model, whose encoder alone to start from.
         kept: with the pool joints, the encoder looks at so many augmented people once and keeps its weights,
             and what stands behind it learns from its maps of them, which stay in `kept_folder`, in a
             thirtieth of the time on a CPU; see train.kept. 0: everything learns, from ever new pictures.
@@ -85,7 +85,7 @@ class TrainConfig:
         batch_size: of all processes together.
         optimizer: adam, or adamw with `weight_decay` on matrices and kernels.
         learning_rate: at its highest.
-        head_rate: factor on it for all that is not the encoder's own.
+        head_lr_scale: factor on it for all that is not the encoder's own.
         schedule: cosine to 0, or step: a tenth in the second half, as CLIFF.
         warmup: samples over which the learning rate grows from 0.
         grad_clip: largest norm of the gradient; 0 for no limit.
@@ -111,7 +111,7 @@ class TrainConfig:
     model: str = "cliff"
     encoder: str = "tf_efficientnet_lite0"
     crop: tuple[int, int] = (224, 168)
-    location_input: bool = True
+    bbox_info_input: bool = True
     full_frame_loss: bool = True
     bbox_norm: str = "plain"
     pool: str = "mean"
@@ -122,7 +122,7 @@ class TrainConfig:
     frozen_stages: int = 0
     lifting: int = 0
     init: str = ""
-    encoder_of: str = ""
+    encoder_checkpoint: str = ""
     kept: int = 0
     kept_folder: str = "runs/kept"
     body: str = "open"
@@ -183,7 +183,7 @@ class TrainConfig:
     batch_size: int = 64
     optimizer: str = "adam"
     learning_rate: float = 1e-4
-    head_rate: float = 1.0
+    head_lr_scale: float = 1.0
     weight_decay: float = 0.0
     schedule: str = "cosine"
     warmup: int = 10_000
@@ -225,7 +225,7 @@ class TrainConfig:
 CHOICES: dict[str, Collection[str]] = {
     "model": MODELS,
     "encoder": ENCODERS,
-    "bbox_norm": LOCATION_NORMS,
+    "bbox_norm": BBOX_NORMS,
     "pool": POOLS,
     "regressor_act": ACTIVATIONS,
     "body": BODY_NAMES,
@@ -236,8 +236,10 @@ CHOICES: dict[str, Collection[str]] = {
 }
 
 MOST_FROZEN = 5
-_POSITIVE = ("crop", "num_betas", "samples", "batch_size", "learning_rate", "head_rate", "devices", "nodes",
-             "field_samples", "field_width")  # fmt: skip
+_POSITIVE = (
+    "crop", "num_betas", "samples", "batch_size", "learning_rate", "head_lr_scale", "devices", "nodes",
+    "field_samples", "field_width",
+)  # fmt: skip
 
 
 def read_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
@@ -351,8 +353,8 @@ def _check(config: TrainConfig, origin: str) -> None:
         raise ConfigError(f'{origin}: lifting needs pool = "joints", synth above 0, and not the model imphmr')
     if config.kept and (config.pool != "joints" or config.lifting):
         raise ConfigError(f'{origin}: kept needs pool = "joints", and lifting = 0')
-    if config.kept and not (config.init or config.encoder_of):
-        raise ConfigError(f"{origin}: kept needs a trained encoder, as init or encoder_of")
+    if config.kept and not (config.init or config.encoder_checkpoint):
+        raise ConfigError(f"{origin}: kept needs a trained encoder, as init or encoder_checkpoint")
     try:
         _ = config.augmentation
     except ValueError as error:

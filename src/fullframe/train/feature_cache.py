@@ -22,12 +22,12 @@ SHARD_BATCHES = 32
 """Batches of people in one file."""
 
 
-class KeptPeople:
+class FeatureCache:
     """Augmented people as a network's encoder sees them, in files that are made where they are missing.
 
     Args:
         folder: of the files.
-        network: whose encoder it is, with a JointPool.
+        network: whose encoder it is, with a HeatmapPool.
         batches: (start, rank, world) to batches of people from this one on.
         batch_size: of these batches.
         people: how many are wanted.

@@ -10,7 +10,7 @@ from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.batch import Batch
 from fullframe.losses.objective import Losses
 from fullframe.models.cliff import CLIFF
-from fullframe.models.heatmap_pool import HEATMAP_SETS, JointPool
+from fullframe.models.heatmap_pool import HEATMAP_SETS, HeatmapPool
 
 PASSES = 12
 """How often each person is used, with other noise each time."""
@@ -32,7 +32,7 @@ def lift(
     seed: int,
     advance: Callable[[str, int, int], object] = lambda stage, done, total: None,
 ) -> None:
-    """Train the regressor of a network with a JointPool on labels alone.
+    """Train the regressor of a network with a HeatmapPool on labels alone.
 
     Lifting 2D joints needs a thousandth of what a picture costs, and a regressor that knows how leaves it to
     the pictures to teach where joints are (Martinez et al., ICCV 2017, lifts true and detected joints). In
@@ -51,7 +51,7 @@ def lift(
     known = _collect(batches, people, advance)
     generator = torch.Generator().manual_seed(seed)
     regressor = model.regressor
-    cells = JointPool.features - 3 * known.keypoints["places"].shape[1]
+    cells = HeatmapPool.features - 3 * known.keypoints["places"].shape[1]
     with torch.no_grad():
         regressor.fc1.weight[:, :cells] = 0
     optimizer = torch.optim.AdamW(regressor.parameters(), lr=_RATE, weight_decay=1e-3)
@@ -66,7 +66,7 @@ def lift(
         told = blur(batch.keypoints.pop("places"), model.crop, generator).flatten(1)
         features = torch.cat((told.new_zeros(len(told), cells), told), dim=1).to(device)
         batch = batch.to(device)
-        prediction = model.regress(features, batch.location)
+        prediction = model.regress(features, batch.bbox_info)
         loss, _ = losses(model, prediction, batch)
         optimizer.zero_grad()
         loss.backward()

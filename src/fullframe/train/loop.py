@@ -27,7 +27,7 @@ from fullframe.models import CLIFF, Prediction, create_model, load_model
 from fullframe.models.batchnorm import freeze_statistics
 from fullframe.models.checkpoint import save_checkpoint
 from fullframe.train.config import ConfigError, TrainConfig, write_config
-from fullframe.train.feature_cache import KeptPeople
+from fullframe.train.feature_cache import FeatureCache
 from fullframe.train.lifting import lift
 from fullframe.train.logs import Record, write_provenance
 from fullframe.train.previews import draw_batch
@@ -60,19 +60,19 @@ def build_model(config: TrainConfig) -> CLIFF:
     """The network to begin with.
 
     Raises:
-        ConfigError: if `init` or `encoder_of` are of another kind than the configuration.
+        ConfigError: if `init` or `encoder_checkpoint` are of another kind than the configuration.
         CheckpointError: if they cannot be used.
         ConnectionError: if ImageNet weights are wanted and cannot be had.
         ValueError: for a crop that the encoder cannot take.
     """
     torch.manual_seed(config.seed)
     model = _whole_model(config)
-    if config.encoder_of:
-        encoder = load_model(config.encoder_of).encoder
+    if config.encoder_checkpoint:
+        encoder = load_model(config.encoder_checkpoint).encoder
         if encoder.name != config.encoder or (encoder.joints is None) != (model.encoder.joints is None):
             raise ConfigError(
-                f"encoder_of: {config.encoder_of} has another encoder or pool ({encoder.name}) than "
-                f"{config.encoder} with pool {config.pool}"
+                f"encoder_checkpoint: {config.encoder_checkpoint} has another encoder or pool "
+                f"({encoder.name}) than {config.encoder} with pool {config.pool}"
             )
         model.encoder.load_state_dict(encoder.state_dict())
     return model
@@ -80,7 +80,7 @@ def build_model(config: TrainConfig) -> CLIFF:
 
 def _whole_model(config: TrainConfig) -> CLIFF:
     if not config.init:
-        pretrained = config.pretrained and not config.encoder_of
+        pretrained = config.pretrained and not config.encoder_checkpoint
         return create_model(config.model, **config.model_options, pretrained=pretrained)
     wanted = create_model(config.model, **config.model_options)
     model = load_model(config.init, config.body)
@@ -103,7 +103,7 @@ def build_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimi
     """
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
     groups = []
-    for own, factor in ((True, 1.0), (False, config.head_rate)):
+    for own, factor in ((True, 1.0), (False, config.head_lr_scale)):
         some = [
             p for name, p in model.named_parameters() if p.requires_grad and name.startswith(_ENCODER) == own
         ]
@@ -301,7 +301,7 @@ class _Run:
                 made_by[key] = digest(made_by[key])
         with fabric.rank_zero_first(), progress_bar(disable=not fabric.is_global_zero) as progress:
             task = progress.add_task("maps", total=config.kept)
-            kept = KeptPeople(
+            kept = FeatureCache(
                 Path(config.kept_folder),
                 self.state.model,
                 batches,
@@ -399,7 +399,7 @@ class _Run:
 
         crops = state.model.prepare(batch.crops)
         with fabric.autocast():  # a method other than forward has none of its own in a single process
-            prediction, heatmaps, imagined = self.wrapped.learn(crops, batch.location)
+            prediction, heatmaps, imagined = self.wrapped.learn(crops, batch.bbox_info)
         grown = min(1, state.samples / config.imagination_warmup) if config.imagination_warmup else 1
         loss, terms = self.losses(
             state.model,

@@ -23,14 +23,19 @@ def draw_batch(batch: Batch, prediction: Prediction, body: BodyModel, people: in
     """
     people = min(people, len(batch))
     pose, betas, weak_camera = (x[:people].detach().float() for x in prediction)
-    location = batch.location[:people]
-    translation = crop_to_full_translation(weak_camera, location[:, :2], location[:, 2], 1.0)
+    bbox_info = batch.bbox_info[:people]
+    translation = crop_to_full_translation(weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
     vertices = body(betas, pose, translation).vertices.cpu().numpy()
     faces = body.faces.cpu().numpy().astype(np.int32)
     tiles = []
     for i, crop in enumerate(batch.crops[:people].cpu().numpy()):
         drawn = draw_meshes(
-            crop, vertices[i : i + 1], faces, [_COLOR], crop_intrinsics(location[i], crop.shape[:2]), _OPACITY
+            crop,
+            vertices[i : i + 1],
+            faces,
+            [_COLOR],
+            crop_intrinsics(bbox_info[i], crop.shape[:2]),
+            _OPACITY,
         )
         labels = {name: points[i].cpu().numpy() for name, points in batch.keypoints.items()}
         tiles.append(np.concatenate((_mark(crop, labels), drawn), axis=1))
@@ -39,9 +44,9 @@ def draw_batch(batch: Batch, prediction: Prediction, body: BodyModel, people: in
     return np.concatenate(rows)
 
 
-def crop_intrinsics(location: torch.Tensor, crop: tuple[int, int]) -> NDArray[np.float64]:
+def crop_intrinsics(bbox_info: torch.Tensor, crop: tuple[int, int]) -> NDArray[np.float64]:
     """K (3, 3) in crop px of the full frame's camera, for a crop (height, width) at (cx, cy, b) / f."""
-    x, y, size = location.tolist()
+    x, y, size = bbox_info.tolist()
     height, width = crop
     focal = height / size
     return np.array([[focal, 0, width / 2 - x * focal], [0, focal, height / 2 - y * focal], [0, 0, 1]])

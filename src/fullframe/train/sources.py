@@ -37,7 +37,7 @@ def _synth(config: TrainConfig, split: str) -> Sequence[Sample]:
 
 
 def _stock(config: TrainConfig, settings: dict[str, Any]) -> Sequence[Sample]:
-    from fullframe.synth.cache import StoredPeople, fill, is_full
+    from fullframe.synth.cache import CachedPeople, fill, is_full
 
     if int(os.environ.get("LOCAL_RANK", 0)):
         # The first process of this machine draws for all.
@@ -50,7 +50,7 @@ def _stock(config: TrainConfig, settings: dict[str, Any]) -> Sequence[Sample]:
             task = progress.add_task("people", total=config.stock)
             fill(config.stock_folder, config.stock, settings, os.cpu_count() or 1,
                  lambda people: progress.update(task, completed=people))  # fmt: skip
-    return StoredPeople(config.stock_folder, config.stock)
+    return CachedPeople(config.stock_folder, config.stock)
 
 
 def _lspet(config: TrainConfig, split: str) -> Sequence[Sample]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullframe.body.keypoint_regressor import KeypointModel
+from fullframe.body.keypoint_regressor import KeypointRegressor
 from fullframe.body.model import BodyModel, forward_kinematics
 from fullframe.data.augment import Augmentation, Example, augment, collate
 from fullframe.data.batch import Batch
@@ -71,7 +71,7 @@ def predict(model: CLIFF, batch: Batch, size: int = 64) -> Prediction:
     parts = []
     for start in range(0, len(batch), size):
         crops = model.prepare(batch.crops[start : start + size].to(device))
-        prediction = model(crops, batch.location[start : start + size].to(device))
+        prediction = model(crops, batch.bbox_info[start : start + size].to(device))
         parts.append([x.float().cpu() for x in prediction])
     return Prediction(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
@@ -120,12 +120,12 @@ class Validation:
         }
 
     def _in_2d(self, people: HeldOut, prediction: Prediction) -> dict[str, float]:
-        location = people.batch.location
-        translation = crop_to_full_translation(prediction.weak_camera, location[:, :2], location[:, 2], 1.0)
+        bbox_info = people.batch.bbox_info
+        translation = crop_to_full_translation(prediction.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
         errors = []
         for joint_set, labels in people.batch.keypoints.items():
-            joints = KeypointModel(self.body, joint_set)(prediction.betas, prediction.pose).keypoints
-            seen = project(joints + translation[:, None], 1.0) - location[:, None, :2]
-            distance = (2 * seen / location[:, 2, None, None] - labels[..., :2]).norm(dim=-1).numpy()
+            joints = KeypointRegressor(self.body, joint_set)(prediction.betas, prediction.pose).keypoints
+            seen = project(joints + translation[:, None], 1.0) - bbox_info[:, None, :2]
+            distance = (2 * seen / bbox_info[:, 2, None, None] - labels[..., :2]).norm(dim=-1).numpy()
             errors.append(np.where(labels[..., 2] > 0, distance / people.sides[:, None], np.nan))
         return {"pck10": metrics.pck(np.concatenate(errors, axis=1), 0.1)}

@@ -59,7 +59,7 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
         thread.join()
 
 
-def in_order(
+def ordered_map(
     work: Callable[[T], R], items: Iterable[T], workers: int, waiting: int = 0
 ) -> Generator[R, None, None]:
     """work(item) of every item in their order, by as many threads.
@@ -96,7 +96,7 @@ def _torch_on_one_core() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def share_memory() -> None:
+def limit_malloc_arenas() -> None:
     """Let threads use memory that others have freed, from now on in the whole process.
 
     glibc has a heap for each thread, and keeps what is freed: 150 MB for 1080p. What is larger than the maps
@@ -109,7 +109,7 @@ def share_memory() -> None:
         libc.mallopt(M_MMAP_THRESHOLD, 16 << 20)
 
 
-def return_memory() -> None:
+def trim_malloc() -> None:
     """Give the system back what is free, where glibc keeps it: 200 MB after the analysis of a 1080p video."""
     if _GLIBC:
         ctypes.CDLL(None).malloc_trim(0)

@@ -94,13 +94,13 @@ def test_inference_computes_one_view_and_no_silhouette(inputs):
 
 
 def test_directions_of_training_fill_the_range_and_follow_the_seed(inputs):
-    crops, location = (x[:1].expand(400, *x.shape[1:]) for x in inputs)
+    crops, bbox_info = (x[:1].expand(400, *x.shape[1:]) for x in inputs)
     net = small(view_range=60.0).eval()
     with torch.no_grad():
         torch.manual_seed(5)
-        degrees = net.learn(crops, location).imagined.phi.rad2deg()
+        degrees = net.learn(crops, bbox_info).imagined.phi.rad2deg()
         torch.manual_seed(5)
-        again = net.learn(crops, location).imagined.phi.rad2deg()
+        again = net.learn(crops, bbox_info).imagined.phi.rad2deg()
     assert torch.equal(degrees, again)
     assert -60 <= degrees.min() < -57 and 57 < degrees.max() <= 60
     assert abs(degrees.mean()) < 6
@@ -116,23 +116,23 @@ def test_without_a_range_nothing_is_imagined_but_all_directions_can_be_rendered(
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("location_input", [True, False])
-def test_cliffs_switches(inputs, location_input):
-    net = small(location_input=location_input, full_frame_loss=True).eval()
+@pytest.mark.parametrize("bbox_info_input", [True, False])
+def test_cliffs_switches(inputs, bbox_info_input):
+    net = small(bbox_info_input=bbox_info_input, full_frame_loss=True).eval()
     cliff = create_model("cliff", encoder="tiny", crop=(48, 36), num_betas=11)
-    crops, location = inputs
+    crops, bbox_info = inputs
     elsewhere = torch.tensor([0.2, 0.1, 0.1])
     for phi in (torch.zeros(3), torch.ones(3)):
-        seen = [net.imagine(crops, x, phi).prediction for x in (location, location + elsewhere)]
+        seen = [net.imagine(crops, x, phi).prediction for x in (bbox_info, bbox_info + elsewhere)]
         changed = max(float((a - b).abs().max()) for a, b in zip(*seen, strict=True))
-        assert (changed > 1e-4) == location_input
+        assert (changed > 1e-4) == bbox_info_input
     points, prediction = torch.randn(3, 5, 3), net(*inputs)
-    expected = cliff.project(points, prediction, location)
-    torch.testing.assert_close(net.project(points, prediction, location), expected)
+    expected = cliff.project(points, prediction, bbox_info)
+    torch.testing.assert_close(net.project(points, prediction, bbox_info), expected)
 
 
 def test_options_come_back_from_the_card(tmp_path, inputs):
-    net = small(location_input=True, view_range=90.0).eval()
+    net = small(bbox_info_input=True, view_range=90.0).eval()
     save_checkpoint(net, tmp_path / "a.safetensors", body="open", data="none", licence="CC0-1.0", metrics={})
     loaded = load_model(tmp_path / "a.safetensors")
     assert loaded.options == net.options and loaded.options["view_range"] == 90
@@ -180,7 +180,7 @@ def test_terms_about_other_directions_can_be_learned(labelled):
     history = []
     for step in range(60):
         torch.manual_seed(step)
-        prediction, _, views = net.learn(net.prepare(batch.crops), batch.location)
+        prediction, _, views = net.learn(net.prepare(batch.crops), batch.bbox_info)
         total, terms = losses(net, prediction, batch, imagined=views)
         optimizer.zero_grad()
         total.backward()

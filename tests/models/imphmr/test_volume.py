@@ -10,7 +10,7 @@ from torch.nn.functional import relu, softplus
 from fullframe.body import load_body
 from fullframe.models.imphmr import volume
 from fullframe.models.imphmr.field import LAYERS, OCTAVES, SKIP, Field, encode
-from fullframe.models.imphmr.volume import composite, render, sample_rays, turn, turned_root
+from fullframe.models.imphmr.volume import composite, render, rotate_root, sample_rays, turn
 
 SIZE, SAMPLES = 4, 3
 
@@ -161,7 +161,7 @@ def test_a_growing_phi_turns_points_and_bodies_by_minus_phi(degrees):
     joints = (joints - joints[:, :1])[0, rows]
     points, lengths = sample_rays(48, 96)
     maps, _ = render(Blobs(), joints, points, lengths, phi.expand(5))
-    turned = body(torch.zeros(1, 10), turned_root(pose, phi)).joints
+    turned = body(torch.zeros(1, 10), rotate_root(pose, phi)).joints
     turned = (turned - turned[:, :1])[0, rows]
     by_hand = joints.numpy() @ rotation_about_y(-degrees).T
     np.testing.assert_allclose(turned.numpy(), by_hand, atol=1e-6)

@@ -34,7 +34,7 @@ def annotate(job: Job, tuning: Tuning = TUNING) -> Bodies:
         for step in range(tuning.passes):
             if tuner.step(crops, plain, person, step / tuning.passes).keypoints < GOOD_ENOUGH:
                 break
-        return predict_crops(tuner.network, crops.pixels(person), crops.location(person))
+        return predict_crops(tuner.network, crops.pixels(person), crops.bbox_info(person))
 
     def make(first: int, end: int) -> Arrays:
         parts = [label(index) for index in range(first, end)]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.data.formats.locate import image_size, need
+from fullframe.data.formats.paths import image_size, need
 from fullframe.data.formats.pickles import read_pickle, read_table
 from fullframe.data.formats.placement import rotation_matrices
 from fullframe.data.formats.samples import (

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.data.formats.locate import image_size, need
+from fullframe.data.formats.paths import image_size, need
 from fullframe.data.formats.samples import Samples
 from fullframe.data.sample import Sample
 from fullframe.detect.coco_json import read_people

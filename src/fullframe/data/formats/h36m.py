@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.data.formats.hdf5 import open_hdf5
-from fullframe.data.formats.locate import need
+from fullframe.data.formats.paths import need
 from fullframe.data.formats.samples import Samples, matching, points17_to_j24
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import ENLARGE

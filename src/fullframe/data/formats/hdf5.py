@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fullframe.data.formats.locate import need
+from fullframe.data.formats.paths import need
 
 
 @contextmanager

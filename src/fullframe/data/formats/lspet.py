@@ -9,7 +9,7 @@ import scipy.io
 from numpy.typing import NDArray
 
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.data.formats.locate import image_size, need
+from fullframe.data.formats.paths import image_size, need
 from fullframe.data.formats.samples import Samples
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import box_from_keypoints

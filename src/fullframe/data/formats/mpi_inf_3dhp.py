@@ -9,7 +9,7 @@ import scipy.io
 from numpy.typing import NDArray
 
 from fullframe.data.formats.hdf5 import open_hdf5
-from fullframe.data.formats.locate import image_size, need
+from fullframe.data.formats.paths import image_size, need
 from fullframe.data.formats.samples import Samples, points17_to_j24, shaped, tight_box
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera

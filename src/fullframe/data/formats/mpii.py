@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.data.formats.hdf5 import open_hdf5
-from fullframe.data.formats.locate import image_size, need
+from fullframe.data.formats.paths import image_size, need
 from fullframe.data.formats.samples import Samples, shaped, window_box
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullframe.data.formats.locate import need
+from fullframe.data.formats.paths import need
 from fullframe.io.pickles import ARRAY, DICT, FROM_BUFFER, KNOWN, Call, array_value, interpret
 
 _FRAME = "pandas.core.frame.DataFrame"

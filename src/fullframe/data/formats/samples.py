@@ -10,7 +10,7 @@ from typing import Any, Protocol, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fullframe.data.formats.locate import need
+from fullframe.data.formats.paths import need
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import ENLARGE
 

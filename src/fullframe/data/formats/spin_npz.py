@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.body.joint_sets import JOINT_SETS, by_name
+from fullframe.body.joint_sets import JOINT_SETS, convert_joint_set
 from fullframe.data.formats.h36m import h36m_camera
-from fullframe.data.formats.locate import image_size, need
+from fullframe.data.formats.paths import image_size, need
 from fullframe.data.formats.placement import rotation_matrices, rotation_vectors
 from fullframe.data.formats.samples import Samples, read_npz, shaped, window_box
 from fullframe.data.sample import Sample
@@ -154,7 +154,9 @@ def _points(row: dict[str, Any], kind: str) -> dict[str, NDArray[np.float32]]:
 
 def _as_j24(sets: dict[str, NDArray[np.float32]]) -> NDArray[np.float32] | None:
     """Those of `j24` that one of COCO's or LSP's points is, the rest unknown; None without either set."""
-    known = [by_name(sets[name][None], name, "j24")[0] for name in ("coco17", "lsp14") if name in sets]
+    known = [
+        convert_joint_set(sets[name][None], name, "j24")[0] for name in ("coco17", "lsp14") if name in sets
+    ]
     if not known:
         return None
     out = known[0]

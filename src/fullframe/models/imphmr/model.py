@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fullframe.models.cliff import CLIFF, Learned, Prediction
+from fullframe.models.cliff import CLIFF, Prediction, TrainOutput
 from fullframe.models.imphmr.field import Field
 from fullframe.models.imphmr.volume import render, sample_rays
 from fullframe.models.regressor import Regressor
@@ -35,7 +35,7 @@ _LAST = 4  # px of the map that the regressor sees
 _GROUPS = 8
 
 
-class Imagined(NamedTuple):
+class NovelViewPrediction(NamedTuple):
     """N people seen from directions phi.
 
     Attributes:
@@ -54,11 +54,11 @@ class Imagined(NamedTuple):
 class ImpHMR(CLIFF):
     """ImpHMR, with CLIFF's switches off as in the paper.
 
-    With `location_input` the location is a part of the field's code and not seen by the regressor: the field
-    then stands in the axes of the full frame's camera, and one regressor serves all directions.
+    With `bbox_info_input` the bounding-box info is a part of the field's code and not seen by the regressor:
+    the field then stands in the axes of the full frame's camera, and one regressor serves all directions.
 
     Args:
-        encoder, crop, location_input, full_frame_loss, bbox_norm, num_betas, regressor_act,
+        encoder, crop, bbox_info_input, full_frame_loss, bbox_norm, num_betas, regressor_act,
             regressor_dropout, pool, pretrained: as for CLIFF.
         field_size: height and width of the rendered feature map in px.
         field_samples: points per ray.
@@ -80,7 +80,7 @@ class ImpHMR(CLIFF):
         encoder: str = "resnet50",
         crop: tuple[int, int] = (256, 192),
         *,
-        location_input: bool = False,
+        bbox_info_input: bool = False,
         full_frame_loss: bool = False,
         bbox_norm: str = "plain",
         num_betas: int = 10,
@@ -96,7 +96,7 @@ class ImpHMR(CLIFF):
         super().__init__(
             encoder,
             crop,
-            location_input=location_input,
+            bbox_info_input=bbox_info_input,
             full_frame_loss=full_frame_loss,
             bbox_norm=bbox_norm,
             num_betas=num_betas,
@@ -115,7 +115,7 @@ class ImpHMR(CLIFF):
             raise ValueError(f"view_range must lie between 0 and 180 degrees, not {view_range}")
         self.field_size, self.field_samples, self.field_width = field_size, field_samples, field_width
         self.view_range = view_range
-        self.to_code = nn.Linear(self.encoder.features + 3 * location_input, CODE)
+        self.to_code = nn.Linear(self.encoder.features + 3 * bbox_info_input, CODE)
         self.field = Field(CODE, field_width)
         points, lengths = sample_rays(field_size, field_samples)
         self.register_buffer("points", points, persistent=False)
@@ -128,37 +128,37 @@ class ImpHMR(CLIFF):
     @property
     def options(self) -> dict[str, Any]:
         options = super().options
-        del options["crop_routine"]
+        del options["crop_method"]
         names = ("field_size", "field_samples", "field_width", "view_range")
         return options | {name: getattr(self, name) for name in names}
 
-    def forward(self, crop: Tensor, location: Tensor) -> Prediction:
+    def forward(self, crop: Tensor, bbox_info: Tensor) -> Prediction:
         """Bodies from crops, seen as the image's camera does; arguments as for CLIFF."""
-        return self._infer(self._code(crop, location)[0], None)[0]
+        return self._infer(self._code(crop, bbox_info)[0], None)[0]
 
-    def imagine(self, crop: Tensor, location: Tensor, phi: Tensor) -> Imagined:
+    def imagine(self, crop: Tensor, bbox_info: Tensor, phi: Tensor) -> NovelViewPrediction:
         """Bodies and silhouettes inferred in other directions.
 
         Args:
-            crop, location: (N, ...) as for `forward`.
+            crop, bbox_info: (N, ...) as for `forward`.
             phi: (N,) radians, see models.volume.
         """
-        return self._imagine(self._code(crop, location)[0], phi)
+        return self._imagine(self._code(crop, bbox_info)[0], phi)
 
-    def learn(self, crop: Tensor, location: Tensor) -> Learned:
+    def learn(self, crop: Tensor, bbox_info: Tensor) -> TrainOutput:
         """As for CLIFF, and what is imagined of the people from one random direction each."""
-        code, heatmaps = self._code(crop, location)
+        code, heatmaps = self._code(crop, bbox_info)
         prediction = self._infer(code, None)[0]
         if not self.view_range:
-            return Learned(prediction, heatmaps)
+            return TrainOutput(prediction, heatmaps)
         limit = math.radians(self.view_range)
-        phi = (2 * torch.rand(len(code), device=code.device, dtype=location.dtype) - 1) * limit
-        return Learned(prediction, heatmaps, self._imagine(code, phi))
+        phi = (2 * torch.rand(len(code), device=code.device, dtype=bbox_info.dtype) - 1) * limit
+        return TrainOutput(prediction, heatmaps, self._imagine(code, phi))
 
-    def _code(self, crop: Tensor, location: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _code(self, crop: Tensor, bbox_info: Tensor) -> tuple[Tensor, Tensor | None]:
         """What conditions the field, and the encoder's heatmaps."""
         features, heatmaps = self.encoder(crop)
-        given = self._given(location)
+        given = self._given(bbox_info)
         code = self.to_code(features if given is None else torch.cat((features, given), dim=1))
         # Encoders' features differ in size by orders of magnitude; the field's first layers expect about 1.
         return functional.layer_norm(code, (CODE,)), heatmaps
@@ -168,9 +168,11 @@ class ImpHMR(CLIFF):
         maps, _ = render(self.field, code, self.points, self.lengths, phi)
         return self._regress(self.head(maps), None), maps
 
-    def _imagine(self, code: Tensor, phi: Tensor) -> Imagined:
+    def _imagine(self, code: Tensor, phi: Tensor) -> NovelViewPrediction:
         prediction, maps = self._infer(code, phi)
-        return Imagined(phi, prediction, None if self.silhouette is None else self.silhouette(maps)[:, 0])
+        return NovelViewPrediction(
+            phi, prediction, None if self.silhouette is None else self.silhouette(maps)[:, 0]
+        )
 
 
 class _Norm(nn.GroupNorm):

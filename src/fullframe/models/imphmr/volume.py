@@ -31,7 +31,7 @@ def turn(phi: Tensor) -> Tensor:
     return torch.stack((cos, zero, sin, zero, one, zero, -sin, zero, cos), dim=-1).unflatten(-1, (3, 3))
 
 
-def turned_root(pose: Tensor, phi: Tensor) -> Tensor:
+def rotate_root(pose: Tensor, phi: Tensor) -> Tensor:
     """Poses (N, 24, 3, 3) as cameras see them that went around the people by phi (N,) radians."""
     return torch.cat((turn(phi).mT[:, None] @ pose[:, :1], pose[:, 1:]), dim=1)
 
