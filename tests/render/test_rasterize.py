@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullframe.render.rasterize import NEAR, cache_folder, compiled, rasterize
+from fullframe.compiled import compiled
+from fullframe.render.rasterize import NEAR, cache_folder, rasterize
 
 SIZE = (64, 48)
 K = np.array([[50.0, 0, 31.3], [0, 55.0, 22.8], [0, 0, 1]])

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fullframe.render.rasterize import compiled
+from fullframe.compiled import compiled
 
 
 def suits(x: Tensor, weight: Tensor, groups: int) -> bool:

@@ -5,7 +5,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fullframe.render.rasterize import best_threads, compiled, in_bands, rasterize
+from fullframe.compiled import compiled
+from fullframe.render.rasterize import best_threads, in_bands, rasterize
 
 
 def _unit(*direction: float) -> NDArray[np.float32]:

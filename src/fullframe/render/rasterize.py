@@ -15,9 +15,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from fullframe.compiled import compiled
 
 NEAR = 0.05
 """Metres in front of the camera at which meshes are cut off."""
@@ -57,18 +58,6 @@ class Samples(NamedTuple):
     face: NDArray[np.int32]
     depth: NDArray[np.float32]
     attributes: NDArray[np.float32]
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """numba.njit that releases the GIL and keeps the machine code on disk.
-
-    numba takes the first writable place of NUMBA_CACHE_DIR, `__pycache__` beside the source and the user's
-    cache folder. Where none is writable, the function is compiled once per process instead.
-    """
-    try:
-        return numba.njit(function, nogil=True, error_model="numpy", cache=True)
-    except RuntimeError:
-        return numba.njit(function, nogil=True, error_model="numpy")
 
 
 def cache_folder() -> Path | None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.render.rasterize import compiled
+from fullframe.compiled import compiled
 
 
 def simulate_camera(picture: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.render.rasterize import compiled
+from fullframe.compiled import compiled
 
 _PASSES = 10
 _LONGEST = 25

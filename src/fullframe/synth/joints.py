@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fullframe.body.joint_sets import JOINT_SETS, PARENTS
 from fullframe.body.keypoint_regressor import KeypointRegressor
 from fullframe.body.model import load_body
-from fullframe.render.rasterize import compiled
+from fullframe.compiled import compiled
 
 NUM_BETAS = 11
 """The open body's ten shape directions and the one from adult to kid."""

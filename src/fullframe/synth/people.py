@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.assets import ASSETS
+from fullframe.compiled import compiled
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera, project_points
 from fullframe.io.atomic import atomic_path
-from fullframe.render.rasterize import compiled
 from fullframe.synth.renderer import Painter
 from fullframe.synth.scene import Person, Scene, Scenes
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.render.rasterize import compiled, rasterize
+from fullframe.compiled import compiled
+from fullframe.render.rasterize import rasterize
 
 _SHADOW_PIXELS = 128
 _SHADOW_BIAS = 0.03

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fullframe.body.files import BodyData
 from fullframe.body.model import BodyModel
-from fullframe.render.rasterize import compiled
+from fullframe.compiled import compiled
 
 CELL = 0.03
 """Metres: vertices of the resting body within a cube of this side become one."""
