@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from fullframe.cli.annotate import annotate, review
-from fullframe.cli.console import UsageError, console, say
+from fullframe.cli.console import UsageError, console, say, show_log
 from fullframe.cli.evaluate import evaluate
 from fullframe.cli.imagine import imagine
 from fullframe.cli.run import run
@@ -58,6 +58,7 @@ def convert_checkpoint(
 
 def main() -> None:
     """Entry point of the command."""
+    show_log()
     try:
         status = tyro.extras.subcommand_cli_from_dict(
             {

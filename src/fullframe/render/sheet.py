@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.cli.console import count
+from fullframe.io.text import plural
 from fullframe.render.drawing import Label, draw_labels
 from fullframe.render.overlay import overlay
 from fullframe.render.views import birds_eye, side_view
@@ -36,7 +36,7 @@ def sheet(image: NDArray[np.uint8], people: People) -> NDArray[np.uint8]:
     side = round(0.58 * (total - _GAP))
     camera = people.camera
     horizontal, vertical = camera.fov
-    number = count(len(people), "person", "people") if len(people) else "nobody"
+    number = plural(len(people), "person", "people") if len(people) else "nobody"
     view = f"{horizontal:.0f} x {vertical:.0f} degrees"
     focal = f"focal length {camera.focal[0]:.0f} px ({view}) from {camera.source}"
     rows = (

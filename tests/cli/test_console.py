@@ -1,0 +1,57 @@
+import io
+import logging
+
+import pytest
+from rich.console import Console
+
+from fullframe.cli import console
+from fullframe.cli.console import UsageError, show_log, show_progress, usage_errors
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    recorder = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+    monkeypatch.setattr(console, "console", recorder)
+    return recorder.file
+
+
+def test_stages_of_progress_follow_one_another_in_one_bar(screen):
+    with show_progress() as progress:
+        progress("reading", 1, None)
+        progress("reading", 3, 3)
+        progress("writing", 1, 2)
+    assert "writing" in screen.getvalue() and "1/2" in screen.getvalue()
+
+
+def test_no_progress_is_shown_when_disabled(screen):
+    with show_progress(disable=True) as progress:
+        progress("reading", 1, 3)
+    assert "reading" not in screen.getvalue()
+
+
+def test_log_messages_of_the_library_are_printed(screen, monkeypatch):
+    logger = logging.getLogger("fullframe")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "level", logger.level)
+    show_log()
+    logging.getLogger("fullframe.train.loop").info("step [1]")
+    logging.getLogger("fullframe.train.loop").warning("no photos")
+    assert screen.getvalue().splitlines() == ["step [1]", "warning no photos"]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("bad focal length"), "bad focal length"),
+        (FileNotFoundError(2, "No such file or directory", "a.jpg"), "a.jpg: no such file"),
+        (FileNotFoundError("b: no such file or folder"), "b: no such file or folder"),
+    ],
+)
+def test_errors_of_the_input_become_usage_errors(error, message):
+    with pytest.raises(UsageError, match=f"^{message}$"), usage_errors():
+        raise error
+
+
+def test_errors_of_the_program_are_not_hidden():
+    with pytest.raises(TypeError), usage_errors():
+        raise TypeError("a bug")
