@@ -1,109 +1,137 @@
-"""The accuracy table of docs/benchmarks.md: every shipped model, and others, on real photos and on synth-val.
+"""The accuracy table of docs/benchmarks.md: every shipped model, and others, on real people and on synth-val.
 
-    python benchmarks/accuracy.py [NAME.safetensors ...] [--out FOLDER]
+    python benchmarks/accuracy.py [NAME.safetensors ...] [--sets gestures pairs ...] [--out FOLDER]
 
-Ground-truth boxes. coco_dev: PCK@0.1 of the box's longer side, over the labelled joints of people with at
-least 12 of them and 100 px of height. lspet val: photos that are never trained on, PCK@0.1 of the box and
-PCK@0.2 of the torso. synth-val: 2000 synthetic people; ± is half of the 95 % interval. keypoint-fit sees the
-keypoints of the built-in detector; networks are measured alone and with --refine, the fit that starts from
-their result. Photos come from the folder that FULLFRAME_SHARED names (default: shared/ beside this).
+Ground-truth boxes. coco: photos of coco_dev, PCK@0.1 of the box's longer side, over the labelled joints of
+people with at least 12 of them and 100 px of height. lspet: photos that are never trained on, PCK@0.1 of the
+box and PCK@0.2 of the torso. gestures: real people with 3D truth, which come with fullframe. pairs: real
+people in twos and threes with 3D truth, who often hide each other. synth: synth-val, 2000 synthetic people.
+± is half of the 95 % interval; of gestures whole clips are drawn for it.
 
-Predictions are kept in --out, so that a stopped run goes on.
+keypoint-fit sees the keypoints of the built-in detector; networks are measured alone and with --refine, the
+fit that starts from their result. coco, lspet and pairs come from the folder that FULLFRAME_SHARED names
+(default: shared/ beside this); sets that are not there are skipped.
+
+Predictions are kept in --out, so that a stopped run can be resumed.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import tyro
-from common import photos_folder
-from rich.progress import track
+from common import PAIRS, PHOTOS, pairs
+from rich.progress import Progress
 
 from fullframe.assets import WEIGHTS
-from fullframe.body import load_body
-from fullframe.data.augment import pixels_of
 from fullframe.data.sample import Sample
-from fullframe.detect import load_detector
 from fullframe.evaluate.posed_bodies import Bodies
-from fullframe.evaluate.predictions import Predictions, predict
+from fullframe.evaluate.predictions import Predictions, load_predictor, predict
+from fullframe.evaluate.protocol import Protocol, Scores
 from fullframe.evaluate.protocols import PROTOCOLS
+from fullframe.evaluate.protocols.shared import LIMB_COLUMNS
 from fullframe.evaluate.protocols.synth import ROTATION
-from fullframe.evaluate.report import markdown_table, off_axis_bins
-from fullframe.fit import KeypointFitter
-from fullframe.models import load_model
-from fullframe.models.predict import Bodies as Predicted
+from fullframe.evaluate.report import estimate, markdown_table, off_axis_bins
+from fullframe.models.checkpoint import read_card
+from fullframe.recover.photo import FIT
 
+Set = Literal["coco", "lspet", "gestures", "pairs", "synth"]
+SETS: tuple[Set, ...] = ("coco", "lspet", "gestures", "pairs", "synth")
+FOLDERS = {"coco": PHOTOS / "coco_dev", "lspet": PHOTOS / "lspet", "pairs": PAIRS}
+COLUMNS = {
+    "coco": "coco_dev PCK@0.1",
+    "lspet": "lspet val PCK@0.1 / @0.2 torso",
+    "gestures": "gestures MPJPE / centred / PA mm, torso deg",
+    "pairs": "pairs MPJPE / centred / PA mm, torso deg",
+    "synth": "synth-val PA-MPJPE mm",
+}
 SYNTH = ("MPJPE mm", "PA-MPJPE mm", "PVE mm", ROTATION, f"{ROTATION}, median")
+
+
+class Found(NamedTuple):
+    """What a model predicts for a set, and its scores."""
+
+    predictions: Predictions
+    scores: Scores
+    protocol: Protocol
 
 
 def main(
     models: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME.safetensors")] = (),
+    sets: tuple[Set, ...] = SETS,
     out: Path = Path("evaluation/accuracy"),
 ) -> None:
-    photos = photos_folder()
-    data = {
-        name: PROTOCOLS[name].open(root)
-        for name, root in (("coco", photos / "coco_dev"), ("lspet", photos / "lspet"), ("synth", Path()))
-    }
-    found = {KeypointFitter.name: {name: fitted(out, name, samples) for name, samples in data.items()}}
+    for name in sets:
+        if name in FOLDERS and not FOLDERS[name].is_dir():
+            print(
+                f"{name}: skipped, since {FOLDERS[name]} is absent; FULLFRAME_SHARED names its data/ folder"
+            )
+    chosen = [name for name in sets if name not in FOLDERS or FOLDERS[name].is_dir()]
+    protocols = {name: protocol_of(name) for name in chosen}
+    samples = {name: protocols[name].open(FOLDERS.get(name, Path())) for name in chosen}
+    rows = {FIT: (FIT, False)}
     for path in (*sorted(WEIGHTS.glob("*.safetensors")), *models):
-        network = load_model(path)
-        assert network.card is not None
-        # Checkpoints of the same name are told apart by their content.
-        folder = out / f"{path.stem}-{network.card.sha256[:8]}"
-        made_by = {"model": network.card.sha256}
-        alone = {
-            name: predict(network, samples, folder / name, made_by | {"benchmark": name})
-            for name, samples in data.items()
-        }
-        found[path.stem] = alone
-        found[f"{path.stem} --refine"] = {
-            name: fitted(folder, name, samples, alone[name]) for name, samples in data.items()
-        }
-    headings = ("coco_dev PCK@0.1", "lspet val PCK@0.1", "lspet val PCK@0.2 torso")
-    table = [["model", *headings, *SYNTH]]
+        rows |= {path.stem: (str(path), False), f"{path.stem} --refine": (str(path), True)}
+    table = [["model", *(COLUMNS[name] for name in chosen)]]
+    synth = [["model", *SYNTH]]
     angles = [["off-axis degrees", "people", "model", *SYNTH]]
-    for name, predictions in found.items():
-        scores = {each: PROTOCOLS[each].measure(predictions[each], Bodies("open")) for each in data}
-        coco, lspet = scores["coco"].values, scores["lspet"].values
-        shares = (coco["PCK@0.1 %"], lspet["PCK@0.1 %"], lspet["PCK@0.2 torso %"])
-        bins = off_axis_bins(scores["synth"], predictions["synth"].off_axis)
-        everyone = [str(bins[0].values[column]) for column in SYNTH]
-        table.append([name, *(f"{share / 100:.3f}" for share in shares), *everyone])
-        for group in bins:
-            angles.append([group.name, str(group.people), name, *(str(group.values[c]) for c in SYNTH)])
+    for row, (model, refine) in rows.items():
+        found = {name: measured(name, protocols[name], samples[name], model, refine, out) for name in chosen}
+        table.append([row, *(cell(name, found[name]) for name in chosen)])
+        if "synth" in found:
+            bins = off_axis_bins(found["synth"].scores, found["synth"].predictions.off_axis)
+            synth.append([row, *(str(bins[0].values[column]) for column in SYNTH)])
+            for group in bins:
+                values = (str(group.values[column]) for column in SYNTH)
+                angles.append([group.name, str(group.people), row, *values])
     print(markdown_table(table))
-    print("synth-val by the angle of the box's centre from the optical axis:\n")
-    print(markdown_table(angles))
+    if "synth" in chosen:
+        print("synth-val:\n")
+        print(markdown_table(synth))
+        print("synth-val by the angle of the box's centre from the optical axis:\n")
+        print(markdown_table(angles))
 
 
-def fitted(
-    folder: Path, name: str, samples: Sequence[Sample], start: Predictions | None = None
-) -> Predictions:
-    """Bodies fitted to detected keypoints, from a network's predictions if they are given."""
-    path = folder / f"{name}-fit.npz"
-    if path.exists():
-        return Predictions.load(path)
-    num_betas = 10 if start is None else start.betas.shape[1]
-    fitter, detector = KeypointFitter(load_body("open", num_betas=num_betas)), load_detector()
-    people, bodies = [], []
-    for index in track(range(len(samples)), f"{folder.name}, {name}"):
-        sample = samples[index]
-        # The image may be a window of the frame.
-        corner, scale = np.array(sample.window[:2]), sample.window[2]
-        box = ((sample.box.reshape(2, 2) - corner) / scale).reshape(1, 4).astype(np.float32)
-        points = detector.keypoints(pixels_of(sample), box)
-        points[..., :2] = points[..., :2] * scale + corner
-        one = slice(index, index + 1)
-        begin = start and Predicted(start.pose[one], start.betas[one], start.translation[one])
-        bodies.append(fitter.fit(points, sample.box[None], sample.camera, start=begin).bodies)
-        sample.image = ""
-        people.append(sample)
-    predictions = Predictions.of(people, Predicted(*map(np.concatenate, zip(*bodies, strict=True))))
-    folder.mkdir(parents=True, exist_ok=True)
-    predictions.save(path)
-    return predictions
+def protocol_of(name: Set) -> Protocol:
+    """pairs is measured as gestures, its intervals draw people."""
+    if name != "pairs":
+        return PROTOCOLS[name]
+    return replace(PROTOCOLS["gestures"], title="pairs", open=pairs, by_sequence=False)
+
+
+def measured(
+    name: Set, protocol: Protocol, samples: Sequence[Sample], model: str, refine: bool, out: Path
+) -> Found:
+    """The predictions of a model, made unless they are in its folder, and their scores."""
+    # Checkpoints of the same name differ in their content.
+    digest = FIT if model == FIT else read_card(model).sha256
+    folder = out / (FIT if model == FIT else f"{Path(model).stem}-{digest[:8]}") / f"{name}{'-fit' * refine}"
+    with Progress(transient=True) as progress:
+        task = progress.add_task(f"{Path(model).stem}, {name}", total=len(samples))
+        predictions = predict(
+            load_predictor(model, refine),
+            samples,
+            folder,
+            {"model": digest, "refine": refine, "benchmark": name},
+            enlarge=protocol.enlarge,
+            advance=lambda number: progress.advance(task, number),
+        )
+    return Found(predictions, protocol.measure(predictions, Bodies("open")), protocol)
+
+
+def cell(name: Set, found: Found) -> str:
+    """What the table shows of a set."""
+    scores = found.scores
+    if name == "coco":
+        return f"{scores.values['PCK@0.1 %'] / 100:.3f}"
+    if name == "lspet":
+        return f"{scores.values['PCK@0.1 %'] / 100:.3f} / {scores.values['PCK@0.2 torso %'] / 100:.3f}"
+    clusters = found.predictions.sequences if found.protocol.by_sequence else None
+    columns = ("PA-MPJPE mm",) if name == "synth" else LIMB_COLUMNS
+    shown = [str(estimate(np.asarray(scores.people[column]), clusters)) for column in columns]
+    return " / ".join(shown[:3]) + "".join(f", {text}" for text in shown[3:])
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def main(
     everyone = SyntheticPeople("val", VAL_SEED + 1) if grid else synth_val()
     some: Sequence[Sample] = Subset(everyone, range(people))  # type: ignore[arg-type, assignment]
     made_by = {"model": network.card.sha256, "grid": grid}
-    truth = evaluation.predict(network, some, out / "truth", made_by)
+    truth = evaluation.predict(evaluation.load_predictor(model), some, out / "truth", made_by)
     crops, problems, _ = prepare(some, "coco17", out / "crops", network)
     assert not [p for p in problems if "outside" not in p], problems
     given = {"true 2D": crops, "detector-like 2D": as_detected(crops)}

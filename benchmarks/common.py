@@ -1,15 +1,25 @@
-"""The photos with labelled people that the benchmarks measure on."""
+"""The pictures of people that the benchmarks measure on."""
 
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.body.joint_sets import JOINT_SETS
+from fullframe.data.formats.limbs import limb_sample
+from fullframe.data.formats.paths import image_size
+from fullframe.data.sample import Sample
+from fullframe.geometry.box import clip_boxes
+from fullframe.geometry.camera import Camera
+
 SHARED = Path(os.environ.get("FULLFRAME_SHARED", Path(__file__).parents[2] / "shared"))
+PHOTOS = SHARED / "data" / "photos"
+PAIRS = SHARED / "data" / "real3d" / "pairs"
+"""55 pictures of two or three people with 3D truth, from MuPoTS-3D (Mehta et al., 3DV 2018)."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +49,24 @@ class LabelledPhoto:
 
 def photos_folder() -> Path:
     """The folder with the sets of photos; ends the program where there is none."""
-    folder = SHARED / "data" / "photos"
-    if not folder.is_dir():
-        raise SystemExit(f"skipped: {folder} is absent; set FULLFRAME_SHARED to the folder with data/photos")
-    return folder
+    if not PHOTOS.is_dir():
+        raise SystemExit(f"skipped: {PHOTOS} is absent; set FULLFRAME_SHARED to the folder with data/photos")
+    return PHOTOS
+
+
+def pairs(folder: Path) -> list[Sample]:
+    """The people of a folder with truth.npz: image, intrinsics, box, and joints of the limbs in metres."""
+    with np.load(folder / "truth.npz", allow_pickle=False) as file:
+        truth = {key: file[key] for key in file.files}
+    rows = [JOINT_SETS["coco17"].names.index(name) for name in truth["names"].tolist()]
+    samples = []
+    for number, image in enumerate(truth["image"].tolist()):
+        camera = Camera.from_intrinsics(truth["intrinsics"][number], image_size(folder / image))
+        joints = np.zeros((17, 4), np.float32)
+        joints[rows] = np.c_[truth["joints"][number], np.ones(len(rows))]
+        sample = limb_sample(folder / image, camera, joints, f"{image}#{number}", image, 0)
+        samples.append(replace(sample, box=clip_boxes(truth["box"][number, None], camera.size)[0]))
+    return samples
 
 
 def labelled_photos() -> Iterator[LabelledPhoto]:

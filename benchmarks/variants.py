@@ -14,10 +14,10 @@ from fullframe.cli.console import say
 from fullframe.data.mixture import loader
 from fullframe.data.sample import Sample
 from fullframe.evaluate.posed_bodies import Bodies
-from fullframe.evaluate.predictions import predict
+from fullframe.evaluate.predictions import load_predictor, predict
 from fullframe.evaluate.protocol import Scores
 from fullframe.evaluate.protocols import PROTOCOLS
-from fullframe.models import load_model
+from fullframe.models.checkpoint import read_card
 from fullframe.train.config import TrainConfig, read_config
 from fullframe.train.loop import fit
 from fullframe.train.sources import open_mixture
@@ -123,13 +123,12 @@ def measure(
         root: of its data.
         people: only the first so many.
     """
-    network, protocol = load_model(path), PROTOCOLS[benchmark]
-    assert network.card is not None
+    recoverer, protocol = load_predictor(path), PROTOCOLS[benchmark]
     samples = opened(benchmark, root, people)
-    made_by = {"model": network.card.sha256, "benchmark": benchmark, "root": str(root or "")}
+    made_by = {"model": read_card(path).sha256, "benchmark": benchmark, "root": str(root or "")}
     folder = path.parent / f"{benchmark}-{len(samples)}"
-    predictions = predict(network, samples, folder, made_by)
-    return protocol.measure(predictions, Bodies(network.card.body)), predictions.off_axis
+    predictions = predict(recoverer, samples, folder, made_by)
+    return protocol.measure(predictions, Bodies(recoverer.body.name)), predictions.off_axis
 
 
 @functools.cache

@@ -11,8 +11,8 @@ from fullframe.body import BodyFileError
 from fullframe.cli.console import UsageError
 from fullframe.cli.evaluate import evaluate
 from fullframe.evaluate.evaluation import evaluate_model
+from fullframe.evaluate.predictions import load_predictor
 from fullframe.evaluate.protocols import PROTOCOLS
-from fullframe.models import load_model
 from fullframe.models.checkpoint import CheckpointError
 
 __all__ = ["_smpl_files", "checkpoint", "make_people", "perfect", "smpl", "smpl_checkpoint"]
@@ -100,12 +100,12 @@ def test_without_matplotlib_there_is_a_note(coco, checkpoint, tmp_path, monkeypa
 
 
 def test_unknown_benchmarks_and_missing_folders(checkpoint, tmp_path, monkeypatch):
-    network = load_model(checkpoint)
-    monkeypatch.setattr("fullframe.evaluate.evaluation.load_model", lambda path: network)
+    recoverer = load_predictor(checkpoint)
+    monkeypatch.setattr("fullframe.evaluate.evaluation.load_predictor", lambda *model: recoverer)
     with pytest.raises(ValueError, match=r"unknown benchmark '3dwp'; known: 3dpw, "):
         evaluate_model("3dwp", checkpoint, tmp_path, tmp_path)
     for benchmark in PROTOCOLS:
-        if not benchmark.startswith("synth"):
+        if PROTOCOLS[benchmark].needs_root:
             with pytest.raises(FileNotFoundError, match=r"missing.*https?://"):
                 evaluate_model(benchmark, checkpoint, tmp_path / "nowhere", tmp_path / "out")
             with pytest.raises(ValueError, match="--root"):

@@ -225,6 +225,49 @@ def test_bootstrap_covers_the_mean_and_narrows():
     assert np.isnan(metrics.bootstrap([])).all()
 
 
+def test_bootstrap_over_clusters_knows_how_few_there_are():
+    """With all values of a cluster alike, the interval is that of the clusters' values."""
+    of_clusters = np.random.default_rng(0).normal(10, 2, 40)
+    clusters = np.repeat([f"clip{i}" for i in range(40)], 25)
+    low, high = metrics.bootstrap(np.repeat(of_clusters, 25), clusters=clusters)
+    alone = metrics.bootstrap(of_clusters)
+    assert high - low == pytest.approx(alone[1] - alone[0], rel=0.15)
+    people = metrics.bootstrap(np.repeat(of_clusters, 25))
+    assert high - low > 3 * (people[1] - people[0])
+    assert np.isnan(metrics.bootstrap([1.0, 2.0], clusters=["a", "a"])).all()
+
+
+def test_bootstrap_weighs_clusters_by_their_people():
+    """Two clusters of 3 and 1: the mean is 0, 8, or 2 in half of the draws."""
+    values, clusters = [0.0, 0.0, 0.0, 8.0], ["a", "a", "a", "b"]
+    assert metrics.bootstrap(values, clusters=clusters) == (0, 8)
+    assert metrics.bootstrap(values, clusters=clusters, level=0.4) == (2, 2)
+
+
+def test_torso_frames_by_hand():
+    """A person who faces the camera: left is right in the picture, y up, z to the camera."""
+    joints = np.array([[0.2, -0.5, 3], [-0.2, -0.5, 3], [0.1, 0, 3], [-0.1, 0, 3]])[:, None]
+    frame = metrics.torso_frames(*joints)[0]
+    np.testing.assert_allclose(frame, np.diag([1, -1, -1]), atol=1e-12)
+    turned = roma.rotvec_to_rotmat(torch.tensor([0.3, -0.5, 0.2], dtype=torch.float64)).numpy()
+    moved = metrics.torso_frames(*(joints @ turned.T + [1, 2, 3]))
+    np.testing.assert_allclose(moved[0], turned @ frame, atol=1e-12)
+    angle = np.degrees(np.linalg.norm([0.3, -0.5, 0.2]))
+    np.testing.assert_allclose(metrics.rotation_error(moved, frame[None]), [angle])
+
+
+def test_a_twisted_torso_turns_by_half():
+    """Shoulders turned by 40 degrees over hips as wide: the frame turns by 20."""
+    joints = np.array([[0.1, -0.5, 0], [-0.1, -0.5, 0], [0.1, 0, 0], [-0.1, 0, 0]])[:, None]
+    twisted = joints.copy()
+    angle = np.radians(40)
+    twisted[:2] @= np.array(
+        [[np.cos(angle), 0, -np.sin(angle)], [0, 1, 0], [np.sin(angle), 0, np.cos(angle)]]
+    )
+    error = metrics.rotation_error(metrics.torso_frames(*twisted), metrics.torso_frames(*joints))
+    np.testing.assert_allclose(error, [20], atol=1e-6)
+
+
 def test_torch_tensors_are_taken():
     truth, predicted = torch.randn(3, 14, 3), torch.randn(3, 14, 3)
     expected = metrics.pa_mpjpe(predicted.numpy(), truth.numpy())

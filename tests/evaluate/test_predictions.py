@@ -7,11 +7,11 @@ import torch
 
 from fullframe.data.sample import Sample
 from fullframe.evaluate import predictions as module
-from fullframe.evaluate.predictions import PredictionError, Predictions, predict
+from fullframe.evaluate.predictions import PredictionError, Predictions, load_predictor, predict
 from fullframe.geometry.box import PersonBox, crop_image
 from fullframe.io.atomic import WorkError
 from fullframe.io.image import ImageError
-from fullframe.models import load_model, predict_people
+from fullframe.models import predict_people
 
 
 class Counted(Sequence[Sample]):
@@ -37,8 +37,8 @@ def small_shards(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def network(checkpoint):
-    return load_model(checkpoint)
+def recoverer(checkpoint):
+    return load_predictor(checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +91,11 @@ def test_off_axis_angle_by_hand(perfect, make_people):
     np.testing.assert_allclose(predictions.off_axis, [45])
 
 
-def test_predictions_are_those_of_the_network(network, samples, tmp_path):
+def test_predictions_are_those_of_the_network(recoverer, samples, tmp_path):
     """The same bodies as `predict_people` gives for each photo with the same boxes."""
-    found = predict(network, samples, tmp_path, {})
+    found = predict(recoverer, samples, tmp_path, {})
     for i, sample in enumerate(samples):
-        one = predict_people(network, sample.image, sample.box[None], sample.camera, enlarge=1.2)
+        one = predict_people(recoverer.network, sample.image, sample.box[None], sample.camera, enlarge=1.2)
         np.testing.assert_allclose(found.pose[i], one.pose[0], atol=1e-5)
         np.testing.assert_allclose(found.betas[i], one.betas[0], atol=1e-5)
         np.testing.assert_allclose(found.translation[i], one.translation[0], rtol=1e-5)
@@ -103,79 +103,82 @@ def test_predictions_are_those_of_the_network(network, samples, tmp_path):
     assert np.ptp(found.translation, axis=0).min() > 1e-1
 
 
-def test_a_window_shows_the_same_person(network, samples, tmp_path):
+def test_a_window_shows_the_same_person(recoverer, samples, tmp_path):
     """A part of the image, or a reduced copy of it, changes nothing but the resolution."""
-    whole = predict(network, samples[:4], tmp_path / "a", {})
+    whole = predict(recoverer, samples[:4], tmp_path / "a", {})
     padded = [
         replace(s, image=np.pad(s.image, ((20, 0), (30, 0), (0, 0))), window=(-30.0, -20.0, 1.0))
         for s in samples[:4]
     ]
-    found = predict(network, padded, tmp_path / "b", {})
+    found = predict(recoverer, padded, tmp_path / "b", {})
     np.testing.assert_allclose(found.pose, whole.pose, atol=1e-5)
     np.testing.assert_allclose(found.translation, whole.translation, rtol=1e-4)
 
 
 @pytest.mark.parametrize("window", [(0.0, 0.0, 1.0), (-30.0, 12.0, 2.0)])
-def test_crops_are_cut_as_the_network_wants_them(samples, window):
+def test_crops_are_cut_as_the_network_wants_them(checkpoint, samples, window):
     sample = replace(samples[0], window=window, box=np.float32([20, 30, 90, 140]))
-    ours, theirs = (module._Crops([sample], (64, 48), routine)[0] for routine in ("antialiased", "cliff"))
-    np.testing.assert_array_equal(ours[1], theirs[1])
+    recoverer = load_predictor(checkpoint)
+    ours = module._Inputs([sample], recoverer, 1.2)[0]
+    recoverer.network.crop_method = "cliff"
+    theirs = module._Inputs([sample], recoverer, 1.2)[0]
+    np.testing.assert_array_equal(ours.bbox_info, theirs.bbox_info)
     x, y, scale = window
     center, size = (np.float64([[55, 85]]) - (x, y)) / scale, np.float64([110 * 1.2]) / scale
     (expected,) = crop_image(sample.image, PersonBox(center, size), (64, 48), "cliff")
-    np.testing.assert_array_equal(theirs[0], expected)
-    assert not np.array_equal(ours[0], theirs[0])
+    np.testing.assert_array_equal(theirs.crop, expected)
+    assert not np.array_equal(ours.crop, theirs.crop)
 
 
-def test_a_killed_run_goes_on(network, samples, tmp_path, small_shards):
-    expected = predict(network, samples, tmp_path / "whole", {"model": "a"})
+def test_a_killed_run_goes_on(recoverer, samples, tmp_path, small_shards):
+    expected = predict(recoverer, samples, tmp_path / "whole", {"model": "a"})
     broken = Counted(samples, fails=[17])
-    with pytest.raises(PredictionError, match=r"photo17.jpg: no such file; mend .* what is done is kept"):
-        predict(network, broken, tmp_path / "broken", {"model": "a"})
+    with pytest.raises(PredictionError, match=r"photo17.jpg: no such file; fix .* what is done is kept"):
+        predict(recoverer, broken, tmp_path / "broken", {"model": "a"})
     # Two shards of 8 are there; the third, of 3 people, is not.
     assert sorted(p.name for p in (tmp_path / "broken").glob("*.npz")) == ["0000000.npz", "0000008.npz"]
     mended, done = Counted(samples), []
-    found = predict(network, mended, tmp_path / "broken", {"model": "a"}, advance=done.append)
+    found = predict(recoverer, mended, tmp_path / "broken", {"model": "a"}, advance=done.append)
     assert mended.asked == [16, 17, 18]
     assert done == [16, 3]
     assert same(found, expected)
     (tmp_path / "broken" / "0000008.npz").unlink()
     again = Counted(samples)
-    assert same(predict(network, again, tmp_path / "broken", {"model": "a"}), expected)
+    assert same(predict(recoverer, again, tmp_path / "broken", {"model": "a"}), expected)
     assert again.asked == list(range(8, 16))
 
 
-def test_workers_change_nothing(network, samples, tmp_path, small_shards):
-    alone = predict(network, samples, tmp_path / "a", {}, workers=0)
-    assert same(predict(network, samples, tmp_path / "b", {}, workers=2), alone)
+def test_workers_change_nothing(recoverer, samples, tmp_path, small_shards):
+    alone = predict(recoverer, samples, tmp_path / "a", {}, workers=0)
+    assert same(predict(recoverer, samples, tmp_path / "b", {}, workers=2), alone)
 
 
-def test_predictions_of_something_else_are_not_used(network, samples, tmp_path):
-    predict(network, samples[:4], tmp_path, {"model": "a", "benchmark": "x"})
+def test_predictions_of_something_else_are_not_used(recoverer, samples, tmp_path):
+    predict(recoverer, samples[:4], tmp_path, {"model": "a", "benchmark": "x"})
     with pytest.raises(WorkError, match=r"model a for b\).* or remove"):
-        predict(network, samples[:4], tmp_path, {"model": "b", "benchmark": "x"})
+        predict(recoverer, samples[:4], tmp_path, {"model": "b", "benchmark": "x"})
     with pytest.raises(WorkError, match="people 4 for 5"):
-        predict(network, samples[:5], tmp_path, {"model": "a", "benchmark": "x"})
+        predict(recoverer, samples[:5], tmp_path, {"model": "a", "benchmark": "x"})
 
 
-def test_a_folder_with_other_files_is_left_alone(network, samples, tmp_path):
+def test_a_folder_with_other_files_is_left_alone(recoverer, samples, tmp_path):
     np.savez(tmp_path / "mine.npz", a=1)
     with pytest.raises(WorkError, match="choose another folder"):
-        predict(network, samples[:4], tmp_path, {})
+        predict(recoverer, samples[:4], tmp_path, {})
     assert [p.name for p in tmp_path.iterdir()] == ["mine.npz"]
 
 
-def test_a_damaged_file_is_named(network, samples, tmp_path):
-    predict(network, samples[:4], tmp_path, {})
+def test_a_damaged_file_is_named(recoverer, samples, tmp_path):
+    predict(recoverer, samples[:4], tmp_path, {})
     file = tmp_path / "0000000.npz"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(PredictionError, match="0000000.npz: damaged .* delete this file"):
-        predict(network, samples[:4], tmp_path, {})
+        predict(recoverer, samples[:4], tmp_path, {})
 
 
-def test_the_network_is_put_into_evaluation_mode(network, samples, tmp_path):
-    network.train()
-    found = predict(network, samples[:4], tmp_path / "a", {})
-    assert not network.training
-    assert same(predict(network, samples[:4], tmp_path / "b", {}), found)
+def test_the_network_is_put_into_evaluation_mode(recoverer, samples, tmp_path):
+    recoverer.network.train()
+    found = predict(recoverer, samples[:4], tmp_path / "a", {})
+    assert not recoverer.network.training
+    assert same(predict(recoverer, samples[:4], tmp_path / "b", {}), found)
     assert torch.is_grad_enabled()

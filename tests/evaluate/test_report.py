@@ -8,7 +8,15 @@ import pytest
 from rich.console import Console
 
 from fullframe.evaluate.protocol import Protocol, Published, Scores, mean
-from fullframe.evaluate.report import Estimate, Report, markdown_table, number, off_axis_bins, write_sequences
+from fullframe.evaluate.report import (
+    Estimate,
+    Report,
+    joint_estimates,
+    markdown_table,
+    number,
+    off_axis_bins,
+    write_sequences,
+)
 
 
 @pytest.fixture
@@ -18,7 +26,8 @@ def scores() -> Scores:
         "turn deg": np.array([1.0, 2, 9, 4, 5, 6]),
         "PVE mm": np.full(6, np.nan),
     }
-    return Scores({k: mean(v) for k, v in people.items()}, people, {"head": 3.0}, ("turn deg",), ("why",))
+    joints = {"left_knee": np.array([1.0, 2, 3, np.nan, 4, 5])}
+    return Scores({k: mean(v) for k, v in people.items()}, people, joints, ("turn deg",), ("why",))
 
 
 ANGLES = np.array([0, 7.999, 8, 16, 24, 60])
@@ -33,8 +42,10 @@ def report(scores) -> Report:
         {"boxes": "true [px]", "people": "everyone"},
         (Published("HMR", {"MPJPE mm": 130.0}), Published("Other", {})),
     )
-    model = {"file": "cliff.safetensors", "sha256": "0", "body": "open", "data": "synth"}
-    return Report("x", model, 6, protocol, scores, off_axis_bins(scores, ANGLES), scores.notes)
+    model = {"name": "cliff", "sha256": "0", "body": "open", "data": "synth"}
+    return Report(
+        "x", model, 6, protocol, scores, off_axis_bins(scores, ANGLES), joint_estimates(scores), scores.notes
+    )
 
 
 def test_bins_by_hand(scores):
@@ -50,6 +61,21 @@ def test_bins_by_hand(scores):
     assert math.isnan(bins["all"].values["PVE mm"].value)
     low, high = bins["all"].values["turn deg"][1:]
     assert 1 < low < 4.5 < high < 9
+
+
+def test_intervals_over_clusters_are_those_of_the_clusters(scores):
+    """Two clips of three people each: the mean over people is that of one clip twice, or of both."""
+    clusters = np.array(["a", "a", "a", "b", "b", "b"])
+    found = off_axis_bins(scores, ANGLES, clusters)[0].values["turn deg"]
+    assert found == (4.5, 4, 5)
+    # Nobody of two clips is left between 0 and 8 degrees: no interval.
+    assert str(off_axis_bins(scores, ANGLES, clusters)[1].values["turn deg"]) == "1.50"
+
+
+def test_joints_have_intervals(scores):
+    estimate = joint_estimates(scores)["left_knee"]
+    assert estimate.value == 3 and 1 < estimate.low < 3 < estimate.high < 5
+    assert joint_estimates(scores, np.array([*"aaabbb"]))["left_knee"] == (3, 2, 4.5)
 
 
 def test_sequences_are_averaged_apart(scores, tmp_path):
@@ -70,6 +96,7 @@ def test_json_has_null_for_what_is_unknown(report):
     assert content["off_axis_degrees"][1]["MPJPE mm"]["value"] == 15
     assert content["published"][0] == {"model": "HMR", "MPJPE mm": 130.0}
     assert content["notes"] == ["why"]
+    assert content["joints"]["left_knee"]["value"] == 3
 
 
 def test_markdown_has_our_numbers_above_the_published(report):
@@ -78,6 +105,7 @@ def test_markdown_has_our_numbers_above_the_published(report):
     assert "- people: 6: everyone\n" in text
     assert "- trained on: synth\n" in text
     assert text.endswith("- why\n")
+    assert "| left knee | 3.00 ±" in text
 
 
 def test_console_shows_brackets_and_fits(report):
@@ -98,6 +126,7 @@ def test_numbers(value, text):
 
 def test_estimates():
     assert str(Estimate(72.04, 71.0, 73.5)) == "72.0 ±1.25"
+    assert str(Estimate(72.04, math.nan, math.nan)) == "72.0"
     assert str(Estimate(math.nan, math.nan, math.nan)) == "n/a"
 
 

@@ -11,33 +11,37 @@ def evaluate(
     benchmark: Annotated[str, tyro.conf.Positional],
     /,
     *,
-    model: str,
+    model: str = "cliff-lite",
+    refine: bool = False,
     root: Path | None = None,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     workers: int | None = None,
 ) -> int:
-    """Measure a network on a benchmark and print its table beside the published one.
+    """Measure a model on a benchmark and print its table beside the published one.
 
-    Predictions are written first and go on where a killed run stopped; numbers, charts and the worst people
+    Predictions are written first, so that a killed run can be resumed; numbers, charts and the worst people
     are made from them.
 
     Args:
-        benchmark: 3dpw, 3dpw-occ, h36m-p1, h36m-p2, agora, emdb, mpi-inf-3dhp, coco, lspet, synth or
-            synth-occluded.
-        model: cliff-lite, which is built in, or a trained network (.safetensors).
-        root: folder of the data set; docs/evaluation.md tells which files it holds. The
-            synthetic ones need none.
+        benchmark: 3dpw, 3dpw-occ, h36m-p1, h36m-p2, agora, emdb, mpi-inf-3dhp, coco, lspet, gestures, synth
+            or synth-occluded.
+        model: cliff-lite, which is built in, a trained network (.safetensors), or keypoint-fit.
+        refine: fit the network's bodies to detected keypoints, as fullframe run --refine does.
+        root: folder of the data set; docs/evaluation.md lists the files in it. gestures and the synthetic
+            ones need none.
         out: folder for predictions and results; without it, evaluation/<benchmark>-<model>-<its sum>.
         workers: processes that read images; without it, none on a CPU and one for each core beside a GPU.
     """
     from fullframe.cli.console import UsageError, console, progress_bar
     from fullframe.evaluate.evaluation import evaluate_model
     from fullframe.models.checkpoint import read_card
+    from fullframe.recover.photo import FIT
 
     try:
         if out is None:
-            # Networks of the same name are told apart by their content.
-            out = Path("evaluation") / f"{benchmark}-{Path(model).stem}-{read_card(model).sha256[:8]}"
+            # Networks of the same name differ in their content.
+            parts = [benchmark, Path(model).stem, *([] if model == FIT else [read_card(model).sha256[:8]])]
+            out = Path("evaluation") / "-".join(parts + ["refine"] * refine)
         with progress_bar() as progress:
             task = progress.add_task("loading", total=None)
 
@@ -45,7 +49,9 @@ def evaluate(
                 stage = "people" if done < total else "measuring"
                 progress.update(task, description=stage, completed=done, total=total)
 
-            report = evaluate_model(benchmark, model, root, out, workers=workers, advance=advance)
+            report = evaluate_model(
+                benchmark, model, root, out, refine=refine, workers=workers, advance=advance
+            )
     except (ValueError, OSError, ImportError) as error:
         raise UsageError(str(error)) from error
     report.print(Console(highlight=False))

@@ -1,4 +1,4 @@
-"""A network on a benchmark: predictions to files, then scores, tables and pictures from the files."""
+"""A model on a benchmark: predictions to files, then scores, tables and pictures from the files."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -6,17 +6,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from fullframe.body import BodyModel
 from fullframe.data.sample import Sample
 from fullframe.evaluate import plots
 from fullframe.evaluate.posed_bodies import Bodies
-from fullframe.evaluate.predictions import predict
+from fullframe.evaluate.predictions import load_predictor, predict
 from fullframe.evaluate.protocol import Protocol
 from fullframe.evaluate.protocols import PROTOCOLS
-from fullframe.evaluate.report import Report, off_axis_bins, write_sequences
+from fullframe.evaluate.report import Report, joint_estimates, off_axis_bins, write_sequences
 from fullframe.io.atomic import atomic_path
-from fullframe.models import CLIFF, load_model
+from fullframe.models.checkpoint import read_card
+from fullframe.recover.photo import FIT
 
 LOOKED_AT = 200
 """So many people of a benchmark, evenly spread, tell whether it changed and which bodies it needs."""
@@ -28,19 +29,21 @@ def evaluate_model(
     root: str | Path | None,
     out: str | Path,
     *,
+    refine: bool = False,
     workers: int | None = None,
     advance: Callable[[int, int], object] = lambda done, total: None,
 ) -> Report:
-    """Measure a checkpoint on a benchmark and write everything into a folder.
+    """Measure a model on a benchmark and write everything into a folder.
 
     The folder then holds predictions/, report.md, scores.json, sequences.csv, worst.jpg, and with matplotlib
     joints.png and angles.png; for AGORA and SMPL submission.zip too.
 
     Args:
         benchmark: key of PROTOCOLS.
-        model: a checkpoint (.safetensors) with its card.
-        root: folder of the data set; not used by synth and synth-occluded.
+        model: "cliff-lite", a checkpoint (.safetensors) with its card, or "keypoint-fit".
+        root: folder of the data set; not used where the data come with fullframe.
         out: folder of the results.
+        refine: fit the network's bodies to detected keypoints, as `fullframe run --refine`.
         workers: see predictions.predict.
         advance: called with the number of people who are done, and of all people.
 
@@ -53,19 +56,19 @@ def evaluate_model(
     if benchmark not in PROTOCOLS:
         raise ValueError(f"unknown benchmark {benchmark!r}; known: {', '.join(PROTOCOLS)}")
     protocol, out = PROTOCOLS[benchmark], Path(out)
-    if root is None and not benchmark.startswith("synth"):
+    if root is None and protocol.needs_root:
         raise ValueError(f"{benchmark} needs its data: give their folder with --root")
-    network = load_model(model).to("cuda" if torch.cuda.is_available() else "cpu")
-    card = network.card
-    assert card is not None
+    card = None if str(model) == FIT else read_card(model)
+    recoverer = load_predictor(model, refine)
     samples = protocol.open(Path(root or ""))
     if not len(samples):
         raise ValueError(f"{root}: no people of {benchmark} in this folder")
     some = [samples[i] for i in np.unique(np.linspace(0, len(samples) - 1, LOOKED_AT).astype(int))]
-    bodies = Bodies(card.body)
-    _check_bodies(bodies, network, protocol, some)
+    bodies = Bodies(recoverer.body.name)
+    _check_bodies(bodies, recoverer.body, protocol, some)
     made_by = {
-        "model": card.sha256,
+        "model": FIT if card is None else card.sha256,
+        "refine": refine,
         "benchmark": benchmark,
         "root": "" if root is None else str(Path(root).resolve()),
         "labels": _fingerprint(some),
@@ -78,23 +81,36 @@ def evaluate_model(
         done += number
         advance(done, len(samples))
 
-    predictions = predict(network, samples, out / "predictions", made_by, workers=workers, advance=add)
+    predictions = predict(
+        recoverer,
+        samples,
+        out / "predictions",
+        made_by,
+        enlarge=protocol.enlarge,
+        workers=workers,
+        advance=add,
+    )
     scores = protocol.measure(predictions, bodies)
     notes = [*scores.notes]
     if protocol.extras is not None:
         notes += protocol.extras(predictions, bodies, out)
-    bins = off_axis_bins(scores, predictions.off_axis)
+    clusters = predictions.sequences if protocol.by_sequence else None
+    bins = off_axis_bins(scores, predictions.off_axis, clusters)
+    joints = joint_estimates(scores, clusters)
     column = next((name for name, values in scores.people.items() if not np.isnan(values).all()), None)
     if column is None:
         raise ValueError(f"nobody of {benchmark} could be measured: {' '.join(notes)}")
     plots.draw_worst(out / "worst.jpg", samples, predictions, bodies, column, scores.people[column])
     if plots.have_matplotlib():
-        plots.draw_joints(out / "joints.png", scores)
+        unit = "% of the box" if column.startswith("PCK") else "mm"
+        plots.draw_joints(out / "joints.png", joints, unit)
         plots.draw_angles(out / "angles.png", bins, column)
     else:
         notes.append("No charts, since matplotlib is not installed: pip install matplotlib")
-    about = {"file": Path(model).name, "sha256": card.sha256, "body": card.body, "data": card.data}
-    report = Report(benchmark, about, len(predictions), protocol, scores, bins, notes)
+    about = {"name": recoverer.name, "body": recoverer.body.name}
+    if card is not None:
+        about |= {"sha256": card.sha256, "data": card.data}
+    report = Report(benchmark, about, len(predictions), protocol, scores, bins, joints, notes)
     for name, text in (("report.md", report.markdown()), ("scores.json", report.json())):
         with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -102,9 +118,9 @@ def evaluate_model(
     return report
 
 
-def _check_bodies(bodies: Bodies, network: CLIFF, protocol: Protocol, people: Sequence[Sample]) -> None:
-    """Bodies, kid templates and regressors that are missing are told before hours of work."""
-    models = {network.card.body: bodies.load(network.card.body, network.num_betas)} if network.card else {}
+def _check_bodies(bodies: Bodies, body: BodyModel, protocol: Protocol, people: Sequence[Sample]) -> None:
+    """Bodies, kid templates and regressors that are missing are reported before hours of work."""
+    models = {body.name: bodies.load(body.name, body.num_betas)}
     for sample in people:
         if sample.betas is not None:
             bodies.shaped(sample.body, sample.betas[None], np.array([sample.kid], np.float32))

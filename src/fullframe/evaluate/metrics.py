@@ -184,6 +184,28 @@ def rotation_error(predicted: ArrayLike, truth: ArrayLike) -> NDArray[np.float64
     return np.degrees(np.arctan2(sine, np.trace(between, axis1=-2, axis2=-1) - 1))
 
 
+def torso_frames(
+    left_shoulder: ArrayLike, right_shoulder: ArrayLike, left_hip: ArrayLike, right_hip: ArrayLike
+) -> NDArray[np.float64]:
+    """The frames of torsos that four joints span: x to the left, y up, z forward.
+
+    y is the direction from the middle of the hips to that of the shoulders; x is the sum of the vectors from
+    the right to the left shoulder and from the right to the left hip, made orthogonal to y. The torso
+    rotation error is the angle (`rotation_error`) of the rotation between the predicted and the true frame.
+
+    Args:
+        left_shoulder, right_shoulder, left_hip, right_hip: (N, 3), in any unit.
+
+    Returns:
+        (N, 3, 3), the axes as columns.
+    """
+    ls, rs, lh, rh = (np.asarray(x, np.float64) for x in (left_shoulder, right_shoulder, left_hip, right_hip))
+    y = _unit(ls + rs - lh - rh)
+    across = ls - rs + lh - rh
+    x = _unit(across - (across * y).sum(axis=1, keepdims=True) * y)
+    return np.stack((x, y, np.cross(x, y)), axis=2)
+
+
 def global_rotations(pose: ArrayLike) -> NDArray[np.float64]:
     """Rotations (N, 24, 3, 3) of joints relative to their parents to rotations in the camera frame."""
     result = np.array(pose, np.float64)
@@ -293,23 +315,34 @@ def bootstrap(
     statistic: Callable[..., NDArray] = np.mean,
     resamples: int = 1000,
     level: float = 0.95,
+    clusters: ArrayLike | None = None,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic (Efron 1979), with a fixed seed.
 
     Args:
         values: (N,).
         statistic: np.mean, np.median, ...: takes an array and `axis`.
-        resamples: how often N values are drawn with replacement.
+        resamples: how often N values, or as many clusters as there are, are drawn with replacement.
         level: of confidence.
+        clusters: (N,) what each value belongs to, such as its video: whole clusters are drawn then, since
+            values of one cluster resemble each other (Davison and Hinkley 1997, section 3.8).
 
     Returns:
-        Lower and upper end, in the unit of the values; NaN without values.
+        Lower and upper end, in the unit of the values; NaN without values, or with a single cluster.
     """
     sample = np.asarray(values, np.float64)
-    if not sample.size:
+    members: list[NDArray[np.intp]] | NDArray[np.intp] = np.arange(len(sample))
+    if clusters is not None:
+        labels = np.asarray(clusters)
+        members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    if not sample.size or (clusters is not None and len(members) == 1):
         return float("nan"), float("nan")
     rng = np.random.default_rng(0)
-    found = [statistic(sample[rng.integers(len(sample), size=len(sample))], axis=0) for _ in range(resamples)]
+    found = []
+    for _ in range(resamples):
+        drawn = rng.integers(len(members), size=len(members))
+        rows = drawn if clusters is None else np.concatenate([members[i] for i in drawn])
+        found.append(statistic(sample[rows], axis=0))
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -319,6 +352,10 @@ def _pair(predicted: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], 
     if p.shape != g.shape or p.ndim != 3 or p.shape[-1] != 3:
         raise ValueError(f"expected two arrays (N, K, 3) of the same shape, got {p.shape} and {g.shape}")
     return p, g
+
+
+def _unit(vectors: NDArray) -> NDArray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def _lengths(vectors: NDArray) -> NDArray:

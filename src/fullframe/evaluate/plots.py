@@ -1,6 +1,6 @@
 """Pictures of scores: errors by joint and by off-axis angle, and the worst people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ from fullframe.body import JOINT_SETS, BodyModel
 from fullframe.data.sample import Sample
 from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import Predictions
-from fullframe.evaluate.protocol import Scores
-from fullframe.evaluate.report import Bin, number
+from fullframe.evaluate.report import Bin, Estimate, number
 from fullframe.geometry.box import PersonBox, crop_image
 from fullframe.io.atomic import atomic_path
 from fullframe.io.image import read_photo, write_jpeg
@@ -34,14 +33,13 @@ def have_matplotlib() -> bool:
     return True
 
 
-def draw_joints(path: Path, scores: Scores) -> None:
+def draw_joints(path: Path, joints: Mapping[str, Estimate], unit: str) -> None:
     """A bar for the mean error of each joint, the largest on top."""
-    with _figure(path, (7, 0.8 + 0.32 * len(scores.joints))) as axes:
-        names = sorted(scores.joints, key=lambda name: scores.joints[name])
-        values = [scores.joints[name] for name in names]
+    with _figure(path, (7, 0.8 + 0.32 * len(joints))) as axes:
+        names = sorted(joints, key=lambda name: joints[name].value)
+        values = [joints[name].value for name in names]
         bars = axes.barh([name.replace("_", " ") for name in names], values, color=_BLUE)
         axes.bar_label(bars, [number(value) for value in values], padding=3, fontsize=8)
-        unit = "% of the box" if next(iter(scores.people)).startswith("PCK") else "mm"
         axes.set_xlabel(f"mean error, {unit}")
         axes.margins(x=0.12)
 

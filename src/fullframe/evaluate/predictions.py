@@ -1,9 +1,9 @@
-"""What a network says about everyone in a benchmark, in files: written once, measured as often as needed."""
+"""The bodies recovered for everyone in a benchmark, in files: written once, measured as often as needed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.data.augment import Augmentation, augment, pixels_of
+from fullframe.data.augment import pixels_of
 from fullframe.data.sample import Sample
+from fullframe.fit import KeypointFitter
 from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy, crop_image
 from fullframe.io.atomic import claim, write_npz
-from fullframe.models.cliff import CLIFF
+from fullframe.models.checkpoint import read_card
+from fullframe.models.cliff import box_to_bbox_info
 from fullframe.models.predict import Bodies, predict_crops
+from fullframe.recover.photo import FIT, Recoverer
 
 SHARD = 512
 """People in a file of predictions: what a killed run loses at most."""
@@ -158,25 +161,45 @@ class Predictions:
             raise PredictionError(f"{path}: damaged predictions ({error}); delete this file") from error
 
 
+def load_predictor(model: str | Path, refine: bool = False) -> Recoverer:
+    """A model with the body that it predicts, on the GPU if there is one.
+
+    Args:
+        model: "cliff-lite", a checkpoint (.safetensors) with its card, or "keypoint-fit".
+        refine: fit the network's bodies to detected keypoints.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        BodyFileError: SMPL is needed and missing.
+        ValueError: a fit cannot be refined.
+    """
+    recoverer = Recoverer(model, refine, body="open" if str(model) == FIT else read_card(model).body)
+    if recoverer.network is not None and torch.cuda.is_available():
+        recoverer.network.to("cuda")
+    return recoverer
+
+
 def predict(
-    model: CLIFF,
+    recoverer: Recoverer,
     samples: Sequence[Sample],
     folder: Path,
     made_by: Mapping[str, Any],
     *,
+    enlarge: float = ENLARGE,
     workers: int | None = None,
     advance: Callable[[int], object] = lambda number: None,
 ) -> Predictions:
-    """Run a network on every sample, in the crop around its box that training uses too.
+    """Recover every sample in its own box and camera: by a network, by a fit to keypoints, or by both.
 
     Files of SHARD people are written as they are done, and what is there already is not done again, so that
-    a killed run goes on where it stopped.
+    a killed run can be resumed.
 
     Args:
-        model: on the device to run on; a loaded checkpoint.
+        recoverer: the network, on the device to run on, and the fit; keypoints are detected for the fit only.
         samples: the benchmark; images are read one at a time.
         folder: of the predictions; made if it does not exist.
         made_by: what they are made with (model, benchmark, options), as JSON; kept in the folder.
+        enlarge: factor on the boxes before the network's crops are cut.
         workers: processes that read images; None for none on a CPU, and one for each core beside a GPU.
         advance: called with the number of people that were added.
 
@@ -190,11 +213,12 @@ def predict(
     missing = [start for start in starts if not files[start].is_file()]
     advance(sum(min(SHARD, len(samples) - start) for start in starts if start not in missing))
     indices = [i for start in missing for i in range(start, min(start + SHARD, len(samples)))]
-    device = next(model.parameters()).device
+    network = recoverer.network
     if workers is None:
-        workers = torch.get_num_threads() if device.type == "cuda" else 0
+        on_gpu = network is not None and next(network.parameters()).device.type == "cuda"
+        workers = torch.get_num_threads() if on_gpu else 0
     batches: DataLoader = DataLoader(
-        _Crops(samples, model.crop, model.crop_method),
+        _Inputs(samples, recoverer, enlarge),
         BATCH,
         sampler=indices,
         num_workers=workers,
@@ -205,17 +229,23 @@ def predict(
     )
     people: list[Sample] = []
     found: list[Bodies] = []
-    model.eval()
+    if network is not None:
+        network.eval()
     for batch in batches:
         if isinstance(batch, Exception):
             raise PredictionError(
-                f"{batch}; mend the data set (docs/evaluation.md lists its files), then run this again: what "
+                f"{batch}; fix the data set (docs/evaluation.md lists its files), then run this again: what "
                 "is done is kept"
             )
-        crops, bbox_info, some = batch
-        found.append(predict_crops(model, crops, bbox_info))
-        people += some
-        advance(len(some))
+        bodies = None
+        if network is not None:
+            bodies = predict_crops(network, np.stack(batch.crop), torch.from_numpy(np.stack(batch.bbox_info)))
+        if recoverer.fitter is not None:
+            bodies = _fit(recoverer.fitter, np.stack(batch.keypoints), batch.sample, bodies)
+        assert bodies is not None
+        found.append(bodies)
+        people += batch.sample
+        advance(len(batch.sample))
         # Shards are made of whole batches.
         if len(people) == SHARD or len(people) == len(samples) - missing[0]:
             Predictions.of(people, Bodies.joined(found)).save(files[missing.pop(0)])
@@ -223,36 +253,71 @@ def predict(
     return Predictions.joined([Predictions.load(file) for file in files.values()])
 
 
-class _Crops(Dataset):
-    """Crop, location, and the sample without its pixels; an exception where it cannot be read."""
+class _Input(NamedTuple):
+    """What is known about a sample, or lists of it about many; None for what is not needed."""
 
-    def __init__(self, samples: Sequence[Sample], crop: tuple[int, int], routine: str) -> None:
-        self.samples, self.crop, self.routine = samples, crop, routine
+    crop: Any
+    """(height, width, 3) uint8."""
+    bbox_info: Any
+    """(3,) float32, see models.cliff."""
+    keypoints: Any
+    """(17, 3) COCO-17 as detected, x, y px of the full image and confidence."""
+    sample: Any
+    """Without its pixels."""
 
-    def __getitem__(self, index: int) -> tuple[NDArray, NDArray, Sample] | Exception:
+
+class _Inputs(Dataset):
+    """The samples as networks and fits take them; an exception where one cannot be read."""
+
+    def __init__(self, samples: Sequence[Sample], recoverer: Recoverer, enlarge: float) -> None:
+        self.samples, self.enlarge = samples, enlarge
+        network = recoverer.network
+        self.crop = None if network is None else (network.crop, network.crop_method)
+        self.detector = None if recoverer.fitter is None else recoverer.detector
+
+    def __getitem__(self, index: int) -> _Input | Exception:
+        crop = bbox_info = keypoints = None
         try:
             sample = self.samples[index]
-            view = augment(sample, self.crop, np.random.default_rng(0), Augmentation.none())
-            if self.routine != "antialiased":
-                view.crop = self._cut(sample)
+            pixels = pixels_of(sample)
+            corner, scale = np.array(sample.window[:2]), sample.window[2]
+            if self.crop is not None:
+                (height, width), method = self.crop
+                box = box_from_xyxy(sample.box[None], height / width, self.enlarge)
+                inside = PersonBox((box.center - corner) / scale, box.size / scale)
+                crop = crop_image(pixels, inside, (height, width), method)[0]
+                bbox_info = box_to_bbox_info(box, sample.camera)[0].numpy()
+            if self.detector is not None:
+                inner = (sample.box.reshape(2, 2) - corner) / scale
+                keypoints = self.detector.keypoints(pixels, inner.reshape(1, 4).astype(np.float32))[0]
+                keypoints[:, :2] = keypoints[:, :2] * scale + corner
         except (OSError, ValueError) as error:
             return error
-        return view.crop, view.bbox_info, replace(sample, image="")
-
-    def _cut(self, sample: Sample) -> NDArray[np.uint8]:
-        """The plain crop by another routine, which cuts from pixels of the sample's window of the image."""
-        x, y, scale = sample.window
-        box = box_from_xyxy(sample.box[None], self.crop[0] / self.crop[1], ENLARGE)
-        inside = PersonBox((box.center - (x, y)) / scale, box.size / scale)
-        return crop_image(pixels_of(sample), inside, self.crop, self.routine)[0]
+        return _Input(crop, bbox_info, keypoints, replace(sample, image=""))
 
 
 def _collate(items: list[Any]) -> Any:
     for item in items:
         if isinstance(item, Exception):
             return item
-    crops, locations, samples = zip(*items, strict=True)
-    return torch.from_numpy(np.stack(crops)), torch.from_numpy(np.stack(locations)), list(samples)
+    return _Input(*map(list, zip(*items, strict=True)))
+
+
+def _fit(
+    fitter: KeypointFitter, keypoints: NDArray[np.float32], samples: Sequence[Sample], start: Bodies | None
+) -> Bodies:
+    """Bodies fitted to the keypoints (N, 17, 3), from those of a network if there are any.
+
+    People of one camera are fitted together.
+    """
+    boxes, cameras = _stack([sample.box for sample in samples]), [sample.camera for sample in samples]
+    rows, parts = [], []
+    for camera in dict.fromkeys(cameras):
+        some = [row for row, each in enumerate(cameras) if each == camera]
+        begin = None if start is None else Bodies(*(array[some] for array in start))
+        parts.append(fitter.fit(keypoints[some], boxes[some], camera, start=begin).bodies)
+        rows += some
+    return Bodies(*(array[np.argsort(rows)] for array in Bodies.joined(parts)))
 
 
 def _single_thread(_: int) -> None:

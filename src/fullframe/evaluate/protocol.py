@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fullframe.data.sample import Sample
 from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import Predictions
+from fullframe.geometry.box import ENLARGE
 
 
 class Published(NamedTuple):
@@ -34,14 +35,14 @@ class Scores:
     Attributes:
         values: the numbers of the table; NaN for what cannot be measured, of which the notes tell why.
         people: (N,) per person, NaN for who was not measured.
-        joints: mean error of each joint, in the unit of the first value.
+        joints: (N,) errors of each joint per person, in the unit of the first value; NaN if not measured.
         medians: names in `people` of which medians are told too.
         notes: what a reader must know about the numbers.
     """
 
     values: dict[str, float]
     people: dict[str, NDArray[np.float64]]
-    joints: dict[str, float] = field(default_factory=dict)
+    joints: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     medians: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -59,6 +60,9 @@ class Protocol:
         published: lines to compare with.
         regressors: joint sets that `measure` regresses from bodies of every kind.
         extras: writes further files into the output folder and returns notes about them.
+        needs_root: whether the data must be downloaded.
+        enlarge: factor on the boxes before crops are cut.
+        by_sequence: intervals draw whole sequences instead of people.
     """
 
     title: str
@@ -68,6 +72,9 @@ class Protocol:
     published: tuple[Published, ...] = ()
     regressors: tuple[str, ...] = ()
     extras: Callable[[Predictions, Bodies, Path], list[str]] | None = None
+    needs_root: bool = True
+    enlarge: float = ENLARGE
+    by_sequence: bool = False
 
 
 def means(people: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:

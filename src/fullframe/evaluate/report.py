@@ -5,7 +5,7 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,15 +26,15 @@ ANGLES = (0.0, 8.0, 16.0, 24.0, math.inf)
 
 
 class Estimate(NamedTuple):
-    """A number and its 95 % interval."""
+    """A number and its 95 % interval; the ends are NaN where there is none."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        if math.isnan(self.value):
-            return "n/a"
+        if math.isnan(self.value) or math.isnan(self.low):
+            return number(self.value)
         return f"{number(self.value)} ±{number((self.high - self.low) / 2)}"
 
 
@@ -59,11 +59,12 @@ class Report:
 
     Attributes:
         benchmark: key of PROTOCOLS.
-        model: what the predictions are of: file, sha256, body, data.
+        model: what the predictions are of: name, sha256, body, data.
         people: how many were predicted.
         protocol: what was done.
         scores: the numbers.
         bins: of off-axis angles.
+        joints: the mean error of each joint.
         notes: the scores', and those of what was written beside them.
     """
 
@@ -73,6 +74,7 @@ class Report:
     protocol: Protocol
     scores: Scores
     bins: Sequence[Bin] = field(default_factory=list)
+    joints: Mapping[str, Estimate] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     def print(self, console: Console) -> None:
@@ -81,7 +83,7 @@ class Report:
             console.print(Text(title, "bold"))
             table = RichTable(box=box.SIMPLE_HEAD)
             for position, heading in enumerate(rows[0]):
-                table.add_column(Text(heading), justify="right" if position else "left")
+                table.add_column(Text(heading), justify="right" if position else "left", overflow="fold")
             for row in rows[1:]:
                 table.add_row(*map(Text, row), style="bold" if row is rows[1] else "")
             console.print(table)
@@ -109,7 +111,7 @@ class Report:
                 {"bin": b.name, "people": b.people, **{k: v._asdict() for k, v in b.values.items()}}
                 for b in self.bins
             ],
-            "joints": self.scores.joints,
+            "joints": {name: estimate._asdict() for name, estimate in self.joints.items()},
             "published": [{"model": p.model, **p.values} for p in self.protocol.published],
             "notes": list(self.notes),
         }
@@ -119,12 +121,14 @@ class Report:
         facts = {"people": f"{self.people}", **self.protocol.options}
         if "people" in self.protocol.options:
             facts["people"] = f"{self.people}: {self.protocol.options['people']}"
-        facts = {"model": f"{self.model['file']}, {self.model['body']} body", **facts}
-        return [f"{name}: {text}" for name, text in (*facts.items(), ("trained on", self.model["data"]))]
+        facts = {"model": f"{self.model['name']}, {self.model['body']} body", **facts}
+        if "data" in self.model:
+            facts["trained on"] = self.model["data"]
+        return [f"{name}: {text}" for name, text in facts.items()]
 
     def _tables(self) -> list[tuple[str, list[list[str]]]]:
         names = list(self.scores.values)
-        rows = [["model", *names], [Path(self.model["file"]).stem, *map(number, self.scores.values.values())]]
+        rows = [["model", *names], [self.model["name"], *map(number, self.scores.values.values())]]
         for published in self.protocol.published:
             rows.append([published.model, *(_shown(published.values, name) for name in names)])
         tables = [(self.protocol.title, rows)]
@@ -138,18 +142,39 @@ class Report:
                     angles,
                 )
             )
+        if self.joints:
+            joints = [["joint", "mean error"]]
+            joints += [[name.replace("_", " "), str(estimate)] for name, estimate in self.joints.items()]
+            tables.append(("By joint", joints))
         return tables
 
 
-def off_axis_bins(scores: Scores, angles: NDArray[np.float64]) -> list[Bin]:
-    """Means of the columns per person, and medians where the protocol wants them, by off-axis angle.
+def estimate(
+    values: NDArray[np.float64],
+    clusters: NDArray | None = None,
+    statistic: Callable[..., Any] = np.mean,
+) -> Estimate:
+    """A statistic of values (N,), of which NaN are left out, and its interval, see `metrics.bootstrap`."""
+    known = ~np.isnan(values)
+    if not known.any():
+        return Estimate(math.nan, math.nan, math.nan)
+    some = None if clusters is None else clusters[known]
+    return Estimate(float(statistic(values[known])), *bootstrap(values[known], statistic, clusters=some))
 
-    Intervals are by bootstrap over people. People of one video resemble each other, so there they are too
-    narrow.
+
+def joint_estimates(scores: Scores, clusters: NDArray | None = None) -> dict[str, Estimate]:
+    """The mean error of each joint."""
+    return {name: estimate(errors, clusters) for name, errors in scores.joints.items()}
+
+
+def off_axis_bins(scores: Scores, angles: NDArray[np.float64], clusters: NDArray | None = None) -> list[Bin]:
+    """Means of the columns per person, and medians where the protocol wants them, by off-axis angle.
 
     Args:
         scores: of N people.
         angles: (N,) degrees.
+        clusters: (N,) what people belong to, such as their video. Without it intervals are by bootstrap over
+            people, and too narrow where people of one video resemble each other.
     """
     masks = {"all": np.ones(len(angles), bool)}
     for low, high in itertools.pairwise(ANGLES):
@@ -159,11 +184,10 @@ def off_axis_bins(scores: Scores, angles: NDArray[np.float64]) -> list[Bin]:
     for name, mask in masks.items():
         values: dict[str, Estimate] = {}
         for column, people in scores.people.items():
-            known = people[mask & ~np.isnan(people)]
-            values[column] = Estimate(mean(known), *bootstrap(known))
+            some = None if clusters is None else clusters[mask]
+            values[column] = estimate(people[mask], some)
             if column in scores.medians:
-                middle = float(np.median(known)) if known.size else math.nan
-                values[f"{column}, median"] = Estimate(middle, *bootstrap(known, np.median))
+                values[f"{column}, median"] = estimate(people[mask], some, np.median)
         bins.append(Bin(name, int(mask.sum()), values))
     return bins
 

@@ -5,6 +5,7 @@ from fullframe.evaluate.protocols import (
     agora,
     coco,
     emdb,
+    gestures,
     h36m,
     lspet,
     mpi_inf_3dhp,
@@ -24,6 +25,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "mpi-inf-3dhp": mpi_inf_3dhp.PROTOCOL,
     "coco": coco.PROTOCOL,
     "lspet": lspet.PROTOCOL,
+    "gestures": gestures.PROTOCOL,
     "synth": synth.PROTOCOL,
     "synth-occluded": synth_occluded.PROTOCOL,
 }

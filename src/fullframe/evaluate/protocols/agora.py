@@ -19,7 +19,7 @@ from fullframe.evaluate import metrics
 from fullframe.evaluate.posed_bodies import Bodies, posed_pairs
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Published, Scores, mean
-from fullframe.evaluate.protocols.shared import joint_means, other_topology, pixels, unmeasured
+from fullframe.evaluate.protocols.shared import joint_columns, other_topology, pixels, unmeasured
 from fullframe.io.atomic import atomic_path
 
 MIN_IOU = 0.1
@@ -81,7 +81,7 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
         }
         told = {**errors, **normalised, "F1": rates.f1, "precision": rates.precision, "recall": rates.recall}
         values |= {prefix + name: float(value) for name, value in told.items()}
-    joints = joint_means(JOINT_SETS["smpl24"].names, by_joint)
+    joints = joint_columns(JOINT_SETS["smpl24"].names, by_joint)
     return Scores(values, columns, joints, notes=tuple(sorted(notes)))
 
 

@@ -10,7 +10,7 @@ from fullframe.evaluate import metrics
 from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Scores
-from fullframe.evaluate.protocols.shared import joint_means, keypoint_errors, longer_side, pck_of_people
+from fullframe.evaluate.protocols.shared import joint_columns, keypoint_errors, longer_side, pck_of_people
 
 MIN_JOINTS, MIN_HEIGHT = 12, 100
 
@@ -29,7 +29,7 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
     return Scores(
         {"PCK@0.1 %": 100 * metrics.pck(errors, 0.1)},
         {"PCK@0.1 % per person": pck_of_people(errors, 0.1)},
-        {k: 100 * v for k, v in joint_means(JOINT_SETS["coco17"].names, errors).items()},
+        {k: 100 * v for k, v in joint_columns(JOINT_SETS["coco17"].names, errors).items()},
         notes=("The error of a joint is told in percent of the longer side of the box.",),
     )
 

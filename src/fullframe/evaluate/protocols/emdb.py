@@ -12,7 +12,7 @@ from fullframe.evaluate import metrics
 from fullframe.evaluate.posed_bodies import Bodies, posed_pairs
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Published, Scores, mean, means
-from fullframe.evaluate.protocols.shared import joint_means, other_topology, unmeasured
+from fullframe.evaluate.protocols.shared import joint_columns, other_topology, unmeasured
 
 COLUMNS = ("MPJPE mm", "PA-MPJPE mm", "MVE mm", "PA-MVE mm", "MPJAE deg", "PA-MPJAE deg")
 JITTER = "jitter 10 m/s^3"
@@ -53,7 +53,7 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
     return Scores(
         {**means(columns), JITTER: mean(np.array(jitters))},
         columns,
-        joint_means(JOINT_SETS["smpl24"].names, by_joint),
+        joint_columns(JOINT_SETS["smpl24"].names, by_joint),
         notes=tuple(sorted(notes)),
     )
 

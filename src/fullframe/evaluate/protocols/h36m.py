@@ -12,7 +12,7 @@ from fullframe.evaluate import metrics
 from fullframe.evaluate.posed_bodies import Bodies, pick, posed_pairs, posed_predictions
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Published, Scores, means
-from fullframe.evaluate.protocols.shared import J14, joint_means, named_joints, unmeasured
+from fullframe.evaluate.protocols.shared import J14, joint_columns, named_joints, unmeasured
 
 COLUMNS = ("MPJPE (MoSh) mm", "PA-MPJPE (MoSh) mm", "MPJPE (markers) mm", "PA-MPJPE (markers) mm")
 
@@ -60,7 +60,7 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
         for kind, has in (("MoSh bodies", predictions.has_body), ("joints of the markers", known))
     ]
     by_joint = mosh if predictions.has_body.any() else markers
-    return Scores(means(columns), columns, joint_means(J14, by_joint), notes=tuple(notes))
+    return Scores(means(columns), columns, joint_columns(J14, by_joint), notes=tuple(notes))
 
 
 def _protocol(number: int, published: tuple[Published, ...]) -> Protocol:

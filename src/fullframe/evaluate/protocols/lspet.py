@@ -12,7 +12,7 @@ from fullframe.evaluate import metrics
 from fullframe.evaluate.posed_bodies import Bodies, pick
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Scores
-from fullframe.evaluate.protocols.shared import joint_means, keypoint_errors, longer_side, pck_of_people
+from fullframe.evaluate.protocols.shared import joint_columns, keypoint_errors, longer_side, pck_of_people
 
 
 def people(root: Path) -> Sequence[Sample]:
@@ -34,7 +34,7 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
             "PCK@0.1 % per person": pck_of_people(by_box, 0.1),
             "PCK@0.2 torso % per person": pck_of_people(by_torso, 0.2),
         },
-        {k: 100 * v for k, v in joint_means(JOINT_SETS["lsp14"].names, by_box).items()},
+        {k: 100 * v for k, v in joint_columns(JOINT_SETS["lsp14"].names, by_box).items()},
         notes=("The error of a joint is told in percent of the longer side of the box.",),
     )
 

@@ -13,7 +13,7 @@ from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Scores, means
 from fullframe.evaluate.protocols.shared import (
     J17,
-    joint_means,
+    joint_columns,
     named_joints,
     pck_of_people,
     unmeasured,
@@ -48,7 +48,7 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
         columns["PA-MPJPE mm"][some] = metrics.pa_mpjpe(p, truth[some])
         columns[_PCK[0]][some] = pck_of_people(errors[some], THRESHOLD)
         columns[_PCK[1]][some] = [100 * metrics.auc(row) for row in errors[some]]
-    return Scores(means(columns), columns, joint_means(J17, errors))
+    return Scores(means(columns), columns, joint_columns(J17, errors))
 
 
 PROTOCOL = Protocol(

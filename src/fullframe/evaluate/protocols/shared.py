@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.body.joint_sets import JOINT_SETS
+from fullframe.data.formats.limbs import LIMBS
 from fullframe.evaluate import metrics
 from fullframe.evaluate.posed_bodies import Bodies, pick, posed_pairs, posed_predictions
 from fullframe.evaluate.predictions import Predictions
-from fullframe.evaluate.protocol import Scores, mean, means
+from fullframe.evaluate.protocol import Scores, means
 
 J14 = (
     "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist",
@@ -19,6 +20,9 @@ J14 = (
 
 J17 = (*J14, "pelvis", "spine", "jaw")
 """The 17 joints of MPI-INF-3DHP as SPIN measures them."""
+
+LIMB_COLUMNS = ("MPJPE mm", "centred MPJPE mm", "PA-MPJPE mm", "torso rotation deg")
+TORSO = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
 
 PVE = "PVE mm"
 PVE_UNALIGNED = "PVE unaligned mm"
@@ -52,7 +56,41 @@ def mesh_errors(predictions: Predictions, bodies: Bodies, joints: Sequence[str] 
     if not predictions.has_body.all():
         left_out = int((~predictions.has_body).sum())
         notes.append(f"{left_out} of {len(predictions)} people have no true body and are not measured.")
-    return Scores(means(people), people, joint_means(joints, by_joint), notes=tuple(dict.fromkeys(notes)))
+    return Scores(means(people), people, joint_columns(joints, by_joint), notes=tuple(dict.fromkeys(notes)))
+
+
+def limb_errors(predictions: Predictions, bodies: Bodies) -> Scores:
+    """Errors of the twelve joints of the limbs (coco17) and of the torso, against true joints.
+
+    MPJPE after moving the middles of the hips onto each other; centred MPJPE after moving the means of the
+    twelve joints, which does not suffer from where exactly the truth has its hips; PA-MPJPE over the twelve;
+    the torso rotation error as `metrics.torso_frames` defines it. Errors of single joints are centred ones.
+    """
+    columns = unmeasured(len(predictions), *LIMB_COLUMNS)
+    by_joint = np.full((len(predictions), len(LIMBS)), np.nan)
+    truth, known = named_joints(predictions, LIMBS)
+    hips = [LIMBS.index(name) for name in ("left_hip", "right_hip")]
+    for some, predicted in posed_predictions(predictions, bodies, np.flatnonzero(known)):
+        p = pick(predicted.joints("coco17"), "coco17", LIMBS)
+        torsos = [
+            metrics.torso_frames(*(x[:, LIMBS.index(name)] for name in TORSO)) for x in (p, truth[some])
+        ]
+        by_joint[some] = metrics.joint_errors(p, truth[some], range(len(LIMBS)))
+        errors = (
+            metrics.mpjpe(p, truth[some], hips),
+            by_joint[some].mean(axis=1),
+            metrics.pa_mpjpe(p, truth[some]),
+            metrics.rotation_error(*torsos),
+        )
+        for name, values in zip(LIMB_COLUMNS, errors, strict=True):
+            columns[name][some] = values
+    notes = []
+    if not known.all():
+        left_out = int((~known).sum())
+        notes.append(
+            f"{left_out} of {len(known)} people are not measured: not all of their twelve joints are known."
+        )
+    return Scores(means(columns), columns, joint_columns(LIMBS, by_joint), notes=tuple(notes))
 
 
 def named_joints(
@@ -75,9 +113,9 @@ def other_topology(predicted: str, true: str) -> str:
     return f"PVE: n/a, since the vertices of {predicted} and {true} are not the same points of the skin."
 
 
-def joint_means(names: Sequence[str], errors: NDArray[np.float64]) -> dict[str, float]:
-    """Mean error of each named joint, of (N, K) errors."""
-    return {name: mean(column) for name, column in zip(names, errors.T, strict=True)}
+def joint_columns(names: Sequence[str], errors: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """The errors (N,) of each named joint, of (N, K) errors."""
+    return dict(zip(names, errors.T, strict=True))
 
 
 def pixels(predictions: Predictions, bodies: Bodies, joint_set: str) -> NDArray[np.float64]:

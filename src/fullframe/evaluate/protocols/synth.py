@@ -38,6 +38,7 @@ PROTOCOL = Protocol(
     open=people,
     measure=measure,
     regressors=("h36m17",),
+    needs_root=False,
     options={
         "people": f"the first {VAL_PEOPLE} of fullframe.synth.people.synth_val()",
         "boxes": "around what is seen of the true body, enlarged 1.2 times",
