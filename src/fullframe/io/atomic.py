@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ CAPTION = "made_by.json"
 
 class WorkError(ValueError):
     """The files of an earlier run cannot be used; the message says what to do."""
+
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.[^.]*)?")
 
 
 @contextmanager
@@ -40,6 +44,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file has the name of one that `atomic_path` has not finished; a killed process leaves it."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, Any], compress: bool = True) -> None:
