@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fullframe.body.joint_sets import JOINT_SETS, PARENTS
-from fullframe.io.pickles import load_smpl_pickle
+from fullframe.io.pickles import read_pickle
 
 _REQUIRED = ("v_template", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights", "f")
 _SMPL_VERTICES = 6890
@@ -61,9 +61,11 @@ def read_body(path: Path, name: str = "smpl") -> BodyData:
         arrays = _read_npz(path)
     elif path.suffix.lower() == ".pkl":
         try:
-            arrays = load_smpl_pickle(path)
+            arrays = read_pickle(path, _REMEDY)
         except ValueError as error:
-            raise BodyFileError(f"{path}: {error}. {_REMEDY}.") from error
+            raise BodyFileError(f"{error}.") from error
+        if not isinstance(arrays, dict):
+            raise BodyFileError(f"{path}: the pickle does not hold a dictionary. {_REMEDY}.")
     else:
         raise BodyFileError(f"{path}: a body file ends in .npz or .pkl. {_REMEDY}.")
     arrays = {key: _decoded(arrays, key) for key in arrays if not key.endswith("_scale")}

@@ -1,267 +1,377 @@
-"""Reads SMPL's official pickles without running anything in them.
+"""Reads the pickles of SMPL and of data sets without running anything in them.
 
-Python's own unpickler calls whatever a file names. Here the file's instructions (pickletools lists them) are
-carried out on inert values only: a global becomes a `Global`, calling one becomes a `Call` that remembers
-its arguments. No callable is ever looked up, so nothing can run. Afterwards the handful of calls that SMPL's
-files are made of (numpy arrays, a scipy sparse matrix, chumpy's Ch and Select) are turned into arrays.
+Python's unpickler calls whatever a file names. Here it gets an inert `Record` for every global of an
+allow-list (numpy, scipy's CSC matrix, chumpy, pandas' tables, torch's tensors) and an error for all others,
+so nothing of the file is ever executed. Before that, the opcodes are scanned: a file that would build too
+many objects, or whose dictionary keys could take for ever to hash, is refused before anything is built.
 """
 
+import math
+import pickle
 import pickletools
 import re
 from collections.abc import Set
-from dataclasses import dataclass, field
+from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-ARRAY = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
+_ARRAY = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
 _SCALAR = {"numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}
-FROM_BUFFER = {"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"}
+_FROM_BUFFER = {"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"}
 _CSC = {"scipy.sparse.csc.csc_matrix", "scipy.sparse._csc.csc_matrix", "scipy.sparse._csc.csc_array"}
-_CHUMPY = {"chumpy.ch.Ch", "chumpy.reordering.Select"}
-DICT = {"collections.OrderedDict", "__builtin__.dict", "builtins.dict"}
-_SET = {"__builtin__.set", "builtins.set"}
-_NO_BYTES = {"__builtin__.bytes", "builtins.bytes"}  # called without arguments: an empty array's content
+_CH, _SELECT = "chumpy.ch.Ch", "chumpy.reordering.Select"
+_DICT = {"collections.OrderedDict", "__builtin__.dict", "builtins.dict"}
+_BYTES = {"__builtin__.bytes", "builtins.bytes"}  # called without arguments: the content of an empty array
 _RECONSTRUCTOR = {"copy_reg._reconstructor", "copyreg._reconstructor"}
-KNOWN = {
-    *ARRAY, *_SCALAR, *FROM_BUFFER, *_CSC, *_CHUMPY, *DICT, *_SET, *_NO_BYTES, *_RECONSTRUCTOR,
-    "numpy.ndarray", "numpy.dtype", "_codecs.encode", "__builtin__.object", "builtins.object",
+_SLICE = {"builtins.slice", "__builtin__.slice"}
+_FRAME = "pandas.core.frame.DataFrame"
+_MANAGER = {"pandas.core.internals.managers.BlockManager", "pandas.core.internals.BlockManager"}
+_INDEX = "pandas.core.indexes.base._new_Index"
+_TENSOR = "torch._utils._rebuild_tensor_v2"
+_PARAMETER = "torch._utils._rebuild_parameter"
+_STORAGE = "torch.storage._load_from_bytes"
+_KNOWN = {
+    *_ARRAY, *_SCALAR, *_FROM_BUFFER, *_CSC, _CH, _SELECT, *_DICT, *_BYTES, *_RECONSTRUCTOR, *_SLICE, _FRAME,
+    *_MANAGER, _INDEX, _TENSOR, _PARAMETER, _STORAGE, "numpy.ndarray", "numpy.dtype", "_codecs.encode",
+    "__builtin__.object", "builtins.object", "__builtin__.set", "builtins.set",
+    "pandas._libs.internals._unpickle_block", "pandas.core.indexes.base.Index",
+    "pandas.core.indexes.range.RangeIndex", "pandas.core.indexes.numeric.Int64Index",
 }  # fmt: skip
 
-_LARGEST = 100_000_000  # entries of a dense matrix that a sparse one may ask for; SMPL's has 165,360
+_MAX_OPERATIONS = 5_000_000  # a data frame of AGORA has one or two million
+_MAX_DEPTH = 100
+_MAX_NODES = 10_000_000  # of nested lists, with shared ones counted every time
+_MAX_DENSE = 10_000_000  # entries of all sparse matrices of a file; SMPL's largest has 165,360
+
+_CONSTANTS = {
+    "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT",
+    "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
+    "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+}  # fmt: skip
+_CHANGING = {
+    "APPEND",
+    "APPENDS",
+    "ADDITEMS",
+    "SETITEM",
+    "SETITEMS",
+    "BUILD",
+}  # the value below
+_OPCODES = _CONSTANTS | _CHANGING | {
+    "PROTO", "FRAME", "STOP", "MARK", "BYTEARRAY8", "EMPTY_LIST", "EMPTY_TUPLE", "EMPTY_DICT", "EMPTY_SET",
+    "LIST", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "DICT", "FROZENSET", "POP", "POP_MARK", "DUP", "PUT",
+    "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL", "REDUCE",
+    "NEWOBJ", "INST", "OBJ",
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Global:
-    name: str
+def read_pickle(path: Path, remedy: str = "") -> Any:
+    """The content of a pickle, written by Python 2 or 3: numbers, text, lists, dictionaries and arrays.
 
-
-@dataclass(eq=False)
-class Call:
-    """The result of calling a global, were it called."""
-
-    name: str
-    args: tuple
-    state: Any = None
-    items: dict = field(default_factory=dict)
-
-
-class _Mark:
-    pass
-
-
-def load_smpl_pickle(path: Path) -> dict[str, Any]:
-    """Reads a pickled dictionary of arrays, as SMPL's v1.0 and v1.1 files are, written by Python 2 or 3.
-
-    Returns:
-        the dictionary; arrays as they are, sparse matrices dense, chumpy objects as their values.
-
-    Raises:
-        ValueError: the file is not such a pickle. A pickle that names anything else than what SMPL's files
-            are made of, e.g. os.system, is refused by that name.
-    """
-    try:
-        content = interpret(path.read_bytes())
-        if isinstance(content, Call) and content.name in DICT:
-            content = content.items
-        if not isinstance(content, dict):
-            raise ValueError("the pickle does not hold a dictionary")
-        return {str(key): array_value(value) for key, value in content.items()}
-    except ValueError:
-        raise
-    except Exception as error:  # instructions out of order fail in many ways
-        raise ValueError(f"damaged or not a pickle ({type(error).__name__}: {error})") from error
-
-
-def interpret(data: bytes, known: Set[str] = frozenset(KNOWN)) -> Any:
-    """Carries out a pickle's instructions on inert values and returns what they leave.
+    Sparse matrices become dense arrays, chumpy objects their values, tensors arrays, keys text.
 
     Args:
-        data: the pickle.
-        known: names of globals that may occur in it; they become `Global`, and calls of them `Call`.
+        path: of the file.
+        remedy: what to do about a file that cannot be read, for the message.
 
     Raises:
-        ValueError: it names another global, or does something that plain data does not.
+        OSError: the file is missing or cannot be opened.
+        ValueError: it is damaged, or asks for something that such data does not need, e.g. os.system; nothing
+            is run.
     """
-    stack: list[Any] = []
-    memo: dict[int, Any] = {}
+    return _read(path, remedy, lambda resolver, root: resolver.value(root))
 
-    def since_mark() -> list[Any]:
-        start = len(stack) - 1
-        while not isinstance(stack[start], _Mark):
-            start -= 1
-            if start < 0:
-                raise ValueError("damaged pickle")
-        values = stack[start + 1 :]
-        del stack[start:]
-        return values
 
-    def call(target: Any, args: Any) -> Any:
-        if not isinstance(target, Global) or not isinstance(args, tuple):
-            raise ValueError("the pickle calls something that SMPL's files do not")
-        if target.name in _RECONSTRUCTOR:  # how old protocols make an object: (its class, base, state)
-            return call(args[0], ())
-        if not args and target.name in _NO_BYTES:
-            return b""
-        return {} if not args and target.name in DICT else Call(target.name, args)
+def read_table(path: Path, columns: tuple[str, ...], remedy: str = "") -> list[dict[str, Any]]:
+    """Some columns of a pickled pandas table (any version up to 2), one dictionary per row.
 
+    Columns that the table lacks are left out.
+
+    Raises:
+        OSError, ValueError: as for read_pickle.
+    """
+    return _read(path, remedy, lambda resolver, root: resolver.table(root, columns))
+
+
+def _read(path: Path, remedy: str, resolve: Any) -> Any:
+    end = f"; {remedy}" if remedy else ""
+    data = path.read_bytes()
+    try:
+        _scan(BytesIO(data))
+        return resolve(_Resolver(), _Unpickler(BytesIO(data), encoding="latin1").load())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}{end}") from error
+    except Exception as error:  # opcodes out of order fail in many ways
+        raise ValueError(
+            f"{path}: damaged or not a pickle ({type(error).__name__}: {str(error)[:200]}){end}"
+        ) from error
+
+
+def _scan(stream: BytesIO, also: Set[str] = frozenset()) -> None:
+    """Checks the opcodes of one pickle, which the stream is then behind, without building anything.
+
+    Keys of dictionaries must be constants: the hash of a tuple of tuples that refer to each other, 40 deep,
+    takes 2^40 steps.
+
+    Args:
+        stream: of pickles.
+        also: further opcodes to allow.
+
+    Raises:
+        ValueError: for an opcode that plain data does not need, or too many of them.
+    """
+    # Of values only the depth is followed: 0 for constants, which may be keys.
+    stack: list[int] = []
+    below: list[list[int]] = []
+    memo: dict[int, int] = {}
     arg: Any
-    for opcode, arg, _ in pickletools.genops(BytesIO(data)):
-        match opcode.name:
-            case "PROTO" | "FRAME":
-                pass
-            case "STOP":
-                return stack.pop()
-            case "MARK":
-                stack.append(_Mark())
-            case "NONE":
-                stack.append(None)
-            case "NEWTRUE":
-                stack.append(True)
-            case "NEWFALSE":
-                stack.append(False)
-            case "INT" | "BININT" | "BININT1" | "BININT2" | "LONG" | "LONG1" | "LONG4" | "FLOAT" | "BINFLOAT":
-                stack.append(arg)
-            case "STRING" | "BINSTRING" | "SHORT_BINSTRING":  # Python 2's, which pickletools reads as latin-1
-                stack.append(arg)
-            case "UNICODE" | "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8":
-                stack.append(arg)
-            case "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
-                stack.append(bytes(arg))
-            case "EMPTY_LIST":
-                stack.append([])
-            case "EMPTY_TUPLE":
-                stack.append(())
-            case "EMPTY_DICT":
-                stack.append({})
-            case "EMPTY_SET":
-                stack.append([])
-            case "LIST":
-                stack.append(since_mark())
-            case "TUPLE":
-                stack.append(tuple(since_mark()))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                count = int(opcode.name[-1])
-                stack[-count:] = [tuple(stack[-count:])]
-            case "DICT":
-                values = since_mark()
-                stack.append(dict(zip(values[::2], values[1::2], strict=True)))
-            case "APPEND":
-                value = stack.pop()
-                stack[-1].append(value)
-            case "APPENDS" | "ADDITEMS":
-                values = since_mark()
-                stack[-1].extend(values)
-            case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                _items(stack[-1])[key] = value
-            case "SETITEMS":
-                values = since_mark()
-                _items(stack[-1]).update(zip(values[::2], values[1::2], strict=True))
-            case "POP":
-                stack.pop()
-            case "POP_MARK":
-                since_mark()
-            case "DUP":
-                stack.append(stack[-1])
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo[arg] = stack[-1]
-            case "MEMOIZE":
-                memo[len(memo)] = stack[-1]
-            case "GET" | "BINGET" | "LONG_BINGET":
-                stack.append(memo[arg])
-            case "GLOBAL":
-                stack.append(_global(arg.replace(" ", ".", 1), known))
-            case "STACK_GLOBAL":
-                name, module = stack.pop(), stack.pop()
-                stack.append(_global(f"{module}.{name}", known))
-            case "REDUCE" | "NEWOBJ":
-                args, target = stack.pop(), stack.pop()
-                stack.append(call(target, args))
-            case "BUILD":
-                state = stack.pop()
-                if not isinstance(stack[-1], Call):
-                    raise ValueError("the pickle sets the state of something that SMPL's files do not")
-                stack[-1].state = state
-            case "INST" | "OBJ":
-                values = since_mark()
-                named = opcode.name == "INST"
-                target = _global(arg.replace(" ", ".", 1), known) if named else values.pop(0)
-                stack.append(call(target, tuple(values)))
-            case _:
-                raise ValueError(f"the pickle uses {opcode.name}, which SMPL's files do not")
-    raise ValueError("damaged pickle: it has no end")
+    for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
+        name, taken = opcode.name, opcode.stack_before
+        if name not in _OPCODES and name not in also:
+            raise ValueError(f"the pickle uses {name}, which plain data does not need")
+        if count > _MAX_OPERATIONS:
+            raise ValueError(f"the pickle has more than {_MAX_OPERATIONS} operations")
+        if name == "MARK":
+            below.append(stack)
+            stack = []
+            if len(below) > _MAX_DEPTH:
+                raise ValueError("the pickle is nested too deeply")
+        elif name == "MEMOIZE":
+            memo[len(memo)] = stack[-1]
+        elif name.endswith("PUT"):
+            if not 0 <= arg <= count:  # the unpickler allocates a table of this length
+                raise ValueError("the pickle numbers its objects beyond their count")
+            memo[arg] = stack[-1]
+        elif name.endswith("GET"):
+            stack.append(memo[arg])
+        elif name == "DUP":
+            stack.append(stack[-1])
+        elif name == "POP" and not stack:
+            stack = below.pop()
+        else:
+            items: list[int] = []
+            if pickletools.markobject in taken:
+                items, stack = stack, below.pop()
+                taken = taken[: taken.index(pickletools.markobject)]
+            if len(stack) < len(taken):
+                raise ValueError("damaged pickle")
+            operands = stack[len(stack) - len(taken) :]
+            if name == "SETITEM":
+                keys = operands[1:2]
+            elif name in ("SETITEMS", "DICT"):
+                keys = items[::2]
+            else:
+                keys = items if name in ("ADDITEMS", "FROZENSET") else []
+            if any(keys):
+                raise ValueError("the pickle has keys that are neither text nor numbers")
+            del stack[len(stack) - len(taken) :]
+            depth = 0
+            if name not in _CONSTANTS:
+                changed = operands.pop(0) if name in _CHANGING else 0
+                depth = max(changed, 1 + max((*operands, *items), default=0))
+            if depth > _MAX_DEPTH:
+                raise ValueError("the pickle is nested too deeply")
+            stack += [depth] * len(opcode.stack_after)
 
 
-def _global(name: str, known: Set[str]) -> Global:
-    if name not in known:
-        raise ValueError(f"refused: the pickle asks for {name}, which is not plain data; nothing was run")
-    return Global(name)
+class Record:
+    """What a global's call would have made, were it called."""
+
+    name: ClassVar[str]
+    args: tuple[Any, ...]
+    state: Any
+    items: dict[Any, Any]
+
+    def __new__(cls, *args: Any) -> Any:
+        if cls.name in _RECONSTRUCTOR:  # how old protocols make an object: (its class, base, state)
+            if not (args and isinstance(args[0], type) and issubclass(args[0], Record)):
+                raise ValueError("the pickle makes an object of something that is not a class")
+            return args[0]()
+        if cls.name in _BYTES and not args:
+            return b""
+        record = super().__new__(cls)
+        record.args, record.state, record.items = args, None, {}
+        return record
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if self.name not in _DICT:
+            raise ValueError("the pickle sets items of something that is not a dictionary")
+        self.items[key] = value
 
 
-def _items(target: Any) -> dict:
-    if isinstance(target, dict):
-        return target
-    if isinstance(target, Call) and target.name in DICT:
-        return target.items
-    raise ValueError("the pickle sets items of something that is not a dictionary")
+@cache
+def _record_class(name: str) -> type[Record]:
+    return type("Record", (Record,), {"name": name})
 
 
-def array_value(node: Any, depth: int = 0) -> Any:
-    """What an inert value stands for."""
-    if not isinstance(node, Call):
-        return node
-    if depth > 8:
-        raise ValueError("the pickle nests its arrays too deeply")
-    if node.name in ARRAY:
-        return _array(node)
-    if node.name in FROM_BUFFER:  # numpy's protocol 5: (bytes, dtype, shape, order, order of the axes)
-        data, dtype, shape, order, *axes = node.args
-        array = _from_bytes(_bytes(data), _dtype(dtype), shape, order == "F")
-        return array.transpose(axes[0]) if axes and axes[0] else array
-    if node.name in _SCALAR:
-        return _from_bytes(_bytes(node.args[1]), _dtype(node.args[0]), (), False)[()]
-    if node.name == "_codecs.encode":
-        return _bytes(node)
-    if not isinstance(node.state, dict):
-        raise ValueError(f"the pickle's {node.name} has no content")
-    if node.name in _CSC:
-        return _dense(node.state)
-    if node.name == "chumpy.ch.Ch":
-        return np.asarray(array_value(_state(node, "x"), depth + 1))
-    if node.name == "chumpy.reordering.Select":
-        base, places = (array_value(_state(node, key), depth + 1) for key in ("a", "idxs"))
-        chosen = np.ravel(base)[places]
-        shape = node.state.get("preferred_shape")
-        return chosen if shape is None else chosen.reshape(_shape(shape))
-    raise ValueError(f"the pickle holds a {node.name} where an array is expected")
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> type[Record]:
+        full = f"{module}.{name}"
+        if full not in _KNOWN:
+            raise ValueError(
+                f"refused: the pickle asks for {full[:100]}, which is not plain data; nothing was run"
+            )
+        return _record_class(full)
 
 
-def _state(node: Call, key: str) -> Any:
-    if key not in node.state:
+class _Resolver:
+    """Records to what they stand for; each is resolved once, however often it is referred to."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, tuple[Any, int]] = {}  # value and number of nodes
+        self._open: set[int] = set()
+        self._nodes = 0
+        self._dense = 0
+
+    def value(self, node: Any) -> Any:
+        if not isinstance(node, (list, tuple, dict, set, frozenset, Record)):
+            self._nodes += 1
+            return node
+        key = id(node)
+        if key not in self._done:
+            if key in self._open:
+                raise ValueError("the pickle holds a list inside itself")
+            if len(self._open) >= _MAX_DEPTH:
+                raise ValueError("the pickle is nested too deeply")
+            self._open.add(key)
+            before, self._nodes = self._nodes, 1
+            self._done[key] = (self._resolve(node), self._nodes)
+            self._nodes = before
+            self._open.remove(key)
+        value, nodes = self._done[key]
+        self._nodes += nodes
+        if self._nodes > _MAX_NODES:
+            raise ValueError(f"the pickle holds lists of more than {_MAX_NODES} entries")
+        return value
+
+    def _resolve(self, node: Any) -> Any:
+        if isinstance(node, tuple):
+            return tuple(self.value(item) for item in node)
+        if isinstance(node, (list, set, frozenset)):
+            return [self.value(item) for item in node]
+        if isinstance(node, dict):
+            return {str(key): self.value(item) for key, item in node.items()}
+        name = node.name
+        if name in _DICT:
+            return self.value(node.items)
+        if name in _SLICE:
+            return slice(*node.args)
+        if name == _INDEX:
+            return self.value(node.args[1].get("data", ()))
+        if name == _TENSOR:
+            return _tensor(*node.args[:4])
+        if name == _PARAMETER:
+            return self.value(node.args[0])
+        if name in _ARRAY:
+            # (version, shape, dtype, Fortran order, content); very old files have no version.
+            if not isinstance(node.state, tuple) or len(node.state) not in (4, 5):
+                raise ValueError("the pickle holds an array without content")
+            shape, dtype, fortran, data = node.state[-4:]
+            return self._array(data, dtype, shape, bool(fortran))
+        if name in _FROM_BUFFER:  # of protocol 5: (content, dtype, shape, order, order of the axes)
+            data, dtype, shape, order, *axes = node.args
+            array = self._array(data, dtype, shape, order == "F")
+            return array.transpose(axes[0]) if axes and axes[0] else array
+        if name in _SCALAR:
+            return self._array(node.args[1], node.args[0], (), False)[()]
+        if name == "_codecs.encode":
+            return _content(node)
+        if name in _CSC:
+            return self._dense_matrix(node)
+        if name == _CH:
+            return self._number_array(_state(node, "x"))
+        if name == _SELECT:
+            base, places = (self._number_array(_state(node, key)) for key in ("a", "idxs"))
+            chosen = np.ravel(base)[places]
+            shape = node.state.get("preferred_shape")
+            return chosen if shape is None else chosen.reshape(_shape(shape))
+        raise ValueError(f"the pickle holds a {name} where an array is expected")
+
+    def _number_array(self, node: Any) -> NDArray[Any]:
+        array = self.value(node)
+        if not isinstance(array, (np.ndarray, np.generic, int, float)):
+            raise ValueError("the pickle holds something else where an array is expected")
+        return np.asarray(array)
+
+    def _array(self, data: Any, dtype: Any, shape: Any, fortran: bool) -> NDArray[Any]:
+        shape, kind = _shape(shape), _dtype(dtype)
+        if kind.hasobject:
+            if not isinstance(data, list):
+                raise ValueError("the pickle holds an array of objects without content")
+            objects = np.empty(len(data), object)
+            for i, item in enumerate(data):  # listed in C order, whatever the array's own
+                objects[i] = self.value(item)
+            return objects.reshape(shape)
+        content = _content(data)
+        if math.prod(shape) * kind.itemsize != len(content):
+            raise ValueError(f"the pickle holds an array of shape {shape} with {len(content)} bytes")
+        return np.frombuffer(content, kind).reshape(shape, order="F" if fortran else "C")
+
+    def _dense_matrix(self, node: Record) -> NDArray[Any]:
+        """A compressed sparse column matrix as a dense array."""
+        state = node.state if isinstance(node.state, dict) else {}
+        rows, columns = _shape(state.get("_shape", state.get("shape")))
+        self._dense += rows * columns
+        if self._dense > _MAX_DENSE:
+            raise ValueError(f"the pickle holds a sparse matrix of {rows} x {columns}, or too many of them")
+        data, indices, indptr = (self._number_array(_state(node, k)) for k in ("data", "indices", "indptr"))
+        if indptr.shape != (columns + 1,) or data.shape != indices.shape or indices.ndim != 1:
+            raise ValueError("the pickle holds a damaged sparse matrix")
+        counts = np.diff(indptr)
+        if (counts < 0).any() or counts.sum() != len(data):
+            raise ValueError("the pickle holds a damaged sparse matrix")
+        dense = np.zeros((rows, columns), data.dtype)
+        dense[indices, np.repeat(np.arange(columns), counts)] = data
+        return dense
+
+    def table(self, node: Any, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+        if not isinstance(node, Record) or node.name != _FRAME or not isinstance(node.state, dict):
+            raise ValueError("the pickle does not hold a table of pandas")
+        names, blocks = self._manager(node.state.get("_mgr", node.state.get("_data")))
+        found: dict[str, list[Any]] = {}
+        for values, places in blocks:
+            inside = range(len(names))[places] if isinstance(places, slice) else [int(p) for p in places]
+            wanted = [(row, names[place]) for row, place in enumerate(inside) if names[place] in columns]
+            for row, column in wanted:
+                found[column] = self._row(values, row, len(inside))
+        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+    def _manager(self, node: Any) -> tuple[list[str], list[tuple[Any, Any]]]:
+        """Names of the columns, and blocks of (array of rows, places of the rows among the columns)."""
+        if not isinstance(node, Record) or node.name not in _MANAGER:
+            raise ValueError("the pickle holds a table of an unknown kind; write it with pandas 1 or 2")
+        if node.args:  # since pandas 1.3: (blocks, axes), each block a call
+            blocks, axes = node.args[:2]
+            pairs = [(block.args[0], self.value(block.args[1])) for block in blocks]
+        else:
+            state = node.state[3]["0.14.1"]
+            axes = state["axes"]
+            pairs = [(block["values"], self.value(block["mgr_locs"])) for block in state["blocks"]]
+        return [str(name) for name in self.value(axes[0])], pairs
+
+    def _row(self, block: Any, row: int, rows: int) -> list[Any]:
+        """One row of a block; of objects, only that row is resolved, since others can be large."""
+        state = block.state if isinstance(block, Record) and isinstance(block.state, tuple) else ()
+        if len(state) > 3 and isinstance(state[-1], list):
+            shape, *_, data = state[-4:]
+            if len(data) != shape[0] * shape[1] or shape[0] != rows:
+                raise ValueError("the pickle holds a damaged table")
+            part = data[row * shape[1] : (row + 1) * shape[1]]
+            return [self.value(item) for item in part]
+        return list(self.value(block)[row])
+
+
+def _state(node: Record, key: str) -> Any:
+    if not isinstance(node.state, dict) or key not in node.state:
         raise ValueError(f"the pickle's {node.name} lacks {key}")
     return node.state[key]
-
-
-def _array(node: Call) -> np.ndarray:
-    """numpy's (version, shape, dtype, Fortran order, bytes); the version is missing in very old files."""
-    if not isinstance(node.state, tuple) or len(node.state) not in (4, 5):
-        raise ValueError("the pickle holds an array without content")
-    shape, dtype, fortran, data = node.state[-4:]
-    return _from_bytes(_bytes(data), _dtype(dtype), shape, bool(fortran))
-
-
-def _from_bytes(data: bytes, dtype: np.dtype, shape: Any, fortran: bool) -> np.ndarray:
-    shape = _shape(shape)
-    # In Python's integers, which do not overflow.
-    size = dtype.itemsize
-    for length in shape:
-        size *= length
-    if size != len(data):
-        raise ValueError(f"the pickle holds an array of shape {shape} with {len(data)} bytes")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
@@ -270,35 +380,44 @@ def _shape(shape: Any) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _dtype(node: Any) -> np.dtype:
-    """numpy.dtype("f8", ...) with the state (3, "<", ...); numbers only."""
-    if not isinstance(node, Call) or node.name != "numpy.dtype" or not node.args:
+def _dtype(node: Any) -> np.dtype[Any]:
+    """numpy.dtype("f8", ...) with the state (3, "<", ...): numbers, text or objects."""
+    if not isinstance(node, Record) or node.name != "numpy.dtype" or not node.args:
         raise ValueError("the pickle holds an array without a type")
-    code = str(node.args[0])
-    if not re.fullmatch(r"f[248]|[iu][1248]|b1", code):
-        raise ValueError(f"the pickle holds an array of {code[:40]!r}, not of numbers")
+    code = node.args[0] if isinstance(node.args[0], str) else ""
+    if not re.fullmatch(r"f[248]|[iu][1248]|b1|O8?|[US]\d{1,9}", code):
+        raise ValueError(f"the pickle holds an array of {code[:40]!r}, not of numbers, text or objects")
+    if code[0] == "O":
+        return np.dtype(object)
     big_endian = isinstance(node.state, tuple) and node.state[1:2] == (">",)
     return np.dtype((">" if big_endian else "<") + code)
 
 
-def _bytes(node: Any) -> bytes:
-    if isinstance(node, bytes):
-        return node
-    if isinstance(node, Call) and node.name == "_codecs.encode" and node.args:
-        node = node.args[0]  # how Python 3 writes bytes for Python 2
+def _content(node: Any) -> bytes:
+    """The bytes of an array, also as Python 3 writes them for Python 2."""
+    if isinstance(node, Record) and node.name == "_codecs.encode" and node.args:
+        node = node.args[0]
     if isinstance(node, str):
         return node.encode("latin1")
+    if isinstance(node, (bytes, bytearray)):
+        return bytes(node)
     raise ValueError("the pickle holds an array whose content is not bytes")
 
 
-def _dense(state: dict) -> np.ndarray:
-    """A compressed sparse column matrix as a dense array."""
-    rows, columns = _shape(state.get("_shape", state.get("shape")))
-    if rows * columns > _LARGEST:
-        raise ValueError(f"the pickle holds a sparse matrix of {rows} x {columns}")
-    data, indices, indptr = (np.asarray(array_value(state.get(key))) for key in ("data", "indices", "indptr"))
-    if indptr.shape != (columns + 1,) or data.shape != indices.shape or indices.ndim != 1:
-        raise ValueError("the pickle holds a damaged sparse matrix")
-    dense = np.zeros((rows, columns), data.dtype)
-    dense[indices, np.repeat(np.arange(columns), np.diff(indptr))] = data
-    return dense
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any) -> NDArray[Any]:
+    """torch's (storage, offset, size, stride); the storage is a file of torch inside the pickle."""
+    if not isinstance(storage, Record) or storage.name != _STORAGE:
+        raise ValueError("the pickle holds a tensor without content")
+    content = _content(storage.args[0])
+    stream = BytesIO(content)
+    for _ in range(5):  # torch's format before 1.6: magic number, version, system, storage, keys
+        _scan(stream, frozenset({"BINPERSID"}))
+    whole = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+    flat = torch.tensor([], dtype=whole.dtype).set_(whole)
+    # Checked here, since as_strided reads whatever the numbers say.
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    negative = min((offset, *size, *stride)) < 0
+    if negative or last >= len(flat) or math.prod(size) > len(flat):
+        raise ValueError("the pickle holds a tensor larger than its content")
+    array: NDArray[Any] = flat.as_strided(size, stride, offset).clone().numpy()
+    return array

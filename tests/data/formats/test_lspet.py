@@ -116,7 +116,7 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
 def test_real(shared: Path) -> None:
     root = shared / "data/photos/lspet"
     train, val = LSPET(root), LSPET(root, "val")
-    assert (len(train), len(val), train.left_out, val.left_out) == (3565, 175, 197, 8)
+    assert (len(train), len(val), train.left_out, val.left_out) == (773, 175, 44, 8)
     for sample in [train[0], *train[100:110], val[-1]]:
         width, height = sample.camera.size
         points = sample.keypoints["lsp14"]

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.data.formats.paths import image_size, need
-from fullframe.data.formats.pickles import read_pickle, read_table
 from fullframe.data.formats.placement import rotation_matrices
 from fullframe.data.formats.samples import (
     Samples,
@@ -20,6 +19,7 @@ from fullframe.data.formats.samples import (
 )
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
+from fullframe.io.pickles import read_pickle, read_table
 
 WHERE = "https://agora.is.tue.mpg.de (camera data frames with SMPL joints, SMPL fits, images)"
 SIZE = (3840, 2160)
@@ -74,7 +74,7 @@ class AGORA(Samples):
         need(images, where=WHERE)
         parts = []
         for path in matching(root / "frames", f"{split}*.pkl", WHERE):
-            rows = read_table(path, _COLUMNS, WHERE)
+            rows = read_table(path, _COLUMNS, f"download it again from {WHERE}")
             missing = [key for key in _COLUMNS if not rows or key not in rows[0]]
             if missing:
                 raise ValueError(
@@ -218,7 +218,8 @@ def _fit(
     path: Path, kid: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], float, NDArray[np.float64]]:
     """Pose (24, 3, 3), betas (10,), weight of the kid template, translation (3,) of an SMPL fit."""
-    content: Any = read_pickle(path, WHERE)
+    need(path, where=WHERE)
+    content: Any = read_pickle(path, f"download it again from {WHERE}")
     names = {"root_pose": "global_orient", "translation": "transl", "body_pose": "", "betas": ""}
     values: dict[str, NDArray[np.float64]] = {}
     for name, other in names.items():

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from fullframe.body import BodyModel, load_body
-from fullframe.data.formats.pickles import read_pickle
 from fullframe.data.formats.placement import into_camera, rotation_matrices
 from fullframe.data.formats.samples import Samples, matching, shaped, tight_box, with_confidence
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
+from fullframe.io.pickles import read_pickle
 
 WHERE = "https://ait.ethz.ch/emdb (all P*.zip, unpacked there)"
 SUBSETS = ("emdb1", "emdb2")
@@ -99,7 +99,7 @@ class _Person:
 
 def _person(path: Path, subset: str, bodies: dict[str, BodyModel]) -> _Person | None:
     """The person of a sequence, or None if it is not part of the subset."""
-    content: Any = read_pickle(path, WHERE)
+    content: Any = read_pickle(path, f"download it again from {WHERE}")
     keys = ("gender", "name", *SUBSETS, "good_frames_mask", "camera", "smpl", "kp2d", "bboxes")
     inside = {
         "camera": ("intrinsics", "extrinsics", "width", "height"),

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.data.formats.paths import image_size, need
-from fullframe.data.formats.pickles import read_pickle
 from fullframe.data.formats.placement import into_camera, rotation_matrices
 from fullframe.data.formats.samples import Samples, matching, reduced_window, shaped, tight_box
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera, project_points
+from fullframe.io.pickles import read_pickle
 
 WHERE = (
     "https://virtualhumans.mpi-inf.mpg.de/3DPW (imageFiles.zip and sequenceFiles.zip, both unpacked there)"
@@ -115,7 +115,7 @@ class _Person:
 
 
 def _people(path: Path, images: Path) -> list[_Person]:
-    content: Any = read_pickle(path, WHERE)
+    content: Any = read_pickle(path, f"download it again from {WHERE}")
     keys = (
         "sequence", "betas", "poses", "trans", "genders", "poses2d", "jointPositions", "cam_poses",
         "campose_valid", "cam_intrinsics",
