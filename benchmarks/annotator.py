@@ -10,7 +10,7 @@ with its encoder's released weights alone, and is held to the pretrained network
 
 --grid measures settings of the fine-tuning on other synthetic people than those of synth-val, so that the
 table stays a test. Both go on where they were stopped, and write <out>/annotator.md or grid.md, ready for
-docs/annotator.md. Seconds are those spent, crops already cut.
+docs/experiments/annotator.md. Seconds are those spent, crops already cut.
 """
 
 import itertools

@@ -27,8 +27,8 @@ def evaluate(
             or synth-occluded.
         model: cliff-lite, which is built in, a trained network (.safetensors), or keypoint-fit.
         refine: fit the network's bodies to detected keypoints, as fullframe run --refine does.
-        root: folder of the data set; docs/evaluation.md lists the files in it. gestures and the synthetic
-            ones need none.
+        root: folder of the data set; docs/guides/evaluate.md lists the files in it. gestures and the
+            synthetic ones need none.
         out: folder for predictions and results; without it, evaluation/<benchmark>-<model>-<its sum>.
         workers: processes that read images; without it, none on a CPU and one for each core beside a GPU.
     """

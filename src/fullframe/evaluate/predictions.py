@@ -234,8 +234,8 @@ def predict(
     for batch in batches:
         if isinstance(batch, Exception):
             raise PredictionError(
-                f"{batch}; fix the data set (docs/evaluation.md lists its files), then run this again: what "
-                "is done is kept"
+                f"{batch}; fix the data set (docs/guides/evaluate.md lists its files), then run this "
+                "again: what is done is kept"
             )
         bodies = None
         if network is not None:
