@@ -1,1 +1,1 @@
-"""Files and folders: pictures, atomic writes, pickles that cannot execute anything."""
+"""Files and folders: pictures, annotations, atomic writes, pickles that cannot execute anything."""
