@@ -85,7 +85,7 @@ class Poses:
         self.theta = theta
         self._cumulative = np.cumsum(weight / weight.sum())
         with np.load(POSE_PRIOR, allow_pickle=False) as file:
-            self._low, self._high = (file[name].reshape(23, 3).astype(np.float64) for name in ("low", "high"))
+            self.low, self.high = (file[name].reshape(23, 3).astype(np.float64) for name in ("low", "high"))
 
     def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.float64], str]:
         """A pose (24, 3) and its kind."""
@@ -101,9 +101,14 @@ class Poses:
         theta += jitter * rng.uniform(0.2, 1.2)
         # Motion capture may leave the limits, which hold 99.6 % of it; made-up poses and jitter may not.
         body = theta[1:]
-        theta[1:] = np.clip(body, np.minimum(self._low, body - jitter[1:]),
-                            np.maximum(self._high, body - jitter[1:]))  # fmt: skip
+        theta[1:] = np.clip(body, np.minimum(self.low, body - jitter[1:]),
+                            np.maximum(self.high, body - jitter[1:]))  # fmt: skip
         return (mirror(theta) if rng.random() < 0.5 else theta), kind
+
+    def captured(self, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+        """Captured poses (N, 24, 3)."""
+        index = np.searchsorted(self._cumulative, rng.random(count))
+        return self.theta[np.minimum(index, len(self.theta) - 1)]
 
     def _captured(self, rng: np.random.Generator) -> NDArray[np.float64]:
         return self.theta[min(np.searchsorted(self._cumulative, rng.random()), len(self.theta) - 1)].copy()
