@@ -16,6 +16,7 @@ from torch import Tensor
 from fullframe.assets import WEIGHTS
 from fullframe.io.atomic import atomic_path
 from fullframe.models.cliff import CLIFF
+from fullframe.models.residual_regressor import ResidualRegressor
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
@@ -43,9 +44,9 @@ class Card:
     """What a checkpoint is: `<name>.json` beside `<name>.safetensors`.
 
     Attributes:
-        model: key of MODELS.
+        model: key of MODELS, or "lifter".
         options: the model's keyword arguments: encoder, crop (height, width) px, bbox_norm, switches.
-        normalisation: mean and std per RGB channel on a 0..1 scale.
+        normalisation: mean and std per RGB channel on a 0..1 scale; empty if it sees no pictures.
         body: name of the body whose pose and betas it predicts.
         data: what it was trained on.
         licence: of the weights.
@@ -68,7 +69,7 @@ class Card:
 
 
 def save_checkpoint(
-    model: CLIFF,
+    model: CLIFF | ResidualRegressor,
     path: str | Path,
     *,
     body: str,
@@ -146,7 +147,7 @@ def read_card(model: str | Path) -> Card:
     return Card(**content)
 
 
-def load_weights(model: CLIFF, path: str | Path, card: Card) -> None:
+def load_weights(model: CLIFF | ResidualRegressor, path: str | Path, card: Card) -> None:
     """Fill `model` with the weights at `path`, all of them or none, and give it the card.
 
     Raises:
@@ -181,7 +182,7 @@ def load_weights(model: CLIFF, path: str | Path, card: Card) -> None:
             f"{path} does not fit the model {card.model} with {model.options}: {found}; "
             f"undo edits of its card, or use fullframe {card.fullframe}, which wrote it"
         )
-    if _normalisation(model) != card.normalisation:
+    if isinstance(model, CLIFF) and _normalisation(model) != card.normalisation:
         raise CheckpointError(
             f"{path} was trained on colours scaled by {card.normalisation}, but {model.encoder.name} here "
             f"uses {_normalisation(model)}: use fullframe {card.fullframe}, which wrote it"
@@ -196,7 +197,9 @@ def _store(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.detach().cpu().to(dtype if large else tensor.dtype).contiguous()
 
 
-def _normalisation(model: CLIFF) -> dict[str, list[float]]:
+def _normalisation(model: CLIFF | ResidualRegressor) -> dict[str, list[float]]:
+    if not isinstance(model, CLIFF):
+        return {}
     # Rounded: the buffers are float32, and whoever reads the card wants 0.485.
     mean, std = ([round(x, 6) for x in t.flatten().tolist()] for t in (model.encoder.mean, model.encoder.std))
     return {"mean": mean, "std": std}

@@ -1,0 +1,66 @@
+"""Bodies from 2D keypoints alone, by a residual regressor that never saw a picture."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from fullframe.assets import LIFTER
+from fullframe.geometry.box import PersonBox, box_from_xyxy
+from fullframe.geometry.camera import Camera, crop_to_full_translation
+from fullframe.models.checkpoint import CheckpointError, load_weights, read_card
+from fullframe.models.cliff import box_to_bbox_info
+from fullframe.models.predict import ENLARGE, Bodies
+from fullframe.models.residual_regressor import ResidualRegressor
+
+
+def load_lifter(path: Path = LIFTER) -> ResidualRegressor:
+    """A trained regressor in evaluation mode, from `<name>.safetensors` and its card; the built-in one.
+
+    Raises:
+        CheckpointError: if the checkpoint is missing, damaged, or another model's.
+    """
+    card = read_card(path)
+    if card.model != ResidualRegressor.name:
+        raise CheckpointError(
+            f"{path} holds a {card.model}, not a {ResidualRegressor.name}: give another file"
+        )
+    regressor = ResidualRegressor(**card.options)
+    load_weights(regressor, path, card)
+    return regressor.eval()
+
+
+@torch.inference_mode()
+def lift_people(
+    regressor: ResidualRegressor, keypoints: ArrayLike, boxes: ArrayLike, camera: Camera
+) -> Bodies:
+    """Bodies of everyone in an image whose keypoints are known.
+
+    Args:
+        keypoints: (N, 17, 3) COCO-17 keypoints, x, y px and confidence, 0 where one is missing; N may be 0.
+        boxes: (N, 4) x1, y1, x2, y2 px.
+        camera: of the image.
+
+    Raises:
+        ValueError: if a box is not finite or has no area.
+    """
+    xyxy = np.asarray(boxes, np.float64).reshape(-1, 4)
+    box = box_from_xyxy(xyxy, enlarge=ENLARGE)
+    bbox_info = box_to_bbox_info(box, camera)
+    prediction, _ = regressor(keypoints_in_crop(keypoints, box, camera), bbox_info)
+    translation = crop_to_full_translation(prediction.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
+    return Bodies(prediction.pose.numpy(), prediction.betas.numpy(), translation.numpy())
+
+
+def keypoints_in_crop(keypoints: ArrayLike, box: PersonBox, camera: Camera) -> torch.Tensor:
+    """Keypoints (N, 17, 3) from the crop's centre in halves of its height, px to float32.
+
+    Pixels that are not square are made so, with the mean of fx and fy as for bbox_info.
+    """
+    points = np.asarray(keypoints, np.float64).reshape(-1, 17, 3).copy()
+    focal, principal_point = np.array(camera.focal), np.array(camera.principal_point)
+    square = (points[..., :2] - principal_point) * (focal.mean() / focal)
+    center = box.center - principal_point
+    points[..., :2] = 2 * (square - center[:, None]) / box.size[:, None, None]
+    return torch.from_numpy(points.astype(np.float32))
