@@ -69,8 +69,6 @@ def labelled(body, model, sets=("coco17", "smpl24"), number=4, seed=0):
         has_pose=ones,
         betas=truth.betas,
         has_betas=ones,
-        translation=torch.zeros(number, 3),
-        has_translation=0 * ones,
         source=torch.zeros(number, dtype=torch.int64),
     )
     return batch, truth

@@ -59,7 +59,6 @@ def test_file_and_settings(file):
         ("view_range=181", "view_range must be at most 180 degrees"),
         ("precision=8", "precision must be one of 32, bf16-mixed, 16-mixed, not '8'"),
         ("augment_flip=2", "augment_flip must lie between 0 and 1"),
-        ("augment_rotation_mode=R3", "augment_rotation_mode must be R1 or R2"),
         ("loss=l2", "loss must be one of squared, l1, smooth_l1"),
         ("keypoints_weight=a", "keypoints_weight must be a number, not 'a'"),
         ("devices=3", "batch_size 64 cannot be shared by 3 processes"),

@@ -296,8 +296,8 @@ def test_start_from_a_trained_network(config, people, tmp_path):
     larger = load_model(train(replace(begun, crop=(64, 48), out=str(tmp_path / "larger")), people))
     assert larger.crop == (64, 48)
     assert all(torch.allclose(a[key], larger.state_dict()[key], atol=1e-3) for key in learned)
-    with pytest.raises(ConfigError, match=r"init: .*cliff\.safetensors .* its bbox_norm is plain, not h36m"):
-        train(replace(begun, bbox_norm="h36m", out=str(tmp_path / "other")), people)
+    with pytest.raises(ConfigError, match=r"init: .*safetensors .* its bbox_info_input is True, not False"):
+        train(replace(begun, bbox_info_input=False, out=str(tmp_path / "other")), people)
 
 
 JOINTS = {"pool": "joints", "regressor_act": "relu", "regressor_dropout": 0.1, "lifting": 16}

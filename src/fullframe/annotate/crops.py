@@ -15,10 +15,10 @@ from torch import Tensor
 
 from fullframe.annotate.chunks import CHUNK, Advance, Arrays, Workers, chunk_file, here, in_chunks, silent
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.data.augment import Augmentation, augment, pixels_of
 from fullframe.data.batch import Batch
+from fullframe.data.crop import plain_crop
 from fullframe.data.sample import Sample
-from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy, crop_image
+from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy
 from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import WorkError, atomic_path
 from fullframe.io.image import ImageError
@@ -115,8 +115,6 @@ class Crops:
             has_pose=torch.ones(n),
             betas=torch.from_numpy(towards.betas[indices]),
             has_betas=torch.ones(n),
-            translation=torch.zeros(n, 3),
-            has_translation=torch.zeros(n),
             source=torch.zeros(n, dtype=torch.int64),
         )
 
@@ -257,13 +255,7 @@ def _row(index: int, sample: Sample, joint_set: str) -> tuple[dict[str, NDArray[
 
 def _jpeg(sample: Sample, network: CLIFF) -> bytes:
     """The plain crop that the network is meant for, as in evaluation."""
-    if network.crop_method == "antialiased":
-        crop = augment(sample, network.crop, np.random.default_rng(0), Augmentation.none()).crop
-    else:
-        x, y, scale = sample.window
-        window = box_from_xyxy(sample.box[None], network.crop[0] / network.crop[1], ENLARGE)
-        inside = PersonBox((window.center - (x, y)) / scale, window.size / scale)
-        crop = crop_image(pixels_of(sample), inside, network.crop, network.crop_method)[0]
+    crop, _ = plain_crop(sample, network.crop, network.crop_method)
     done, content = cv2.imencode(".jpg", crop[..., ::-1], _QUALITY)
     assert done
     return content.tobytes()

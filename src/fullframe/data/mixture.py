@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from fullframe.data.augment import Augmentation, Example, augment, collate
-from fullframe.data.batch import Batch
+from fullframe.data.augment import Augmentation, augment
+from fullframe.data.batch import Batch, Example, collate
 from fullframe.data.sample import Sample
 from fullframe.io.image import ImageError
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.data.augment import pixels_of
+from fullframe.data.crop import read_pixels
 from fullframe.data.sample import Sample
 from fullframe.fit import KeypointFitter
 from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy, crop_image
@@ -279,7 +279,7 @@ class _Inputs(Dataset):
         crop = bbox_info = keypoints = None
         try:
             sample = self.samples[index]
-            pixels = pixels_of(sample)
+            pixels = read_pixels(sample)
             corner, scale = np.array(sample.window[:2]), sample.window[2]
             if self.crop is not None:
                 (height, width), method = self.crop

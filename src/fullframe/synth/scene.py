@@ -30,9 +30,6 @@ _RADIUS[[10, 11, 20, 21, 22, 23]] = 0.03
 _RADIUS[[4, 5, 18, 19]] = 0.06
 _RADIUS[[0, 1, 2, 15]] = 0.12
 
-_FLIP = np.diag([1.0, -1.0, -1.0])
-"""From y up and facing the viewer to the camera's axes."""
-
 
 @dataclass
 class Person:

@@ -17,7 +17,6 @@ else:
 
 from fullframe.body.model import BODY_NAMES
 from fullframe.data.augment import Augmentation
-from fullframe.geometry.camera import BBOX_NORMS
 from fullframe.losses.objective import ERRORS, LossWeights
 from fullframe.models import ENCODERS, MODELS
 from fullframe.models.encoder import POOLS
@@ -43,7 +42,6 @@ class TrainConfig:
         pool: how the encoder's maps become features: mean, or joints; see models.joints.
         regressor_act: after the regressor's hidden layers: none, or relu.
         regressor_dropout: share of their values that training leaves out.
-        bbox_norm: scaling of the bbox_info: plain or h36m.
         pretrained: start the encoder from ImageNet weights.
         frozen_statistics: batch normalisation keeps the statistics that the encoder comes with, which saves a
             CPU 40 % of a step; see models.frozen.
@@ -113,7 +111,6 @@ class TrainConfig:
     crop: tuple[int, int] = (224, 168)
     bbox_info_input: bool = True
     full_frame_loss: bool = True
-    bbox_norm: str = "plain"
     pool: str = "mean"
     regressor_act: str = "none"
     regressor_dropout: float = 0.5
@@ -151,7 +148,6 @@ class TrainConfig:
     augment_rotation: float = Augmentation.rotation
     augment_rotation_limit: float = Augmentation.rotation_limit
     augment_rotation_probability: float = Augmentation.rotation_probability
-    augment_rotation_mode: str = Augmentation.rotation_mode
     augment_scale: float = Augmentation.scale
     augment_shift: float = Augmentation.shift
     augment_half_body: float = Augmentation.half_body
@@ -225,7 +221,6 @@ class TrainConfig:
 CHOICES: dict[str, Collection[str]] = {
     "model": MODELS,
     "encoder": ENCODERS,
-    "bbox_norm": BBOX_NORMS,
     "pool": POOLS,
     "regressor_act": ACTIVATIONS,
     "body": BODY_NAMES,

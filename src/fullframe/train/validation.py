@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from fullframe.body.keypoint_regressor import KeypointRegressor
 from fullframe.body.model import BodyModel, forward_kinematics
-from fullframe.data.augment import Augmentation, Example, augment, collate
-from fullframe.data.batch import Batch
+from fullframe.data.augment import Augmentation, augment
+from fullframe.data.batch import Batch, Example, collate
 from fullframe.data.mixture import DataError
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics

@@ -6,7 +6,8 @@ import tiny
 import torch
 
 from fullframe.body import load_body
-from fullframe.data.augment import Augmentation, augment, collate
+from fullframe.data.augment import Augmentation, augment
+from fullframe.data.batch import collate
 from fullframe.losses.objective import IMAGINATION, Losses, LossWeights
 from fullframe.models import ENCODERS, create_model, load_model, save_checkpoint
 

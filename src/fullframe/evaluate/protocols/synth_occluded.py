@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.data.augment import pixels_of
 from fullframe.data.corruptions import occlude
+from fullframe.data.crop import read_pixels
 from fullframe.data.sample import Sample
 from fullframe.evaluate.protocols import synth
 
@@ -33,7 +33,7 @@ class Occluded(Sequence[Sample]):
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
         sample = self.people[index]
-        pixels = pixels_of(sample).copy()
+        pixels = read_pixels(sample).copy()
         cover(pixels, sample, np.random.default_rng([7, index]))
         return replace(sample, image=pixels)
 
