@@ -27,17 +27,19 @@ import tyro
 from numpy.typing import NDArray
 from torch.utils.data import Subset
 
-from fullframe.annotate.crops import Crops, prepare
-from fullframe.annotate.job import Job, Tuning, predict
+from fullframe.annotate.crops import SHARD_SIZE, Crops, prepare
+from fullframe.annotate.job import Job, predict
 from fullframe.annotate.methods import cliff_annotator as cliff
 from fullframe.annotate.methods import eft, smplify
+from fullframe.annotate.methods.tuner import Tuning
 from fullframe.body import JOINT_SETS, load_body
 from fullframe.data.sample import Sample
 from fullframe.evaluate import predictions as evaluation
 from fullframe.evaluate.posed_bodies import Bodies as LoadedBodies
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.evaluate.report import markdown_table, number
-from fullframe.io.atomic import atomic_path, claim
+from fullframe.io.atomic import atomic_path
+from fullframe.io.workdir import WorkDir
 from fullframe.models import CLIFF, Bodies, create_model, load_model
 from fullframe.synth.people import VAL_SEED, SyntheticPeople, synth_val
 
@@ -62,7 +64,7 @@ class Method:
 
 
 def keep(job: Job) -> Bodies:
-    return predict(job.pretrained[0], job.crops, job.folder, job.advance)
+    return predict(job.pretrained[0], job.crops, job.work, job.progress, stage=job.stage)
 
 
 METHODS = {
@@ -90,31 +92,33 @@ def main(
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     assert network.card is not None
     body = load_body(network.card.body, num_betas=network.num_betas)
-    claim(out, {"model": network.card.sha256, "people": people, "grid": grid, "tuning": asdict(Tuning())})
+    request = {"model": network.card.sha256, "people": people, "grid": grid, "tuning": asdict(Tuning())}
+    work = WorkDir(out, request)
     everyone = SyntheticPeople("val", VAL_SEED + 1) if grid else synth_val()
     some: Sequence[Sample] = Subset(everyone, range(people))  # type: ignore[arg-type, assignment]
     made_by = {"model": network.card.sha256, "grid": grid}
     truth = evaluation.predict(evaluation.load_predictor(model), some, out / "truth", made_by)
-    crops, problems, _ = prepare(some, "coco17", out / "crops", network)
+    shards = work.shards("crops", size=SHARD_SIZE, count=people)
+    crops, problems, _ = prepare(some, "coco17", shards, network)
     assert not [p for p in problems if "outside" not in p], problems
     given = {"true 2D": crops, "detector-like 2D": as_detected(crops)}
     rows = []
     for told, seen in given.items():
-        folder = out / told.replace(" ", "_")
-        plain = predict(network, seen, folder / "plain")
-        job = Job(seen, body, network, plain, folder)
+        stage = told.replace(" ", "_")
+        initial = predict(network, seen, work, stage=f"{stage}/initial")
+        job = Job(seen, body, network, initial, work, stage)
         if grid:
             rows += try_settings(told, job, truth)
             continue
         for name in methods:
             method = METHODS[name]
-            own = replace(job, folder=folder / name.replace(" ", "_"))
+            own = replace(job, stage=f"{stage}/{name.replace(' ', '_')}")
             if method.scratch:
-                own = replace(own, network=None, plain=None)
+                own = replace(own, network=None, initial=None)
             if method.untrained:
                 own = replace(own, network=untrained(network))
-            clock = Clock(own.folder)
-            bodies = method.run(replace(own, advance=clock))
+            clock = Clock(out / own.stage)
+            bodies = method.run(replace(own, progress=clock))
             seconds = clock.seconds() / people * 1000
             rows.append([told, name, *measured(truth, bodies, body.name), f"{seconds:.0f}"])
             print(" | ".join(rows[-1]), flush=True)
@@ -137,12 +141,12 @@ def try_settings(told: str, job: Job, truth: evaluation.Predictions) -> list[lis
     found = []
     for values in itertools.product(*GRID.values()):
         settings = dict(zip(GRID, values, strict=True))
-        folder = job.folder / "_".join(str(value) for value in values)
-        scores, own = folder / "scores.json", replace(job, folder=folder)
+        own = replace(job, stage=f"{job.stage}/{'_'.join(map(str, values))}")
+        scores = job.work.path / own.stage / "scores.json"
         if not scores.is_file():
             bodies = cliff.annotate(own, replace(Tuning(), **settings))
             row = measured(truth, bodies, job.body.name)
-            (folder / "state.pt").unlink()
+            own.state.clear()
             with atomic_path(scores) as temporary:
                 temporary.write_text(json.dumps(row))
         found.append([told, *map(str, values), *json.loads(scores.read_text())])
@@ -157,7 +161,7 @@ class Clock:
         folder.mkdir(parents=True, exist_ok=True)
         self.path, self.last = folder.with_name(f"{folder.name}.seconds"), time.monotonic()
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
         now = time.monotonic()
         with self.path.open("a") as file:
             file.write(f"{now - self.last:.4f}\n")

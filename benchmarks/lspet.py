@@ -15,13 +15,12 @@ from typing import Annotated
 import cv2
 import numpy as np
 import tyro
-from rich.progress import Progress, TaskID
 
-from fullframe.annotate.annotation import annotate
 from fullframe.annotate.labels import Labels
+from fullframe.annotate.pipeline import annotate
 from fullframe.annotate.report_page import draw_person
 from fullframe.body import JOINT_SETS, load_body
-from fullframe.cli.console import progress_bar
+from fullframe.cli.console import show_progress
 from fullframe.data.formats.lspet import LSPET, SPLITS
 from fullframe.evaluate.report import markdown_table
 from fullframe.io.atomic import atomic_path
@@ -45,16 +44,9 @@ def main(
         told = out / f"{split}.json"
         with atomic_path(told) as temporary:
             temporary.write_text(json.dumps(as_coco(people)))
-        with progress_bar() as progress:
-            task = progress.add_task(split, total=None)
-
-            def advance(
-                stage: str, done: int, total: int, bar: Progress = progress, task: TaskID = task
-            ) -> None:
-                bar.update(task, description=stage, completed=done, total=total)
-
-            images, file = folder / "images", out / f"{split}.npz"
-            labels = annotate(images, file, told, method=method, model=model, advance=advance).labels
+        images, file = folder / "images", out / f"{split}.npz"
+        with show_progress() as progress:
+            labels = annotate(images, file, told, method=method, model=model, progress=progress).labels
         everyone.append(labels)
         middle, most = np.quantile(labels.reprojection, (0.5, 0.9))
         share, apart = 100 * labels.reliable.mean(), np.nanmedian(labels.agreement)

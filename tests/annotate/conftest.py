@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from fullframe.annotate.crops import prepare
 from fullframe.annotate.job import Job, predict
 from fullframe.body import JOINT_SETS, load_body
+from fullframe.io.workdir import WorkDir
 from fullframe.models import ENCODERS, create_model, load_model, save_checkpoint
 
 PEOPLE = 4
@@ -52,13 +54,14 @@ def samples():
 
 
 @pytest.fixture
-def job(checkpoint, samples, body, tmp_path) -> Job:
+def job(checkpoint, samples, body, tmp_path) -> Iterator[Job]:
     """The people, ready for a method."""
     network = load_model(checkpoint)
-    crops, problems, _ = prepare(samples, "coco17", tmp_path / "crops", network)
-    assert not problems
-    plain = predict(network, crops, tmp_path / "plain")
-    return Job(crops, body, network, plain, tmp_path / "method")
+    with WorkDir(tmp_path / "work", {}) as work:
+        shards = work.shards("reading_photos", size=2, count=len(samples))
+        crops, problems, _ = prepare(samples, "coco17", shards, network)
+        assert not problems
+        yield Job(crops, body, network, predict(network, crops, work), work, "method")
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from fullframe.annotate.annotation import keep_predictions
-from fullframe.annotate.labels import LEAST_JOINTS, Labels, judge, write_cliff
+from fullframe.annotate.labels import MIN_KEYPOINTS, Labels, score_labels, write_cliff
 from fullframe.annotate.photos import read_annotations
+from fullframe.annotate.pipeline import keep_predictions
 from fullframe.data.formats.cliff_npz import CLIFFLabels
 from fullframe.data.formats.spin_npz import SPINList
 from fullframe.export import EXPORTERS
@@ -21,7 +21,7 @@ def labels(job, photos, tmp_path, body) -> Labels:
     told = read_annotations(tmp_path / "people.json")
     points = job.crops.keypoints.copy()
     points[-1, 2:] = 0
-    return judge(replace(job.crops, keypoints=points), told, keep_predictions(job), None, body, "test")
+    return score_labels(replace(job.crops, keypoints=points), told, keep_predictions(job), None, body, "test")
 
 
 def test_saved_and_read_without_loss(labels, tmp_path):
@@ -77,7 +77,7 @@ def test_scores_mean_what_they_say(labels, body):
     away = np.linalg.norm(project_points(points, people.camera) - labels.keypoints[2, :, :2], axis=1)
     side = (labels.boxes[2, 2:] - labels.boxes[2, :2]).max()
     assert labels.reprojection[2] == pytest.approx(np.sqrt((away**2).mean()) / side, rel=1e-4)
-    assert labels.visible.tolist() == [17, 17, 17, 2] and LEAST_JOINTS > 2
+    assert labels.visible.tolist() == [17, 17, 17, 2] and MIN_KEYPOINTS > 2
     assert not labels.reliable[3]
 
 

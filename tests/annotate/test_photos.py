@@ -11,6 +11,7 @@ from fullframe.annotate import photos as reading
 from fullframe.annotate.crops import prepare
 from fullframe.annotate.photos import PhotoPeople, find_people, read_annotations
 from fullframe.body import JOINT_SETS
+from fullframe.io.workdir import Shards, WorkDir
 
 IMAGES = [{"id": 1, "file_name": "a.jpg", "width": 60, "height": 80}]
 POINTS = [20.0, 30.0, 2] * 17
@@ -35,8 +36,12 @@ def read(tmp_path):
     return reader
 
 
+def shards(people, tmp_path):
+    return Shards(tmp_path / "work", 256, len(people))
+
+
 def problems(told, tmp_path, joint_set="coco17"):
-    crops, found, _ = prepare(PhotoPeople(told, tmp_path), joint_set, tmp_path / "work", None)
+    crops, found, _ = prepare(PhotoPeople(told, tmp_path), joint_set, shards(told, tmp_path), None)
     return crops, [*told.left_out, *found]
 
 
@@ -163,7 +168,7 @@ def test_a_photo_is_read_once_for_all_its_people(photos, tmp_path, monkeypatch):
     read, names = reading.read_photo, []
     monkeypatch.setattr(reading, "read_photo", lambda path: (names.append(path.name), read(path))[1])
     told = read_annotations(tmp_path / "people.json")
-    prepare(PhotoPeople(told, photos), "coco17", tmp_path / "work", None)
+    prepare(PhotoPeople(told, photos), "coco17", shards(told, tmp_path), None)
     assert names == ["1.jpg", "2.jpg", "3.jpg"]
 
 
@@ -192,7 +197,8 @@ def test_people_are_found_where_nothing_is_annotated(tmp_path):
     for name, grey in zip(names, (90, 0, 90), strict=True):
         cv2.imwrite(str(tmp_path / name), np.full((80, 60, 3), grey, np.uint8))
     (tmp_path / "broken.jpg").write_bytes(b"")
-    told = find_people(tmp_path, [*names, "broken.jpg"], Finder(), tmp_path / "found")
+    with WorkDir(tmp_path / "found", {}) as work:
+        told = find_people(tmp_path, [*names, "broken.jpg"], Finder(), work)
     assert told.photos.tolist() == ["0.jpg", "2.jpg"] and len(told.left_out) == 1
     points = PhotoPeople(told, tmp_path, Finder())[1].keypoints["coco17"]
     assert (points[:, 2] > 0).sum() == 2

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullframe.annotate.annotation import annotate
 from fullframe.annotate.labels import Labels
+from fullframe.annotate.pipeline import annotate
 from fullframe.annotate.review import ACCEPTED, REJECTED, SCORES, Review
 from fullframe.cli.annotate import review as command
 from fullframe.cli.console import UsageError
@@ -33,10 +33,10 @@ def same(a: Labels, b: Labels) -> bool:
 def test_a_review_goes_on_where_it_ended(labels):
     review = Review(labels)
     before = review.labels.keypoints[1].copy()
-    review.judge(0, ACCEPTED)
-    review.judge(1, REJECTED)
-    review.judge(2, ACCEPTED)
-    review.judge(2, "")
+    review.set_verdict(0, ACCEPTED)
+    review.set_verdict(1, REJECTED)
+    review.set_verdict(2, ACCEPTED)
+    review.set_verdict(2, "")
     review.correct(1, before + np.float32([5, -5, 0]))
     review.correct(3, before)
     review.restore(3)
@@ -47,7 +47,7 @@ def test_a_review_goes_on_where_it_ended(labels):
     np.testing.assert_array_equal(again.labels.keypoints[1], before + np.float32([5, -5, 0]))
     assert same(Labels.load(labels.with_name("labels_people.npz")), Review(labels)._original)
     with pytest.raises(ValueError, match="unknown verdict 'maybe'"):
-        review.judge(0, "maybe")
+        review.set_verdict(0, "maybe")
 
 
 def test_what_is_said_is_on_disk_before_it_counts(labels, monkeypatch):
@@ -55,24 +55,24 @@ def test_what_is_said_is_on_disk_before_it_counts(labels, monkeypatch):
     written = []
 
     def fsync(descriptor):
-        written.append(review.notes.read_bytes().count(b"\n"))
+        written.append(review.file.read_bytes().count(b"\n"))
         assert review.verdicts[0] == ""
 
     monkeypatch.setattr(os, "fsync", fsync)
-    review.judge(0, ACCEPTED)
+    review.set_verdict(0, ACCEPTED)
     assert written == [2] and review.verdicts[0] == ACCEPTED
 
 
 @pytest.mark.parametrize("cut", [1, 20, 45])
 def test_a_line_cut_off_by_a_crash_takes_no_other_with_it(labels, cut):
     review = Review(labels)
-    review.judge(0, ACCEPTED)
-    whole = review.notes.read_bytes()
-    review.judge(1, REJECTED)
-    review.notes.write_bytes(review.notes.read_bytes()[: len(whole) + min(cut, 30)])
+    review.set_verdict(0, ACCEPTED)
+    whole = review.file.read_bytes()
+    review.set_verdict(1, REJECTED)
+    review.file.write_bytes(review.file.read_bytes()[: len(whole) + min(cut, 30)])
     again = Review(labels)
     assert again.verdicts.tolist() == [ACCEPTED, "", "", ""]
-    again.judge(2, REJECTED)
+    again.set_verdict(2, REJECTED)
     assert Review(labels).verdicts.tolist() == [ACCEPTED, "", REJECTED, ""]
 
 
@@ -101,9 +101,9 @@ def test_accepted_people_are_exported(labels, photos):
     review = Review(labels)
     assert review.export() == []
     review.correct(1, review.labels.keypoints[1])
-    review.judge(3, ACCEPTED)
-    review.judge(1, ACCEPTED)
-    review.judge(0, REJECTED)
+    review.set_verdict(3, ACCEPTED)
+    review.set_verdict(1, ACCEPTED)
+    review.set_verdict(0, REJECTED)
     cliff, people = review.export()
     assert (cliff.name, people.name) == ("labels_accepted.npz", "labels_accepted_people.npz")
     accepted = Labels.load(people)
@@ -138,8 +138,8 @@ def test_people_are_chosen_by_score(labels):
 
 def test_people_are_chosen_by_what_was_said(labels):
     review = Review(labels)
-    review.judge(0, ACCEPTED)
-    review.judge(2, REJECTED)
+    review.set_verdict(0, ACCEPTED)
+    review.set_verdict(2, REJECTED)
     review.correct(3, review.labels.keypoints[3])
     by = SCORES[0]
     assert review.choose("not reviewed", by) == [1, 3]
@@ -153,8 +153,8 @@ def test_other_files_are_named(labels, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere_people.npz: no such file; give the labels"):
         Review(tmp_path / "nowhere.npz")
     review = Review(labels)
-    review.judge(0, ACCEPTED)
-    lines = review.notes.read_text().splitlines()
+    review.set_verdict(0, ACCEPTED)
+    lines = review.file.read_text().splitlines()
     for broken, message in (
         ([json.dumps({"labels": "others"}), lines[1]], "is about other labels .* move it away"),
         ([lines[0], json.dumps({"id": 7, "verdict": ACCEPTED})], "line 2: not of a review"),
@@ -162,7 +162,7 @@ def test_other_files_are_named(labels, tmp_path):
         ([lines[0], json.dumps({"id": 100, "corrected": {"keypoints": [[1]]}})], "line 2: not of a review"),
         ([lines[0], "?", lines[1]], "line 2: damaged"),
     ):
-        review.notes.write_text("\n".join(broken) + "\n")
+        review.file.write_text("\n".join(broken) + "\n")
         with pytest.raises(ValueError, match=f"labels_review.jsonl.*{message}"):
             Review(labels)
 
@@ -170,17 +170,17 @@ def test_other_files_are_named(labels, tmp_path):
 def test_undone_corrections_take_the_verdict_with_them(labels):
     review = Review(labels)
     review.correct(1, review.labels.keypoints[1])
-    review.judge(1, ACCEPTED)
+    review.set_verdict(1, ACCEPTED)
     review.restore(1)
     assert review.verdicts[1] == "" and Review(labels).verdicts[1] == ""
 
 
 def test_two_reviews_of_the_same_labels_do_not_mix(labels):
     first, second = Review(labels), Review(labels)
-    first.judge(0, ACCEPTED)
+    first.set_verdict(0, ACCEPTED)
     with pytest.raises(ValueError, match="changed by another review"):
-        second.judge(0, REJECTED)
-    first.judge(1, REJECTED)
+        second.set_verdict(0, REJECTED)
+    first.set_verdict(1, REJECTED)
     assert Review(labels).verdicts.tolist() == [ACCEPTED, REJECTED, "", ""]
 
 
@@ -188,8 +188,8 @@ def test_labels_may_end_in_people(labels, tmp_path):
     for name in ("labels.npz", "labels_people.npz"):
         (tmp_path / name).rename(tmp_path / name.replace("labels", "crowd_people"))
     review = Review(tmp_path / "crowd_people.npz")
-    assert review.notes.name == "crowd_people_review.jsonl"
-    assert Review(tmp_path / "crowd_people_people.npz").notes == review.notes
+    assert review.file.name == "crowd_people_review.jsonl"
+    assert Review(tmp_path / "crowd_people_people.npz").notes == review.file
 
 
 def test_mistakes_are_told(labels, tmp_path, monkeypatch):

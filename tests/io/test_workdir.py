@@ -164,9 +164,9 @@ def test_removal(tmp_path):
     with WorkDir(tmp_path / "a", REQUESTED) as work:
         shards = work.shards("numbers", size=3, count=10)
         shards.compute(make)
-        shards.remove([3])
-        assert shards.missing() == [(3, 6)]
-        shards.clear()
+        shards.invalidate([5, 4, 9])
+        assert shards.missing() == [(3, 6), (9, 10)]
+        work.clear_stage("numbers")
         assert len(shards.missing()) == 4
         work.remove()
     assert not (tmp_path / "a").exists()
@@ -177,7 +177,7 @@ def all_steps(folder) -> list[int]:
     with WorkDir(folder, {"model": "b"}, restart=True) as work:
         work.shards("old", size=1, count=1).compute(make)
     with WorkDir(folder, REQUESTED, restart=True) as work:
-        work.shards("numbers", size=3, count=10).clear()
+        work.clear_stage("numbers")
         state = work.state()
         count = int(state.load() or b"0")
         while count < 2:

@@ -1,4 +1,4 @@
-"""Labels: bodies for many photos with how far each is to be trusted."""
+"""Labels: bodies for many photos, with scores of their quality."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -19,23 +19,23 @@ from fullframe.fit.prior import PosePrior
 from fullframe.geometry.box import ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec
-from fullframe.io.atomic import load_result, save_result, write_npz
+from fullframe.io.atomic import load_npz, save_npz, write_npz
 from fullframe.models.predict import Bodies
 from fullframe.results.people import CONVENTIONS, People
 
-LEAST_JOINTS = 6
-"""People with fewer visible keypoints are unreliable,"""
-MOST_ERROR = 0.1
-"""and so are those whose keypoints are missed by more than this, in units of the box's longer side."""
+MIN_KEYPOINTS = 6
+"""People with fewer visible keypoints are unreliable."""
+MAX_REPROJECTION = 0.1
+"""People with a larger reprojection error, in units of the box's longer side, are unreliable."""
 
-_POSED = 256
+_BATCH_SIZE = 256
 _MEANING = {
     **{key: CONVENTIONS[key] for key in ("axes", "units", "boxes", "pose", "betas", "translation")},
     "keypoints": "of the joint set named here: x, y px and confidence 0 to 1; what the bodies were fitted to",
     "reprojection": "root mean square distance of keypoints and body, units of the box's longer side",
-    "prior": "negative log-likelihood of the pose up to a constant: the higher, the stranger",
-    "agreement": "mean distance to the joints of the network's plain prediction, roots aligned, mm",
-    "reliable": f"at least {LEAST_JOINTS} keypoints are known and reprojection is at most {MOST_ERROR}",
+    "prior": "negative log-likelihood of the pose up to a constant: the higher, the less likely",
+    "agreement": "mean distance to the joints of the network's initial prediction, roots aligned, mm",
+    "reliable": f"at least {MIN_KEYPOINTS} keypoints known, reprojection at most {MAX_REPROJECTION}",
 }
 
 
@@ -47,20 +47,20 @@ class Labels:
         photos: (N,) names of photos, relative to their folder.
         ids: (N,) int64 of the annotations.
         boxes: (N, 4) float32 x1, y1, x2, y2 px.
-        keypoints: (N, K, 3) float32 x, y px and confidence, what the bodies were made from.
+        keypoints: (N, K, 3) float32 x, y px and confidence, that the bodies were fitted to.
         pose: (N, 24, 3, 3) float32 rotations, the root's in the camera frame.
         betas: (N, B) float32.
         translation: (N, 3) float32 metres, camera frame.
         focal, principal_point: (N, 2) float64 px.
         sizes: (N, 2) int64 width, height px of the photos.
-        sources: (N,) where each camera comes from, as Camera.source.
+        sources: (N,) the source of each camera, as Camera.source.
         reprojection: (N,) float32 root mean square distance of keypoints and body in units of the box's
             longer side; NaN without keypoints.
-        prior: (N,) float32 energy of the pose prior, 0 for the likeliest; the higher, the stranger.
-        agreement: (N,) float32 mm, mean distance to the joints of the plain prediction with roots aligned;
+        prior: (N,) float32 energy of the pose prior, 0 for the most likely pose.
+        agreement: (N,) float32 mm, mean distance to the joints of the initial prediction with roots aligned;
             NaN without one.
-        reliable: (N,) bool: enough keypoints, and near to them.
-        joint_set: what the keypoints are.
+        reliable: (N,) bool: at least MIN_KEYPOINTS, and reprojection at most MAX_REPROJECTION.
+        joint_set: of the keypoints.
         body: name of the body that pose, betas and translation belong to.
         model: network and method that made the labels.
     """
@@ -94,7 +94,7 @@ class Labels:
 
     @property
     def visible(self) -> NDArray[np.int64]:
-        """(N,) how many keypoints are known."""
+        """(N,) the number of visible keypoints."""
         return (self.keypoints[..., 2] > 0).sum(axis=1)
 
     def camera(self, index: int) -> Camera:
@@ -109,17 +109,17 @@ class Labels:
         )
 
     def people(self, photo: str, body: BodyModel) -> People:
-        """Everyone labelled in a photo, for renderers and exporters.
+        """The labelled people of a photo, for renderers and exporters.
 
         Raises:
-            KeyError: nobody is.
+            KeyError: there are none.
             ValueError: the labels are of another body.
         """
         if body.name != self.body:
             raise ValueError(f"these are labels of the body {self.body}, not of {body.name}")
         some = np.flatnonzero(self.photos == photo)
         if not len(some):
-            raise KeyError(f"nobody is labelled in {photo!r}")
+            raise KeyError(f"no labelled people in {photo!r}")
         return People.posed(
             body,
             boxes=self.boxes[some],
@@ -138,7 +138,7 @@ class Labels:
         """Write one .npz that `load` reads back without loss, and numpy alone can read."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
         header = {name: arrays.pop(name) for name in _HEADER} | {"conventions": _MEANING}
-        save_result(path, arrays, header)
+        save_npz(path, arrays, header)
 
     @classmethod
     def load(cls, path: Path) -> "Labels":
@@ -147,7 +147,7 @@ class Labels:
         Raises:
             ValueError: the file is something else.
         """
-        with load_result(path, "a file of labels") as values:
+        with load_npz(path, "a file of labels") as values:
             return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
@@ -159,7 +159,7 @@ class Scores(NamedTuple):
 
     Attributes:
         reprojection, prior: (N,) float32, as in Labels.
-        pixels: (N, K, 2) where the bodies have the keypoints, px.
+        pixels: (N, K, 2) the bodies' keypoints in the photo, px.
         joints: (N, 24, 3) of the bodies before translation, metres.
     """
 
@@ -178,7 +178,7 @@ def score(
     focal: NDArray[np.float64],
     principal_point: NDArray[np.float64],
 ) -> Scores:
-    """How near N bodies are to their keypoints (N, K, 3), and how likely their poses are.
+    """Reprojection errors of N bodies to their keypoints (N, K, 3), and likelihoods of their poses.
 
     Args:
         model: of the bodies and the keypoints' joint set.
@@ -198,29 +198,34 @@ def score(
 
 
 def reliable(visible: NDArray[np.int64], reprojection: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whose keypoints are enough, and near to the body."""
-    return (visible >= LEAST_JOINTS) & (np.nan_to_num(reprojection, nan=np.inf) <= MOST_ERROR)
+    """(N,) who has enough keypoints and a small reprojection error."""
+    return (visible >= MIN_KEYPOINTS) & (np.nan_to_num(reprojection, nan=np.inf) <= MAX_REPROJECTION)
 
 
-def judge(
-    crops: Crops, annotations: Annotations, bodies: Bodies, plain: Bodies | None, body: BodyModel, model: str
+def score_labels(
+    crops: Crops,
+    annotations: Annotations,
+    bodies: Bodies,
+    initial: Bodies | None,
+    body: BodyModel,
+    model: str,
 ) -> Labels:
     """Labels with their quality.
 
     Args:
         crops: the N people.
-        annotations: whose rows `crops` is made from.
+        annotations: that the crops were made from.
         bodies: of the N people.
-        plain: the network's first predictions for them; None if there are none, or `bodies` are these.
-        body: that the bodies are of.
-        model: what made them.
+        initial: the network's predictions before fine-tuning; None if there are none, or `bodies` are these.
+        body: that pose and betas belong to.
+        model: name of network and method.
     """
     count = len(crops)
     reprojection = np.full(count, np.nan, np.float32)
     energy, agreement = np.zeros(count, np.float32), np.full(count, np.nan, np.float32)
     keypoint_model, prior = KeypointRegressor(body, crops.joint_set), PosePrior()
-    for start in range(0, count, _POSED):
-        some = slice(start, start + _POSED)
+    for start in range(0, count, _BATCH_SIZE):
+        some = slice(start, start + _BATCH_SIZE)
         found = score(
             keypoint_model,
             prior,
@@ -231,9 +236,9 @@ def judge(
             crops.principal_point[some],
         )
         reprojection[some], energy[some] = found.reprojection, found.prior
-        if plain is not None:
-            theirs = _state(keypoint_model, Bodies(*(values[some] for values in plain)))[0].joints
-            apart = (found.joints - found.joints[:, :1]) - (theirs - theirs[:, :1])
+        if initial is not None:
+            before = _state(keypoint_model, Bodies(*(values[some] for values in initial)))[0].joints
+            apart = (found.joints - found.joints[:, :1]) - (before - before[:, :1])
             agreement[some] = 1000 * apart.norm(dim=-1).mean(1).numpy()
     visible = (crops.keypoints[..., 2] > 0).sum(axis=1)
     return Labels(
@@ -259,12 +264,12 @@ def judge(
 
 
 def write_cliff(labels: Labels, path: Path, body: BodyModel) -> None:
-    """Write labels in the form that CLIFF's authors released theirs in (cliffGT_v1).
+    """Write labels in the format of those that CLIFF's authors released (cliffGT_v1).
 
     `data.formats.cliff_npz.CLIFFLabels` reads it. Their keys: imgname, center, scale (windows of height /
     width 4/3, enlarged by 1.2), part and S (`j24`; S relative to the pelvis, left out for a body without a
     regressor), annot_id, pose (axis-angle), shape, has_smpl, global_t, focal_l. has_smpl and the validity of
-    S are 1 for reliable people only, so that nobody trains on the others' bodies. Further keys, which
+    S are 1 for reliable people only, so that the others' bodies are not used in training. Further keys, which
     `SPINList` reads: body, box, focal, cam_center, img_w, img_h, name, has_trans, part_<joint set>. And:
     reprojection, prior, agreement, as in Labels.
     """
@@ -308,8 +313,8 @@ def _joints24(labels: Labels, body: BodyModel) -> NDArray[np.float32]:
     out = np.zeros((len(labels), 24, 4), np.float32)
     out[labels.reliable, :, 3] = 1
     bodies = Bodies(labels.pose, labels.betas, labels.translation)
-    for start in range(0, len(labels), _POSED):
-        some = slice(start, start + _POSED)
+    for start in range(0, len(labels), _BATCH_SIZE):
+        some = slice(start, start + _BATCH_SIZE)
         points = _state(model, Bodies(*(values[some] for values in bodies)))[0].keypoints
         out[some, :, :3] = points - points[:, pelvis, None]
     return out
@@ -323,6 +328,6 @@ def _state(model: KeypointRegressor, bodies: Bodies) -> tuple[Any, torch.Tensor]
 
 
 def worst_first(labels: Labels, key: str) -> Sequence[int]:
-    """People in the order of a score, the worst first; those without it are left out."""
+    """Indices of people by a score, the worst first; people without it are left out."""
     values = getattr(labels, key)
     return [int(i) for i in np.argsort(-values, kind="stable") if not np.isnan(values[i])]

@@ -1,4 +1,4 @@
-"""The people of photos that are to be labelled: COCO keypoint annotations, or what a detector finds."""
+"""The people to be labelled: from COCO keypoint annotations, or found by a detector."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,6 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.annotate.chunks import Advance, Arrays, Workers, here, in_chunks, silent
 from fullframe.annotate.crops import usable
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.sample import Sample
@@ -17,9 +16,11 @@ from fullframe.detect import Detector, load_detector
 from fullframe.geometry.box import box_from_keypoints
 from fullframe.geometry.camera import Camera
 from fullframe.io.image import ImageError, Photo, read_photo
+from fullframe.io.progress import Progress, silent
+from fullframe.io.workdir import Arrays, WorkDir, Workers, in_process
 
-PHOTO_CHUNK = 32
-"""Photos whose people are found before that is written down."""
+PHOTOS_PER_SHARD = 32
+"""Photos in a shard of detected people."""
 _MOST_PIXELS = 10**6
 """Of a photo's side."""
 LEAST_CONFIDENCE = 0.3
@@ -31,14 +32,14 @@ class Annotations:
     """N people of photos, those of one photo one after another.
 
     Attributes:
-        source: the file that says so, for messages.
+        source: the file or folder that they are from, for messages.
         joint_set: what the keypoints are, a key of JOINT_SETS.
         photos: (N,) names of photos, relative to their folder.
-        sizes: (N, 2) int64 width, height px of the photos that were annotated; 0 where that is not told.
+        sizes: (N, 2) int64 width, height px of the photos that were annotated; 0 if unknown.
         ids: (N,) int64 of the annotations, each once.
-        boxes: (N, 4) float32 x1, y1, x2, y2 px; NaN where not told.
-        keypoints: (N, K, 3) float32 x, y px and confidence 0 to 1, as told; None for a detector to find.
-        left_out: why further people are left out, a message each.
+        boxes: (N, 4) float32 x1, y1, x2, y2 px; NaN if unknown.
+        keypoints: (N, K, 3) float32 x, y px and confidence 0 to 1, as annotated; None for a detector to find.
+        left_out: a message for each person or image that is left out.
     """
 
     source: str
@@ -57,8 +58,8 @@ class Annotations:
 class PhotoPeople(Sequence[Sample]):
     """The people as samples, with the pixels of their photos; one photo is in memory at a time.
 
-    The camera is that of the photo's EXIF, else CLIFF's guess from the diagonal. Boxes that are not told are
-    drawn around the keypoints.
+    The camera is that of the photo's EXIF, else CLIFF's guess from the diagonal. Unknown boxes are computed
+    from the keypoints.
 
     Args:
         annotations: the people.
@@ -78,39 +79,43 @@ class PhotoPeople(Sequence[Sample]):
     @overload
     def __getitem__(self, index: slice) -> list[Sample]: ...
     def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
-        """Raises ValueError for a photo that is missing, damaged or of another size, or a person without a
-        box and with fewer than two keypoints; names the file and the remedy."""
+        """A person.
+
+        Raises:
+            ValueError: the photo is missing, damaged or of another size, or the person has no box and fewer
+                than two keypoints; names the file and the remedy.
+        """
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
-        told = self.annotations
-        name, number = str(told.photos[index]), int(told.ids[index])
+        people = self.annotations
+        name, number = str(people.photos[index]), int(people.ids[index])
         photo = self._read(index)
-        box = told.boxes[index]
-        if told.keypoints is not None:
-            keypoints = told.keypoints[index]
+        box = people.boxes[index]
+        if people.keypoints is not None:
+            keypoints = people.keypoints[index]
             if np.isnan(box).any():
                 known = np.where(usable(keypoints, photo.size)[:, None], keypoints, 0)
                 box = box_from_keypoints(known[None], threshold=0.0)[0]
         if np.isnan(box).any():
             raise ValueError(
-                f"{told.source}, annotation {number}: no bbox, and fewer than 2 keypoints in the photo: "
+                f"{people.source}, annotation {number}: no bbox, and fewer than 2 keypoints in the photo: "
                 "add a bbox"
             )
-        if told.keypoints is None:
+        if people.keypoints is None:
             assert self.detector is not None
             found = self.detector.keypoints(photo.pixels, box[None])[0]
-            believed = usable(found, photo.size) & (found[:, 2] >= LEAST_CONFIDENCE)
-            keypoints = np.where(believed[:, None], found, 0).astype(np.float32)
+            confident = usable(found, photo.size) & (found[:, 2] >= LEAST_CONFIDENCE)
+            keypoints = np.where(confident[:, None], found, 0).astype(np.float32)
         return Sample(
             photo.pixels,
             photo.exif_camera or Camera.from_diagonal(photo.size),
             box,
-            keypoints={told.joint_set: keypoints},
+            keypoints={people.joint_set: keypoints},
             name=f"{name}#{number}",
         )
 
     def readable(self, index: int) -> bool:
-        """Whether somebody's photo is there, whole and of the size that was annotated."""
+        """Whether a person's photo can be read and has the size that was annotated."""
         try:
             self._read(index)
         except (ImageError, OSError):
@@ -132,7 +137,7 @@ class PhotoPeople(Sequence[Sample]):
             raise ImageError(
                 f"{self.images / name}: {photo.size[0]} x {photo.size[1]} px upright, but "
                 f"{self.annotations.source} is about {size[0]} x {size[1]} px; give the photos that were "
-                "annotated, or mend width and height"
+                "annotated, or correct width and height"
             )
         return photo
 
@@ -212,7 +217,7 @@ def read_annotations(path: Path) -> Annotations:
 
 
 class SharedDetector:
-    """A detector that other processes can be sent: each loads it for itself.
+    """A detector that can be pickled: each process loads its own.
 
     Args:
         provider: see `load_detector`, whose errors it raises.
@@ -230,15 +235,14 @@ def find_people(
     images: Path,
     photos: Sequence[str],
     detector: Detector,
-    folder: Path,
-    advance: Advance = silent,
-    workers: Workers = here,
+    work: WorkDir,
+    progress: Progress = silent,
+    workers: Workers = in_process,
 ) -> Annotations:
-    """The people that a detector finds in photos; what it found is kept in `folder`.
+    """The people that a detector finds in photos; finished parts are kept in `work`.
 
     Args:
         images: the folder that the photos' names are relative to.
-        workers: who looks for them.
     """
 
     def make(start: int, end: int) -> Arrays:
@@ -248,7 +252,7 @@ def find_people(
             try:
                 pixels = read_photo(images / photos[number]).pixels
             except ImageError as error:
-                problems.append(f"{error}; mend or remove the file")
+                problems.append(f"{error}; fix or remove the file")
             else:
                 found += [(number, box) for box in detector.boxes(pixels)[0]]
         return {
@@ -257,7 +261,8 @@ def find_people(
             "problems": np.array(problems, np.str_),
         }
 
-    found = in_chunks(folder, len(photos), make, advance, PHOTO_CHUNK, workers)
+    shards = work.shards("finding_people", size=PHOTOS_PER_SHARD, count=len(photos))
+    found = shards.compute(make, progress, workers)
     count = len(found["boxes"]) if found else 0
     names = np.array(photos, np.str_)
     return Annotations(
@@ -276,7 +281,7 @@ def find_people(
 class _Image:
     number: int  # in the file
     name: str
-    size: tuple[int, int]  # 0, 0 if not told
+    size: tuple[int, int]  # 0, 0 if unknown
 
 
 @dataclass(frozen=True)
@@ -377,7 +382,7 @@ def _person(
     keypoints = None
     if entry.get("keypoints"):
         keypoints = _numbers(entry["keypoints"], 3 * joints, "keypoints", where).reshape(joints, 3)
-        # A missing point has no confidence, whatever its coordinates; NaN is told later.
+        # A missing point has no confidence, whatever its coordinates; NaN is reported later.
         keypoints[:, 2] = np.where(np.isnan(keypoints[:, 2]), np.nan, keypoints[:, 2].clip(0, 1))
     return _Person(image, number, box, keypoints)
 

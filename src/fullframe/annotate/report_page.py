@@ -1,4 +1,4 @@
-"""A page to look at labels with: the worst people by each score, and some evenly spread, in one HTML file."""
+"""A report of labels in one HTML file: the worst people by each score, and some evenly spread."""
 
 import base64
 import html
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullframe.annotate.labels import LEAST_JOINTS, MOST_ERROR, Labels, worst_first
+from fullframe.annotate.labels import MAX_REPROJECTION, MIN_KEYPOINTS, Labels, worst_first
 from fullframe.body import JOINT_SETS, BodyModel
 from fullframe.geometry.box import PersonBox, crop_image
 from fullframe.io.atomic import atomic_path
@@ -19,13 +19,12 @@ from fullframe.render.colors import PALETTE
 from fullframe.render.drawing import polyline
 from fullframe.render.meshes import draw_meshes
 
-EACH = 24
-"""People in a section."""
+PEOPLE_PER_SECTION = 24
 _PANEL = 240
 _SCORES = {
     "reprojection": ("Farthest from their keypoints", "reprojection {:.3f} of the box"),
-    "prior": ("Strangest poses", "prior {:.1f}"),
-    "agreement": ("Farthest from the network's plain prediction", "agreement {:.0f} mm"),
+    "prior": ("Least likely poses", "prior {:.1f}"),
+    "agreement": ("Farthest from the network's initial prediction", "agreement {:.0f} mm"),
 }
 _STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;max-width:1560px;margin:2em auto;padding:0 1em;color:#222}"
@@ -37,11 +36,11 @@ _STYLE = (
 
 
 def write_page(path: Path, labels: Labels, images: Path, body: BodyModel, problems: Sequence[str]) -> None:
-    """Write the page; the photos of some people are read once more.
+    """Write the page; reads the photos of the people that it shows.
 
     Args:
-        path: of the HTML file, which needs no other.
-        labels: of everyone.
+        path: of the HTML file, which is self-contained.
+        labels: of all people.
         images: the folder of the photos.
         body: that the labels are of.
         problems: messages of the run.
@@ -51,11 +50,11 @@ def write_page(path: Path, labels: Labels, images: Path, body: BodyModel, proble
         f"<style>{_STYLE}</style><h1>Labels by {html.escape(labels.model)}</h1>",
         _summary(labels, problems),
     ]
-    sections = {title: worst_first(labels, key)[:EACH] for key, (title, _) in _SCORES.items()}
-    few = np.flatnonzero(labels.visible < LEAST_JOINTS)[:EACH]
-    sections[f"Fewer than {LEAST_JOINTS} keypoints: unreliable"] = few.tolist()
+    sections = {title: worst_first(labels, key)[:PEOPLE_PER_SECTION] for key, (title, _) in _SCORES.items()}
+    few = np.flatnonzero(labels.visible < MIN_KEYPOINTS)[:PEOPLE_PER_SECTION]
+    sections[f"Fewer than {MIN_KEYPOINTS} keypoints: unreliable"] = few.tolist()
     order = worst_first(labels, "reprojection")
-    spread = sorted({round(i) for i in np.linspace(0, len(order) - 1, EACH)}) if order else []
+    spread = sorted({round(i) for i in np.linspace(0, len(order) - 1, PEOPLE_PER_SECTION)}) if order else []
     sections["Evenly spread from the worst to the best reprojection"] = [order[i] for i in spread]
     for title, chosen in sections.items():
         if chosen:
@@ -69,8 +68,8 @@ def _summary(labels: Labels, problems: Sequence[str]) -> str:
     rows = [
         ("people", f"{len(labels)} in {len(np.unique(labels.photos))} photos"),
         ("reliable", f"{int(labels.reliable.sum())}"),
-        ("unreliable", f"{int((~labels.reliable).sum())}: fewer than {LEAST_JOINTS} keypoints "
-         f"({int((labels.visible < LEAST_JOINTS).sum())}), or reprojection above {MOST_ERROR}"),
+        ("unreliable", f"{int((~labels.reliable).sum())}: fewer than {MIN_KEYPOINTS} keypoints "
+         f"({int((labels.visible < MIN_KEYPOINTS).sum())}), or reprojection above {MAX_REPROJECTION}"),
     ]  # fmt: skip
     for key, (_, text) in _SCORES.items():
         values = getattr(labels, key)
@@ -79,9 +78,9 @@ def _summary(labels: Labels, problems: Sequence[str]) -> str:
             low, middle, high = np.percentile(values, (10, 50, 90))
             rows.append((key, f"median {text.format(middle)}, 10 to 90 %: {low:.3g} to {high:.3g}"))
     table = "".join(f"<tr><th>{key}<td>{html.escape(value)}" for key, value in rows)
-    told = "".join(f"<li>{html.escape(problem)}" for problem in problems[:100])
+    items = "".join(f"<li>{html.escape(problem)}" for problem in problems[:100])
     more = f"<p>and {len(problems) - 100} more</p>" if len(problems) > 100 else ""
-    listed = f"<details><summary>{len(problems)} problems</summary><ul>{told}</ul>{more}</details>"
+    listed = f"<details><summary>{len(problems)} problems</summary><ul>{items}</ul>{more}</details>"
     return (
         f"<table>{table}</table>{listed if problems else ''}<p>Photo and keypoints; label; from its side.</p>"
     )
@@ -132,7 +131,7 @@ def draw_person(photo: NDArray[np.uint8], labels: Labels, index: int, body: Body
     for k in np.flatnonzero(points[:, 2] > 0):
         cv2.circle(given, pixels[k].round().astype(int).tolist(), 3, PALETTE[6], -1, cv2.LINE_AA)
 
-    # Turned about the vertical, and the whole of it seen from afar.
+    # Rotated by 90 degrees about the vertical, seen by a distant camera.
     quarter = np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]], np.float32)
     turned = vertices @ quarter.T
     low, high = turned[0].min(axis=0), turned[0].max(axis=0)

@@ -1,4 +1,4 @@
-"""What somebody says about labels: accepted, rejected, keypoints put right; kept beside them at once."""
+"""The review of labels: people accepted or rejected, keypoints corrected; each on disk at once."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from fullframe.annotate.labels import Labels, Scores, reliable, score, write_cliff
 from fullframe.body import BodyModel, load_body
 from fullframe.fit import KeypointFitter
-from fullframe.io.atomic import CAPTION
+from fullframe.io.workdir import WorkError, read_request
 from fullframe.models.predict import Bodies
 
 ACCEPTED, REJECTED = "accepted", "rejected"
 SHOWN = ("everyone", "not reviewed", ACCEPTED, REJECTED, "changed", "unreliable")
-"""Whom `Review.choose` can choose from."""
+"""The filters of `Review.choose`."""
 SCORES = ("reprojection", "prior", "agreement")
 
 _CORRECTED = ("keypoints", "pose", "betas", "translation", "reprojection", "prior", "agreement")
@@ -30,8 +30,8 @@ _CORRECTED = ("keypoints", "pose", "betas", "translation", "reprojection", "prio
 class Review:
     """Labels with verdicts and corrections.
 
-    Every word is a line of the file <labels>_review.jsonl, on the disk before the method that says it
-    returns; a review goes on where the last one ended. The labels themselves are never changed.
+    Each is a line of the file <labels>_review.jsonl, on disk before the method returns; opening the same
+    labels again resumes the review. The labels themselves are never changed.
 
     Args:
         path: labels as `annotate` wrote them, either of its two .npz files.
@@ -41,12 +41,12 @@ class Review:
         labels: with the corrections so far.
         verdicts: (N,) "accepted", "rejected", or "" for none yet.
         changed: (N,) bool, whose keypoints were corrected.
-        notes: the file of what was said.
+        file: of verdicts and corrections.
 
     Raises:
         FileNotFoundError: there are no labels.
         ValueError: the file is something else, or the verdicts beside it are about other labels.
-        fullframe.body.BodyFileError: the body of the labels is not there.
+        fullframe.body.BodyFileError: the body of the labels is missing.
     """
 
     def __init__(self, path: Path, body_path: Path | None = None) -> None:
@@ -65,11 +65,11 @@ class Review:
         )
         self.verdicts: NDArray[np.str_] = np.full(len(self.labels), "", f"U{len(ACCEPTED)}")
         self.changed: NDArray[np.bool_] = np.zeros(len(self.labels), bool)
-        self.notes = self.path.with_name(f"{self.path.stem}_review.jsonl")
+        self.file = self.path.with_name(f"{self.path.stem}_review.jsonl")
         self._lock = threading.RLock()
-        self._written = 0  # bytes of the notes that this review knows of
+        self._written = 0  # bytes of the file that this review knows
         self._rows = {number: row for row, number in enumerate(self.labels.ids.tolist())}
-        self._recall()
+        self._load()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -78,30 +78,31 @@ class Review:
         """The folder of the photos that were labelled.
 
         Raises:
-            FileNotFoundError: it is not known, or not there any more.
+            FileNotFoundError: it is unknown, or does not exist any more.
         """
-        caption = self.path.with_name(f"{self.path.stem}_work") / CAPTION
         try:
-            folder = Path(json.loads(caption.read_text(encoding="utf-8"))["images"])
-        except (OSError, ValueError, KeyError) as error:
+            folder = Path(read_request(self.path.with_name(f"{self.path.stem}_work"))["images"])
+        except (WorkError, KeyError) as error:
             raise FileNotFoundError(
-                f"{caption} does not tell where the photos are: give their folder after the labels"
+                f"{self.path}: the folder of its photos is unknown ({error}); give it after the labels"
             ) from error
         if not folder.is_dir():
-            raise FileNotFoundError(f"{folder}: no such folder; give that of the photos after the labels")
+            raise FileNotFoundError(
+                f"{folder}: no such folder; give the folder of the photos after the labels"
+            )
         return folder
 
-    # What is said
+    # Verdicts and corrections
 
-    def judge(self, index: int, verdict: str) -> None:
-        """Accept or reject somebody, or with "" take that back."""
+    def set_verdict(self, index: int, verdict: str) -> None:
+        """Accept or reject a person, or with "" take the verdict back."""
         with self._lock:
-            self._note(index, {"verdict": _known(verdict)})
+            self._append(index, {"verdict": _checked(verdict)})
 
     def correct(self, index: int, keypoints: NDArray[np.float32]) -> None:
-        """Put keypoints right, and fit the body to them from the present label: SMPLify, `fullframe.fit`.
+        """Replace keypoints and fit the body to them, from the current label: SMPLify, `fullframe.fit`.
 
-        A verdict about the body that was is gone.
+        Removes the person's verdict, which was about the body before.
 
         Args:
             keypoints: (K, 3) x, y px and confidence, of the labels' joint set.
@@ -116,22 +117,22 @@ class Review:
             **{name: values[0] for name, values in bodies._asdict().items()},
             "reprojection": measured.reprojection[0],
             "prior": measured.prior[0],
-            # Of the label that was; the network's plain prediction is not kept with the labels.
+            # The network's initial prediction is not kept with the labels.
             "agreement": np.float32(np.nan),
         }
         with self._lock:
-            self._note(index, {"corrected": {name: value.tolist() for name, value in found.items()}})
+            self._append(index, {"corrected": {name: value.tolist() for name, value in found.items()}})
 
     def restore(self, index: int) -> None:
-        """Take all corrections of somebody back, and the verdict about what they led to."""
+        """Undo all corrections of a person; removes the verdict, which was about the corrected body."""
         with self._lock:
             if self.changed[index]:
-                self._note(index, {"corrected": None})
+                self._append(index, {"corrected": None})
 
-    # What is asked
+    # Queries
 
     def projected(self, index: int) -> NDArray[np.float64]:
-        """Where somebody's body has its keypoints in the photo, (K, 2) px."""
+        """The keypoints of a person's body in the photo, (K, 2) px."""
         labels, some = self.labels, slice(index, index + 1)
         bodies = Bodies(labels.pose[some], labels.betas[some], labels.translation[some])
         return self._measured(index, bodies, labels.keypoints[some]).pixels[0]
@@ -139,13 +140,13 @@ class Review:
     def choose(
         self, shown: str, by: str, low: float = -np.inf, high: float = np.inf, worst_first: bool = False
     ) -> list[int]:
-        """Some of the people.
+        """Indices of people by filter and score.
 
         Args:
             shown: one of SHOWN.
             by: one of SCORES.
-            low, high: of that score; people without it are among them only if both are infinite.
-            worst_first: in the order of the score, those without it last; else in the order of the labels.
+            low, high: bounds of that score; people without it are included only if both are infinite.
+            worst_first: sort by the score, people without it last; else in the order of the labels.
         """
         kept = {
             "everyone": np.ones(len(self), bool),
@@ -162,13 +163,13 @@ class Review:
         return [int(index) for index in order if kept[index]]
 
     def export(self) -> list[Path]:
-        """Write the accepted people, corrected where they were, as `annotate` writes labels.
+        """Write the accepted people with their corrections, as `annotate` writes labels.
 
-        Beside the labels: <labels>_accepted.npz, in the form of CLIFF's released labels, and
-        <labels>_accepted_people.npz (Labels). All of them count as reliable, since somebody has said so.
+        Beside the labels: <labels>_accepted.npz, in the format of CLIFF's released labels, and
+        <labels>_accepted_people.npz (Labels). All of them count as reliable.
 
         Returns:
-            the two files; none if nobody is accepted.
+            the two files; none if no one is accepted.
         """
         with self._lock:
             some = np.flatnonzero(self.verdicts == ACCEPTED)
@@ -190,33 +191,33 @@ class Review:
     def _fitter(self) -> KeypointFitter:
         return KeypointFitter(self.body, self.labels.joint_set)
 
-    # The file of what was said
+    # The file
 
-    def _note(self, index: int, said: dict[str, Any]) -> None:
-        """Write a line, and only then take it over.
+    def _append(self, index: int, entry: dict[str, Any]) -> None:
+        """Write a line, then apply it.
 
         Raises:
             ValueError: another review has written since.
         """
-        with self.notes.open("ab") as file:
+        with self.file.open("ab") as file:
             if file.tell() != self._written:
                 raise ValueError(
-                    f"{self.notes} was changed by another review of these labels: end all but one, and start "
-                    "it again"
+                    f"{self.file} was changed by another review of these labels: stop all but one of them "
+                    "and restart that one"
                 )
             if file.tell() == 0:
                 file.write(_line({"labels": self._digest}))
-            file.write(_line({"id": int(self.labels.ids[index]), **said}))
+            file.write(_line({"id": int(self.labels.ids[index]), **entry}))
             file.flush()
             os.fsync(file.fileno())
             self._written = file.tell()
-        self._take(index, said)
+        self._apply(index, entry)
 
-    def _take(self, index: int, said: dict[str, Any]) -> None:
-        if "verdict" in said:
-            self.verdicts[index] = _known(said["verdict"])
-        if "corrected" in said:
-            values = said["corrected"]
+    def _apply(self, index: int, entry: dict[str, Any]) -> None:
+        if "verdict" in entry:
+            self.verdicts[index] = _checked(entry["verdict"])
+        if "corrected" in entry:
+            values = entry["corrected"]
             self.verdicts[index] = ""
             self.changed[index] = values is not None
             for name in _CORRECTED:
@@ -225,37 +226,37 @@ class Review:
             some = slice(index, index + 1)
             self.labels.reliable[some] = reliable(self.labels.visible[some], self.labels.reprojection[some])
 
-    def _recall(self) -> None:
-        """Take over what was said before."""
-        if not self.notes.is_file():
+    def _load(self) -> None:
+        """Apply the lines of earlier reviews."""
+        if not self.file.is_file():
             return
-        for number, line in enumerate(_lines(self.notes)):
+        for number, line in enumerate(_lines(self.file)):
             try:
                 if number > 0:
-                    self._take(self._rows[line["id"]], line)
+                    self._apply(self._rows[line["id"]], line)
                     continue
                 same = line["labels"] == self._digest
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(
-                    f"{self.notes}, line {number + 1}: not of a review ({error!r}); mend or remove it"
+                    f"{self.file}, line {number + 1}: not of a review ({error!r}); fix or remove it"
                 ) from error
             if not same:
                 raise ValueError(
-                    f"{self.notes} is about other labels than {self.path}: move it away to begin a new review"
+                    f"{self.file} belongs to other labels than {self.path}: move it away to start over"
                 )
-        self._written = self.notes.stat().st_size
+        self._written = self.file.stat().st_size
 
     @cached_property
     def _digest(self) -> str:
-        """Of the labels, whatever file they lie in."""
+        """Of the labels as they were written."""
         digest = hashlib.sha256()
         for name in ("ids", "keypoints", "pose", "betas", "translation"):
             digest.update(np.ascontiguousarray(getattr(self._original, name)).tobytes())
         return digest.hexdigest()
 
 
-def _known(verdict: str) -> str:
-    """The verdict; raises ValueError if it is none."""
+def _checked(verdict: str) -> str:
+    """The verdict; raises ValueError for an unknown one."""
     if verdict not in (ACCEPTED, REJECTED, ""):
         raise ValueError(f"unknown verdict {verdict!r}; choose {ACCEPTED}, {REJECTED} or an empty one")
     return verdict
@@ -266,7 +267,7 @@ def _line(content: dict[str, Any]) -> bytes:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """What was written whole; a line that was cut off by a crash ends the file, and is taken away."""
+    """The whole lines; an incomplete last line, which a crash leaves, is cut off."""
     whole = path.read_bytes()
     end = whole.rfind(b"\n") + 1
     if end < len(whole):

@@ -57,17 +57,17 @@ def write_npz(path: str | Path, arrays: Mapping[str, Any], compress: bool = True
         (np.savez_compressed if compress else np.savez)(file, **arrays)
 
 
-def save_result(path: str | Path, arrays: Mapping[str, Any], header: Mapping[str, Any]) -> None:
-    """Write one .npz that numpy alone can read: arrays, and as JSON a header of what is not an array."""
+def save_npz(path: str | Path, arrays: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    """Write an .npz of arrays and a header: the values that are not arrays, as JSON."""
     write_npz(path, {"header": np.array(json.dumps(header)), **arrays})
 
 
 @contextmanager
-def load_result(path: str | Path, what: str) -> Iterator[dict[str, Any]]:
-    """What `save_result` wrote: arrays and the header's entries by name.
+def load_npz(path: str | Path, what: str) -> Iterator[dict[str, Any]]:
+    """Read what `save_npz` wrote: arrays and the values of the header, by name.
 
     Args:
-        what: "a clip", for the message: whatever fails inside the `with` means that the file is not one.
+        what: "a clip", for the message: any error inside the `with` means that the file is not one.
 
     Raises:
         OSError: if it cannot be opened.

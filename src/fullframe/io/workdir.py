@@ -106,6 +106,10 @@ class WorkDir:
         """Let other commands use the folder."""
         self._lock.release()
 
+    def clear_stage(self, name: str) -> None:
+        """Remove a folder of the work, so that everything in it is computed again."""
+        _delete(self.path / name)
+
     def remove(self) -> None:
         """Delete the folder with everything in it."""
         self._clear()
@@ -269,14 +273,10 @@ class Shards:
         parts = [self.load(start) for start, _ in self.spans]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
 
-    def remove(self, starts: Iterable[int]) -> None:
-        """Have some shards computed again."""
-        for start in starts:
+    def invalidate(self, items: Iterable[int]) -> None:
+        """Remove the shards of some items, so that they are computed again."""
+        for start in {item - item % self.size for item in items}:
             _delete(self.folder(start))
-
-    def clear(self) -> None:
-        """Have all shards computed again."""
-        _delete(self.path)
 
     def run(
         self, write: Callable[[int, int], None], progress: Progress = silent, workers: Workers | None = None

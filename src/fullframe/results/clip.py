@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fullframe.body.model import BodyModel
 from fullframe.geometry.camera import Camera
-from fullframe.io.atomic import load_result, save_result
+from fullframe.io.atomic import load_npz, save_npz
 from fullframe.results.people import CONVENTIONS, People
 
 CLIP_CONVENTIONS = CONVENTIONS | {
@@ -139,7 +139,7 @@ class Clip:
         values = self._values()
         header = {name: values.pop(name) for name in _HEADER}
         header |= {"camera": values.pop("camera").to_dict(), "conventions": CLIP_CONVENTIONS}
-        save_result(path, values, header)
+        save_npz(path, values, header)
 
     @classmethod
     def load(cls, path: str | Path) -> "Clip":
@@ -148,7 +148,7 @@ class Clip:
         Raises:
             ValueError: if the file is not a clip of fullframe; the message names it.
         """
-        with load_result(path, "a clip") as values:
+        with load_npz(path, "a clip") as values:
             values["camera"] = Camera.from_dict(values["camera"])
             return cls(**{f.name: values[f.name] for f in fields(cls)})
 

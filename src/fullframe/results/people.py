@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fullframe.body.model import BodyModel
 from fullframe.geometry.camera import Camera
-from fullframe.io.atomic import load_result, save_result
+from fullframe.io.atomic import load_npz, save_npz
 
 CONVENTIONS = {
     "axes": "camera frame: x right, y down, z forward (OpenCV)",
@@ -110,7 +110,7 @@ class People:
         values = self._values()
         header = {name: values.pop(name) for name in _HEADER}
         header |= {"camera": values.pop("camera").to_dict(), "conventions": CONVENTIONS}
-        save_result(path, values, header)
+        save_npz(path, values, header)
 
     @classmethod
     def load(cls, path: str | Path) -> "People":
@@ -119,7 +119,7 @@ class People:
         Raises:
             ValueError: if the file is not a result of fullframe; the message names it.
         """
-        with load_result(path, "a People file") as values:
+        with load_npz(path, "a People file") as values:
             values["camera"] = Camera.from_dict(values["camera"])
             return cls(**{field.name: values[field.name] for field in fields(cls)})
 

@@ -1,53 +1,53 @@
-"""CLIFF's annotator (Li et al., ECCV 2022, section 3.3): one network, fine-tuned to everyone at once.
+"""CLIFF's annotator (Li et al., ECCV 2022, section 3.3): one network, fine-tuned to all people at once.
 
-What the pretrained weights know is the implicit prior; its first predictions, to which a term holds the
-network, are the explicit one.
+The pretrained weights are the implicit prior; the initial predictions, which a loss term pulls towards, are
+the explicit one.
 """
 
+import io
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullframe.annotate.job import Job, Tuner, Tuning, predict
-from fullframe.io.atomic import WorkError, atomic_path
+from fullframe.annotate.job import Job, predict
+from fullframe.annotate.methods.tuner import Tuner, Tuning
+from fullframe.io.workdir import StateFile
 from fullframe.models.predict import Bodies
 
 SAVE_SECONDS = 60.0
-"""What a killed run has to do again at most."""
+"""Interval of saving, the most that a killed run has to repeat."""
 
 
 def annotate(job: Job, tuning: Tuning | None = None) -> Bodies:
-    """Labels of everyone: the network fine-tuned to all, then one pass over all.
+    """Labels of all people: the network is fine-tuned to all, then predicts all.
 
-    A run that was stopped goes on from its last state, and ends as if it had not been.
+    A run that was interrupted resumes from its last state and ends with the same result.
 
     Raises:
         ValueError: there is no network.
-        WorkError: a file of an earlier run is damaged.
+        WorkError: files of an earlier run are damaged.
     """
-    network, plain = job.pretrained
+    network, initial = job.pretrained
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tuner = Tuner(network, job.body, tuning or Tuning(), device)
-    steps, state = tuner.tuning.steps(len(job.crops)), job.folder / "state.pt"
-    job.folder.mkdir(parents=True, exist_ok=True)
-    done, saved = _load(state, tuner), time.monotonic()
+    steps = tuner.tuning.steps(len(job.crops))
+    done, saved = _load(job.state, tuner), time.monotonic()
     while done < steps:
         indices = people_of_step(done, len(job.crops), tuner.tuning.batch_size)
-        tuner.step(job.crops, plain, indices, done / steps)
+        tuner.step(job.crops, initial, indices, done / steps)
         done += 1
         if done == steps or time.monotonic() - saved >= SAVE_SECONDS:
-            _save(state, tuner, done)
+            _save(job.state, tuner, done)
             saved = time.monotonic()
-        job.advance("fine-tuning", done, steps)
-    tuned = tuner.network.to(next(network.parameters()).device)  # where the workers of the first pass had it
-    return predict(tuned, job.crops, job.folder / "labels", job.advance, job.workers)
+        job.progress("fine-tuning", done, steps)
+    tuned = tuner.network.to(next(network.parameters()).device)  # with `workers`, the CPU
+    return predict(tuned, job.crops, job.work, job.progress, job.workers, f"{job.stage}/labels")
 
 
 def people_of_step(step: int, people: int, batch_size: int) -> NDArray[np.int64]:
-    """Who is learned from in a step: everyone once in each pass, in an order of its own."""
+    """The indices of a step's batch: each person once per epoch, shuffled in every epoch."""
     size = min(people, batch_size)
     batches = -(-people // size)
     order = np.random.default_rng((0, step // batches)).permutation(people)
@@ -55,24 +55,23 @@ def people_of_step(step: int, people: int, batch_size: int) -> NDArray[np.int64]
     return order[start : start + size]
 
 
-def _save(path: Path, tuner: Tuner, steps: int) -> None:
-    with atomic_path(path) as temporary:
-        content = {
-            "network": tuner.network.state_dict(),
-            "optimizer": tuner.optimizer.state_dict(),
-            "steps": steps,
-        }
-        torch.save(content, temporary)
+def _save(file: StateFile, tuner: Tuner, steps: int) -> None:
+    content = {
+        "network": tuner.network.state_dict(),
+        "optimizer": tuner.optimizer.state_dict(),
+        "steps": steps,
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    file.save(buffer.getbuffer())
 
 
-def _load(path: Path, tuner: Tuner) -> int:
-    """Take over a saved state: how many steps it has had."""
-    if not path.is_file():
+def _load(file: StateFile, tuner: Tuner) -> int:
+    """Restore a saved state; the number of steps that it has had."""
+    saved = file.load()
+    if saved is None:
         return 0
-    try:
-        content = torch.load(path, map_location=tuner.device, weights_only=True)
-        tuner.network.load_state_dict(content["network"])
-        tuner.optimizer.load_state_dict(content["optimizer"])
-        return int(content["steps"])
-    except Exception as error:  # torch has many ways to fail on a damaged file
-        raise WorkError(f"{path}: damaged ({error}); remove this file and run the same command") from error
+    content = torch.load(io.BytesIO(saved), map_location=tuner.device, weights_only=True)
+    tuner.network.load_state_dict(content["network"])
+    tuner.optimizer.load_state_dict(content["optimizer"])
+    return int(content["steps"])

@@ -1,34 +1,34 @@
-"""SMPLify (Bogo et al., ECCV 2016) as in `fullframe.fit`: parameters instead of weights are fitted."""
+"""SMPLify (Bogo et al., ECCV 2016) as in `fullframe.fit`: parameters are fitted, not weights."""
 
 import numpy as np
 
-from fullframe.annotate.chunks import Arrays, in_chunks
 from fullframe.annotate.job import Job
 from fullframe.fit import KeypointFitter
+from fullframe.io.workdir import Arrays
 from fullframe.models.predict import Bodies
 
-_CHUNK = 16
+_SHARD_SIZE = 16
 
 
 def annotate(job: Job) -> Bodies:
-    """Labels of everyone, from the network's predictions, or from scratch where there is no network.
+    """Labels of all people, from the network's predictions, or from scratch without a network.
 
     Raises:
         BodyFileError: the body has no regressor for the keypoints.
-        WorkError: a file of an earlier run is damaged.
+        WorkError: files of an earlier run are damaged.
     """
-    crops, plain = job.crops, job.plain  # what is sent to other processes cannot hold the job's callbacks
+    crops, initial = job.crops, job.initial  # workers get these without the job, which cannot be pickled
     fitter = KeypointFitter(job.body, crops.joint_set)
 
     def make(start: int, end: int) -> Arrays:
         cameras = [crops.camera(index) for index in range(start, end)]
-        # People of one camera are fitted together.
+        # People with the same camera are fitted together.
         edges = [i for i in range(1, len(cameras)) if cameras[i] != cameras[i - 1]]
         parts = []
         for some in np.split(np.arange(start, end), edges):
-            begin = None if plain is None else Bodies(*(values[some] for values in plain))
+            begin = None if initial is None else Bodies(*(values[some] for values in initial))
             camera = crops.camera(int(some[0]))
             parts.append(fitter.fit(crops.keypoints[some], crops.boxes[some], camera, begin).bodies)
         return Bodies.joined(parts)._asdict()
 
-    return Bodies(**in_chunks(job.folder / "labels", len(crops), make, job.advance, _CHUNK, job.workers))
+    return Bodies(**job.shards(_SHARD_SIZE).compute(make, job.progress, job.workers))

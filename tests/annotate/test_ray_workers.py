@@ -13,18 +13,19 @@ import numpy as np
 import pytest
 import tiny
 
-from fullframe.annotate import annotation, scale
-from fullframe.annotate.annotation import annotate
-from fullframe.annotate.job import Tuning
+from fullframe.annotate import pipeline
+from fullframe.annotate import ray_workers as ray_module
 from fullframe.annotate.labels import Labels
 from fullframe.annotate.methods import cliff_annotator as cliff
 from fullframe.annotate.methods import eft, smplify
+from fullframe.annotate.methods.tuner import Tuning
 from fullframe.annotate.photos import SharedDetector
-from fullframe.annotate.scale import ray_workers
+from fullframe.annotate.pipeline import annotate
+from fullframe.annotate.ray_workers import ray_workers
 from fullframe.cli.annotate import annotate as command
 from fullframe.cli.console import UsageError
-from fullframe.io.atomic import WorkError
 from fullframe.io.image import read_photo
+from fullframe.io.workdir import WorkError
 
 
 @pytest.fixture(scope="module")
@@ -79,27 +80,27 @@ def same_labels(a: Path, b: Path) -> None:
 def test_labels_are_the_same(two_cpus, method, checkpoint, photos, tmp_path, monkeypatch):
     flag = tmp_path / "killed"
     if method == "smplify":
-        monkeypatch.setattr(annotation, "ray_workers", lambda address: killed(flag))
+        monkeypatch.setattr(pipeline, "ray_workers", lambda address: killed(flag))
     monkeypatch.setattr(cliff, "Tuning", lambda: Tuning(least_steps=3, passes=1))
     for module in (eft, smplify):
-        monkeypatch.setattr(module, "_CHUNK", 2)
-    people, told, lock = tmp_path / "people.json", [], threading.Lock()
+        monkeypatch.setattr(module, "_SHARD_SIZE", 2)
+    people, reports, lock = tmp_path / "people.json", [], threading.Lock()
 
-    def advance(*stage):
-        """Like a progress bar, nothing that could be sent to a worker."""
+    def progress(*report):
+        """Cannot be pickled, like a progress bar."""
         with lock:
-            told.append(stage)
+            reports.append(report)
 
     settings = {"method": method, "model": checkpoint}
     annotate(photos, tmp_path / "a.npz", people, **settings)
-    annotate(photos, tmp_path / "b.npz", people, ray="local", advance=advance, **settings)
+    annotate(photos, tmp_path / "b.npz", people, ray="local", progress=progress, **settings)
     same_labels(tmp_path / "a.npz", tmp_path / "b.npz")
     assert flag.exists() == (method == "smplify")
-    stages = ["reading_photos", "predicting", "labels"]
-    assert [stage for stage, done, total in told if done == total == 4 and stage in stages] == stages
+    stages = ["reading photos", "predicting", "labels"]
+    assert [stage for stage, done, total in reports if done == total == 4 and stage in stages] == stages
 
 
-def test_what_a_worker_raises_is_told_as_it_is(two_cpus):
+def test_the_error_of_a_worker_is_raised(two_cpus):
     def fail(start, end):
         raise WorkError("a file is damaged; remove it")
 
@@ -109,15 +110,15 @@ def test_what_a_worker_raises_is_told_as_it_is(two_cpus):
         assert list(workers(fail, [])) == []
 
 
-def test_many_chunks_make_few_tasks(two_cpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(scale, "TASKS", 2)
+def test_many_shards_make_few_tasks(two_cpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_module, "TASKS", 2)
     spans = [(start, start + 3) for start in range(0, 30, 3)]
     with ray_workers("local") as workers:
         done = list(workers(lambda start, end: (tmp_path / str(start)).touch(), spans))
     assert sorted(done) == spans and len(list(tmp_path.iterdir())) == 10
 
 
-def test_a_detector_can_be_sent(photo_path):
+def test_a_detector_can_be_pickled(photo_path):
     photo, detector = read_photo(photo_path).pixels, SharedDetector("builtin")
     sent = pickle.loads(pickle.dumps(detector))
     boxes = detector.boxes(photo)[0]

@@ -1,4 +1,4 @@
-"""Chunks made on Ray Data, by the cores of this computer or of a cluster. Needs the extra `scale`."""
+"""Shards computed with Ray Data, on the cores of this computer or of a cluster. Needs the extra `scale`."""
 
 import logging
 import os
@@ -7,29 +7,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from fullframe.annotate.chunks import Span, Workers
+from fullframe.io.workdir import Span, Workers
 
 TASKS = 4096
-"""At most: with many chunks, each task makes several of them."""
+"""The most tasks; with more shards, each task computes several."""
 
 
 @contextmanager
 def ray_workers(address: str) -> Iterator[Workers]:
-    """Workers on every core of a Ray cluster, for `in_chunks`.
+    """Workers on every core of a Ray cluster, for `Shards.compute`.
 
-    They take what they work on from Ray and files from disk: a cluster's nodes must see the photos and the
-    folder of the work under the same paths, and have the same version of fullframe. A worker that is killed
-    is replaced, and makes the chunk again that it was at.
+    All nodes of a cluster must see the photos and the work folder under the same paths, and have the same
+    version of fullframe. A killed worker is replaced, and its unfinished shard is computed again.
 
     Args:
         address: local, for the cores of this computer; auto, for the cluster that it belongs to; or host:port
-            of a cluster's head. Where this process has joined Ray already, that cluster is used.
+            of a cluster's head. If this process has called ray.init already, that cluster is used.
 
     Raises:
         ImportError: Ray is not installed; says how to.
         ConnectionError: there is no cluster at the address.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports to its makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # by default Ray sends reports
     try:
         import ray
         import ray.data
@@ -56,7 +55,7 @@ def ray_workers(address: str) -> Iterator[Workers]:
 
 
 def _on_ray(make: Callable[[int, int], None], spans: Sequence[Span]) -> Iterator[Span]:
-    """Have `make` called for all spans, by any worker in any order; those done, as they are done."""
+    """Workers: Ray tasks, in any order."""
     import ray
 
     if not spans:
@@ -67,7 +66,7 @@ def _on_ray(make: Callable[[int, int], None], spans: Sequence[Span]) -> Iterator
         start, end = spans[int(row["id"])]
         try:
             _fetch(shared)(start, end)
-        except Exception as error:  # Ray would bring its text alone
+        except Exception as error:  # Ray would pass on its text only
             return {"start": start, "end": end, "error": pickle.dumps(error)}
         return {"start": start, "end": end, "error": b""}
 
@@ -82,7 +81,7 @@ _fetched: dict[Any, Callable[[int, int], None]] = {}
 
 
 def _fetch(shared: Any) -> Callable[[int, int], None]:
-    """What the tasks of a stage share, unpacked once in each worker."""
+    """The shared function of a stage, unpickled once in each worker."""
     if shared not in _fetched:
         import ray
         import torch

@@ -10,10 +10,10 @@ pytest.importorskip("viser", reason="needs the extra view")
 
 from browsers import click, hide_notes, see, wait_until
 
-from fullframe.annotate import review_page
-from fullframe.annotate.annotation import annotate
 from fullframe.annotate.labels import Labels
+from fullframe.annotate.pipeline import annotate
 from fullframe.annotate.review import ACCEPTED, REJECTED, Review
+from fullframe.view import review_page
 
 
 def test_labels_are_reviewed(photos, tmp_path, service, page):
@@ -43,7 +43,7 @@ def test_labels_are_reviewed(photos, tmp_path, service, page):
     def at(x: float, y: float) -> tuple[float, float]:
         """Where the browser shows a place of the table, x right and y down from the middle."""
         box = canvas.bounding_box()
-        half = max(0.53, (review_page._APART + 0.53) * box["height"] / box["width"])
+        half = max(0.53, (review_page._SPACING + 0.53) * box["height"] / box["width"])
         unit = box["height"] / 2 / half
         return box["x"] + box["width"] / 2 + unit * x, box["y"] + box["height"] / 2 + unit * y
 
@@ -51,8 +51,8 @@ def test_labels_are_reviewed(photos, tmp_path, service, page):
         labels = review.labels
         box = labels.boxes[index].astype(float)
         place = labels.keypoints[index, k, :2] - (box[:2] + box[2:]) / 2
-        x, y = place / (review_page.ROOM * (box[2:] - box[:2]).max())
-        return at(x - review_page._APART, y)
+        x, y = place / (review_page.WINDOW_SCALE * (box[2:] - box[:2]).max())
+        return at(x - review_page._SPACING, y)
 
     def drag(start, by) -> None:
         page.mouse.move(*start)
@@ -66,7 +66,7 @@ def test_labels_are_reviewed(photos, tmp_path, service, page):
     box = review.labels.boxes[0]
     drag(point(9), (20, -20))
     wait_until(lambda: review.changed[0])
-    px = review_page.ROOM * (box[2:] - box[:2]).max() / unit
+    px = review_page.WINDOW_SCALE * (box[2:] - box[:2]).max() / unit
     np.testing.assert_allclose(
         review.labels.keypoints[0, 9, :2] - before[9, :2], [20 * px, -20 * px], atol=2 * px
     )
@@ -100,7 +100,7 @@ def test_labels_are_reviewed(photos, tmp_path, service, page):
     page.keyboard.press("y")
     page.get_by_text("2 of 4: not reviewed").wait_for()
     assert review.verdicts.tolist() == [ACCEPTED, "", "", ""]
-    said = [json.loads(line) for line in review.notes.read_text().splitlines()]
+    said = [json.loads(line) for line in review.file.read_text().splitlines()]
     assert said[-1] == {"id": 100, "verdict": ACCEPTED}
     click(page.get_by_role("button", name="Reject"))
     page.get_by_text("3 of 4: not reviewed").wait_for()

@@ -1,7 +1,7 @@
-"""`fullframe review`: labels in the browser, for somebody to accept, to reject and to put right.
+"""`fullframe review`: labels in the browser, to be accepted, rejected or corrected.
 
-The scene is a table with three squares side by side: the photo around a person, with the keypoints as points
-that can be dragged; the same with the body over it; and the body alone, which can be turned.
+The scene has three squares side by side: the photo around a person, with keypoints that can be dragged; the
+same with the body over it; and the body alone, which can be rotated.
 """
 
 import contextlib
@@ -24,38 +24,38 @@ from fullframe.view.rig import UPRIGHT, quaternion
 from fullframe.view.server import address, say_until_ctrl_c, serve, tabs
 
 SIDE = 800
-"""px of the photo that is sent."""
-ROOM = 1.4
-"""The photo's window in units of the box's longer side."""
+"""Side of the photo that is sent to the browser, px."""
+WINDOW_SCALE = 1.4
+"""Side of the part of the photo that is shown, in units of the box's longer side."""
 
 _FOV = np.radians(20)
-_APART = 1.04  # from one square's centre to the next; a square's side is 1
+_SPACING = 1.04  # between the centres of the squares, whose sides are 1
 _RADIUS = 0.009
 _LEFT, _RIGHT, _MIDDLE, _UNKNOWN = (255, 140, 0), (0, 150, 255), (240, 60, 160), (150, 150, 150)
-_TURNS = {"front": (0.0, 0.0), "side": (np.pi / 2, 0.0), "back": (np.pi, 0.0), "above": (0.0, np.pi / 2)}
+_VIEWS = {"front": (0.0, 0.0), "side": (np.pi / 2, 0.0), "back": (np.pi, 0.0), "above": (0.0, np.pi / 2)}
 _HELP = (
-    "**Drag a point** to where the joint is: the body is fitted again. **Click a point** to leave it out "
-    "(grey) or to take it in. **Drag the body** on the right to turn it.\n\n"
-    "Keys: Y accept, N reject, Page Down next, Page Up previous, U undo corrections, F straighten the view."
+    "**Drag a keypoint** to where the joint is: the body is fitted again. **Click a keypoint** to exclude it "
+    "(grey) or to include it. **Drag the body** on the right to rotate it.\n\n"
+    "Keys: Y accept, N reject, Page Down next, Page Up previous, U undo corrections, F reset the view."
 )
 
 
 def serve_review(review: Review, images: Path, host: str, port: int) -> None:
-    """Serve the page until Ctrl-C. Whoever opens it has a place of their own in the same review.
+    """Serve the page until Ctrl-C. Each browser tab has its own position in the same review.
 
     Args:
         images: the folder that the names of the photos are relative to.
 
     Raises:
-        OSError: nothing can listen on the host.
+        OSError: the server cannot listen on the host.
     """
     with (
         serve(host, port, "fullframe review") as server,
         tabs(server, lambda client: Tab(client, review, images)),
     ):
         say_until_ctrl_c(
-            f"{review.path}: review it on {address(server)} (Ctrl-C ends); every verdict is kept at once in "
-            f"{review.notes}"
+            f"{review.path}: review it on {address(server)} (Ctrl-C ends); every verdict is saved at once in "
+            f"{review.file}"
         )
 
 
@@ -64,32 +64,32 @@ class Tab:
 
     def __init__(self, client: viser.ClientHandle, review: Review, images: Path) -> None:
         self._client, self._review, self._images = client, review, images
-        self._worker = ThreadPoolExecutor(1)  # one thing after another, and none in the server's event loop
+        self._worker = ThreadPoolExecutor(1)  # actions in order, and none in the server's event loop
         self._chosen: list[int] = []
-        self._place = 0
+        self._position = 0
         self._photo: tuple[str, NDArray[np.uint8]] = "", np.zeros((1, 1, 3), np.uint8)
-        self._turn = np.zeros(2)  # about the vertical, and towards the viewer
+        self._angles = np.zeros(2)  # of the body: about the vertical, and towards the viewer
         with client.atomic():
             self._add_panel()
             self._add_scene()
         self._do(self._choose)
-        self.straighten()
+        self.reset_view()
 
         # The window's shape is known only after the panel has found its place, and may change.
         @client.camera.on_update
         def _(camera: viser.CameraHandle) -> None:
             if abs(camera.aspect - self._aspect) > 0.01:
-                self.straighten()
+                self.reset_view()
 
     def close(self) -> None:
-        """What was said is on disk already."""
+        """Nothing is left to save: verdicts are on disk already."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def straighten(self) -> None:
-        """Look straight at the table, from where all squares fit into the window."""
+    def reset_view(self) -> None:
+        """Look straight at the squares, from where all fit into the window."""
         camera = self._client.camera
         self._aspect = camera.aspect
-        half = max(0.53, (_APART + 0.53) / self._aspect)  # the photo's left, the body's right
+        half = max(0.53, (_SPACING + 0.53) / self._aspect)  # the photo's left, the body's right
         with self._client.atomic():
             camera.fov = _FOV
             camera.up_direction = (0.0, 1.0, 0.0)
@@ -105,8 +105,8 @@ class Tab:
         self._reject = gui.add_button("Reject (N)", color="red", icon=viser.Icon.X)
         self._step = gui.add_button_group("Go", ("previous", "next"))
         self._undo = gui.add_button("Undo corrections (U)", icon=viser.Icon.ARROW_BACK_UP)
-        self._side = gui.add_button_group("Turn", tuple(_TURNS))
-        with gui.add_folder("Who"):
+        self._side = gui.add_button_group("Rotate", tuple(_VIEWS))
+        with gui.add_folder("Filter"):
             self._shown = gui.add_dropdown("Show", SHOWN)
             self._by = gui.add_dropdown("Score", SCORES)
             self._worst_first = gui.add_checkbox("Worst first", False)
@@ -123,7 +123,7 @@ class Tab:
             "Next": ("pagedown", lambda: self._go(1)),
             "Previous": ("pageup", lambda: self._go(-1)),
             "Undo corrections": ("U", self._restore),
-            "Straighten the view": ("F", self.straighten),
+            "Reset the view": ("F", self.reset_view),
         }
         for name, (key, action) in actions.items():
             command = gui.add_command(name, hotkey=key)
@@ -132,28 +132,28 @@ class Tab:
         self._reject.on_click(lambda _: self._do(self._judge, REJECTED))
         self._step.on_click(lambda event: self._do(self._go, 1 if event.target.value == "next" else -1))
         self._undo.on_click(lambda _: self._do(self._restore))
-        self._side.on_click(lambda event: self._turn_to(event.target.value))
+        self._side.on_click(lambda event: self._rotate_to(event.target.value))
         self._export.on_click(lambda _: self._do(self._write))
         self._by.on_update(lambda _: self._do(self._rescale))
         for handle in (self._shown, self._worst_first, self._least, self._most):
             handle.on_update(lambda _: self._do(self._choose))
 
     def _do(self, action: Any, *arguments: Any) -> None:
-        """Later, in the tab's own thread; what fails is told to whoever looks at it."""
+        """Run an action in the tab's own thread; errors are shown in the tab."""
         seen = self._index if self._chosen else None
 
         def run() -> None:
             self._seen = seen
             try:
                 action(*arguments)
-            except Exception as error:  # a page must go on
-                self._client.add_notification("This did not work", str(error) or repr(error), color="red")
+            except Exception as error:  # the page stays usable
+                self._client.add_notification("This failed", str(error) or repr(error), color="red")
 
-        with contextlib.suppress(RuntimeError):  # closed meanwhile
+        with contextlib.suppress(RuntimeError):  # closed in the meantime
             self._worker.submit(run)
 
     def _span(self) -> None:
-        """The bounds of the score that is chosen from: those of all people."""
+        """Set the bounds of the score to those of all people."""
         values = getattr(self._review.labels, self._by.value)
         known = values[np.isfinite(values)]
         low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
@@ -165,7 +165,7 @@ class Tab:
         self._choose()
 
     def _choose(self) -> None:
-        """Show those that the panel asks for, from the first on."""
+        """Show the people that the filters choose, from the first on."""
         low, high = self._bounds
         chosen = self._review.choose(
             self._shown.value,
@@ -175,23 +175,23 @@ class Tab:
             self._worst_first.value,
         )
         if chosen != self._chosen or not chosen:
-            self._chosen, self._place = chosen, 0
+            self._chosen, self._position = chosen, 0
             self._show()
 
     def _go(self, by: int) -> None:
-        place = self._place + by
+        place = self._position + by
         if 0 <= place < len(self._chosen):
-            self._place = place
+            self._position = place
             self._show()
         elif self._chosen:
-            told = "the last" if by > 0 else "the first"
-            self._client.add_notification(f"This is {told} one", "", auto_close_seconds=2)
+            end = "last" if by > 0 else "first"
+            self._client.add_notification(f"This is the {end} one", "", auto_close_seconds=2)
 
     def _judge(self, verdict: str) -> None:
-        # A key that was pressed again before the next person appeared is about nobody.
+        # A key that is pressed again before the next person appears is ignored.
         if self._chosen and self._seen == self._index:
-            self._review.judge(self._index, verdict)
-            self._tell()
+            self._review.set_verdict(self._index, verdict)
+            self._describe()
             self._go(1)
 
     def _restore(self) -> None:
@@ -201,17 +201,17 @@ class Tab:
 
     def _write(self) -> None:
         files = self._review.export()
-        told = ", ".join(str(file) for file in files) or "nobody is accepted yet"
-        self._client.add_notification("Written" if files else "Nothing written", told)
+        text = ", ".join(str(file) for file in files) or "no one is accepted yet"
+        self._client.add_notification("Written" if files else "Nothing written", text)
 
-    def _tell(self) -> None:
+    def _describe(self) -> None:
         review, labels = self._review, self._review.labels
         accepted, rejected = (int((review.verdicts == v).sum()) for v in (ACCEPTED, REJECTED))
         self._number.content = (
             f"{len(self._chosen)} of {len(review)} people; {accepted} accepted, {rejected} rejected"
         )
         if not self._chosen:
-            self._title.content = "**Nobody** is like this: choose others below."
+            self._title.content = "**No one** matches: change the filter below."
             return
         i = self._index
         verdict = str(review.verdicts[i]) or "not reviewed"
@@ -226,7 +226,7 @@ class Tab:
             *["unreliable"] * (not labels.reliable[i]),
         ]
         self._title.content = (
-            f"**{self._place + 1} of {len(self._chosen)}: {', '.join(marks)}**\n\n"
+            f"**{self._position + 1} of {len(self._chosen)}: {', '.join(marks)}**\n\n"
             f"{labels.photos[i]}, annotation {labels.ids[i]}: {labels.visible[i]} keypoints, "
             + ", ".join(text for text in scores if "nan" not in text)
         )
@@ -236,9 +236,9 @@ class Tab:
     def _add_scene(self) -> None:
         scene = self._client.scene
         table = {"show_axes": False, "wxyz": quaternion(UPRIGHT)}  # x right, y down
-        scene.add_frame("/photo", position=(-_APART, 0.0, 0.0), **table)
+        scene.add_frame("/photo", position=(-_SPACING, 0.0, 0.0), **table)
         scene.add_frame("/overlay", position=(0.0, 0.0, 0.0), **table)
-        scene.add_frame("/person", position=(_APART, 0.0, 0.0), **table)
+        scene.add_frame("/person", position=(_SPACING, 0.0, 0.0), **table)
         flat = {"cast_shadow": False, "receive_shadow": False}
         blank = np.full((2, 2, 3), 235, np.uint8)
         self._plane, self._overlay = (
@@ -262,13 +262,13 @@ class Tab:
         name = JOINT_SETS[self._review.labels.joint_set].names[k].replace("_", " ")
         grabbed = np.zeros(2)
 
-        # In the event loop, so that phases come in order; what takes time is left to the worker.
+        # In the event loop, so that the phases of a drag come in order; the worker does what takes time.
         @point.on_drag
         async def _(event: viser.SceneNodeDragEvent) -> None:
             nonlocal grabbed
             if event.phase == "start":
-                grabbed = _on_table(event.client, event.start_position) - point.position[:2]
-            place = np.clip(_on_table(event.client, event.end_position) - grabbed, -0.5, 0.5)
+                grabbed = _in_plane(event.client, event.start_position) - point.position[:2]
+            place = np.clip(_in_plane(event.client, event.end_position) - grabbed, -0.5, 0.5)
             point.position = (*place, -_RADIUS)
             point.color = _color(name)
             self._name.position = (place[0], place[1] - 0.03, -0.02)
@@ -301,26 +301,26 @@ class Tab:
 
     @property
     def _index(self) -> int:
-        return self._chosen[self._place]
+        return self._chosen[self._position]
 
     def _show(self) -> None:
-        """Somebody else: their photo and their body."""
+        """Show the photo and the body of the current person."""
         for point in self._points:
             point.visible = bool(self._chosen)
         if self._chosen:
-            self._turn = np.zeros(2)
+            self._angles = np.zeros(2)
             labels, i = self._review.labels, self._index
             box = labels.boxes[i].astype(np.float64)
             self._window = PersonBox(
-                (box[:2] + box[2:])[None] / 2, np.array([ROOM * (box[2:] - box[:2]).max()])
+                (box[:2] + box[2:])[None] / 2, np.array([WINDOW_SCALE * (box[2:] - box[:2]).max()])
             )
             self._view = crop_image(self._read(str(labels.photos[i])), self._window, (SIDE, SIDE))[0]
             self._plane.image = self._view
         self._show_person()
 
     def _show_person(self) -> None:
-        """Draw again what a correction changes."""
-        self._tell()
+        """Draw what a correction changes."""
+        self._describe()
         if not self._chosen:
             return
         labels, some = self._review.labels, slice(self._index, self._index + 1)
@@ -365,7 +365,7 @@ class Tab:
         placed = (vertices - (low + high) / 2) * (0.85 / float((high - low).max()))
         self._mesh = self._client.scene.add_mesh_simple(
             "/person/body", placed, self._review.body.faces.numpy(), color=PALETTE[0],
-            cast_shadow=False, receive_shadow=False, wxyz=self._turned(),
+            cast_shadow=False, receive_shadow=False, wxyz=self._rotation(),
         )  # fmt: skip
         last = np.zeros(2)
 
@@ -374,25 +374,25 @@ class Tab:
             nonlocal last
             now = np.array(event.end_screen_pos)
             if event.phase != "start":
-                self._turn += (now - last) * (2 * np.pi, np.pi)
-                self._turn[1] = np.clip(self._turn[1], -np.pi / 2, np.pi / 2)
-                event.target.wxyz = self._turned()
+                self._angles += (now - last) * (2 * np.pi, np.pi)
+                self._angles[1] = np.clip(self._angles[1], -np.pi / 2, np.pi / 2)
+                event.target.wxyz = self._rotation()
             last = now
 
-    def _turn_to(self, name: str) -> None:
-        self._turn = np.array(_TURNS[name])
+    def _rotate_to(self, name: str) -> None:
+        self._angles = np.array(_VIEWS[name])
         if self._mesh is not None:
-            self._mesh.wxyz = self._turned()
+            self._mesh.wxyz = self._rotation()
 
-    def _turned(self) -> NDArray[np.float64]:
-        """The body's rotation (w, x, y, z) on the table."""
-        about, towards = self._turn
+    def _rotation(self) -> NDArray[np.float64]:
+        """The rotation (w, x, y, z) of the body alone."""
+        about, towards = self._angles
         (c, s), (d, t) = ((np.cos(a), np.sin(a)) for a in (about, towards))
         turn = np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
         return quaternion(np.array([[1, 0, 0], [0, d, t], [0, -t, d]]) @ turn)
 
     def _read(self, name: str) -> NDArray[np.uint8]:
-        """The photo, or a grey one with a message."""
+        """The photo; a grey one and a message if it cannot be read."""
         if self._photo[0] != name:
             try:
                 self._photo = name, read_photo(self._images / name).pixels
@@ -404,13 +404,13 @@ class Tab:
 
 
 def _color(name: str) -> tuple[int, int, int]:
-    """Of a keypoint: left, right or neither."""
+    """Of a keypoint on the left, on the right, or neither."""
     return {"left": _LEFT, "righ": _RIGHT}.get(name[:4], _MIDDLE)
 
 
-def _on_table(client: viser.ClientHandle, position: tuple[float, float, float]) -> NDArray[np.float64]:
-    """Where the client sees a point of the world on the photo's plane: x right, y down from its middle."""
+def _in_plane(client: viser.ClientHandle, position: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Projects a point of the world, as seen by the client, to the photo's plane: x right, y down."""
     eye, seen = np.array(client.camera.position), np.array(position)
     along = eye[2] / (eye[2] - seen[2])
     x, y = (eye + along * (seen - eye))[:2]
-    return np.array([x + _APART, -y])
+    return np.array([x + _SPACING, -y])

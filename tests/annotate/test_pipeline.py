@@ -1,7 +1,8 @@
-"""From photos to files of labels, as a user has it done."""
+"""From photos to files of labels, as users do it."""
 
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,18 +13,13 @@ import numpy as np
 import pytest
 import tiny
 
-from fullframe.annotate import annotation
-from fullframe.annotate.annotation import annotate
-from fullframe.annotate.chunks import in_chunks
-from fullframe.annotate.job import Tuning
+from fullframe.annotate import pipeline
 from fullframe.annotate.labels import Labels
+from fullframe.annotate.methods.tuner import Tuning
+from fullframe.annotate.pipeline import annotate
 from fullframe.cli.annotate import annotate as command
 from fullframe.cli.console import UsageError
-from fullframe.io.atomic import WorkError
-
-
-class Killed(BaseException):
-    pass
+from fullframe.io.workdir import Shards, WorkDir, WorkError
 
 
 def contents(path: Path) -> dict[str, np.ndarray]:
@@ -46,7 +42,7 @@ def test_the_bundled_photo_from_end_to_end(checkpoint, photo_path, tmp_path, cap
 
 
 def test_labels_from_annotations(checkpoint, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(annotation.cliff, "Tuning", lambda: Tuning(least_steps=2, passes=1))
+    monkeypatch.setattr(pipeline.cliff_annotator, "Tuning", lambda: Tuning(least_steps=2, passes=1))
     given, out = tmp_path / "people.json", tmp_path / "labels.npz"
     written = annotate(photos, out, given, model=checkpoint)
     assert written.problems == [] and [f.name for f in written.files] == [
@@ -56,46 +52,48 @@ def test_labels_from_annotations(checkpoint, photos, tmp_path, monkeypatch):
     ]
     assert contents(out)["annot_id"].tolist() == [100, 101, 102, 103]
     first = contents(out)
-    again = annotate(photos, out, given, model=checkpoint, advance=lambda *told: None)
+    again = annotate(photos, out, given, model=checkpoint, progress=lambda *report: None)
     assert again.labels.model == "tiny+cliff"
     assert all(np.array_equal(first[key], value) for key, value in contents(out).items() if key != "name")
-    with pytest.raises(WorkError, match="other settings .method"):
+    with pytest.raises(WorkError, match="other settings .method: cliff, now none"):
         annotate(photos, out, given, model=checkpoint, method="none")
 
 
 KILLED = """
 import os, sys, signal
 import tiny
-from fullframe.annotate import annotation
+from fullframe.annotate import pipeline
 from fullframe.annotate.methods import cliff_annotator as cliff
-from fullframe.annotate.job import Tuning
+from fullframe.annotate.methods.tuner import Tuning
 from fullframe.models import ENCODERS
 import torch
 torch.set_num_threads(1)
 ENCODERS["tiny"] = tiny.ENCODER
 cliff.SAVE_SECONDS = 0.0
 cliff.Tuning = lambda: Tuning(least_steps=4, passes=1)
-def advance(stage, done, total):
+def progress(stage, done, total):
     if stage == "fine-tuning" and done == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-annotation.annotate(*sys.argv[1:4], model=sys.argv[4], advance=advance)
+pipeline.annotate(*sys.argv[1:4], model=sys.argv[4], progress=progress)
 """
 
 
-def test_after_a_kill_the_same_call_goes_on(checkpoint, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(annotation.cliff, "Tuning", lambda: Tuning(least_steps=4, passes=1))
+def test_the_same_call_resumes_after_a_kill(checkpoint, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline.cliff_annotator, "Tuning", lambda: Tuning(least_steps=4, passes=1))
     given = tmp_path / "people.json"
     (tmp_path / "killed.py").write_text(KILLED)
     arguments = [str(path) for path in (photos, tmp_path / "b.npz", given, checkpoint)]
     ended = subprocess.run(
         [sys.executable, tmp_path / "killed.py", *arguments],
-        env={"PYTHONPATH": str(Path(tiny.__file__).parent), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(tiny.__file__).parent), *sys.path])},
         check=False,
     )
     assert ended.returncode == -9 and not (tmp_path / "b.npz").exists()
     stages = []
-    annotate(photos, tmp_path / "b.npz", given, model=checkpoint, advance=lambda *told: stages.append(told))
-    assert [told for told in stages if told[0] == "fine-tuning"] == [
+    annotate(
+        photos, tmp_path / "b.npz", given, model=checkpoint, progress=lambda *report: stages.append(report)
+    )
+    assert [report for report in stages if report[0] == "fine-tuning"] == [
         ("fine-tuning", 3, 4),
         ("fine-tuning", 4, 4),
     ]
@@ -114,15 +112,19 @@ def test_after_a_kill_the_same_call_goes_on(checkpoint, photos, tmp_path, monkey
         (("photos",), {"model": "none.safetensors"}, "no model none.safetensors"),
         (("photos",), {"out": Path("labels.txt")}, "ends in .npz"),
         (("photos",), {"model": "keypoint-fit"}, "use the method smplify"),
-        (("empty",), {"method": "smplify"}, "empty: no photos in it"),
+        (("empty",), {"method": "smplify"}, "empty: no photos in this folder"),
         (("people.json",), {"method": "smplify"}, "people.json: give the folder of the photos too"),
-        (("nobody.json", "photos"), {"method": "smplify"}, "annotates nobody .* folder of photos alone"),
+        (
+            ("nobody.json", "photos"),
+            {"method": "smplify"},
+            "no annotation can be used.* folder of photos alone",
+        ),
         (("photos",), {"out": Path("empty.npz")}, "empty.npz is a folder"),
         (("people.json", "photos"), {"method": "smplify", "out": Path("people.json/x.npz")}, "is a file"),
         (("people.json", "photos"), {"method": "smplify", "body": "smpl"}, "smpl was not found"),
     ],
 )
-def test_what_cannot_be_done_is_said(photos, tmp_path, monkeypatch, inputs, options, message):
+def test_unusable_requests_are_refused(photos, tmp_path, monkeypatch, inputs, options, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fullframe.body.files.SMPL_FOLDER", tmp_path / "none")
     monkeypatch.setattr("fullframe.body.model.SMPL_FOLDER", tmp_path / "none")
@@ -147,7 +149,7 @@ def test_a_photo_that_was_missing_is_labelled_once_it_is_there(checkpoint, photo
 
 
 @pytest.mark.parametrize("killed_at", [1, 2, 3])
-def test_a_kill_while_a_photo_is_taken_in(checkpoint, photos, tmp_path, monkeypatch, killed_at):
+def test_a_kill_while_a_repaired_photo_is_added(checkpoint, photos, tmp_path, monkeypatch, killed_at):
     given, out = tmp_path / "people.json", tmp_path / "labels.npz"
     shutil.move(photos / "1.jpg", tmp_path / "1.jpg")
     annotate(photos, out, given, method="none", model=checkpoint)
@@ -163,8 +165,8 @@ def test_a_kill_while_a_photo_is_taken_in(checkpoint, photos, tmp_path, monkeypa
         return go
 
     with monkeypatch.context() as patch:
-        patch.setattr(annotation.shutil, "rmtree", until_killed(shutil.rmtree))
-        patch.setattr(annotation, "forget", until_killed(annotation.forget))
+        patch.setattr(WorkDir, "clear_stage", until_killed(WorkDir.clear_stage))
+        patch.setattr(Shards, "invalidate", until_killed(Shards.invalidate))
         with pytest.raises(KeyboardInterrupt):
             annotate(photos, out, given, method="none", model=checkpoint)
     found = annotate(photos, out, given, method="none", model=checkpoint).labels
@@ -173,10 +175,10 @@ def test_a_kill_while_a_photo_is_taken_in(checkpoint, photos, tmp_path, monkeypa
     np.testing.assert_array_equal(found.translation, whole.translation)
 
 
-def test_a_wrong_folder_of_photos_is_not_in_the_way_of_the_right_one(photos, tmp_path):
+def test_a_wrong_folder_of_photos_can_be_corrected(photos, tmp_path):
     given = tmp_path / "people.json"
     (tmp_path / "wrong").mkdir()
-    with pytest.raises(ValueError, match=r"nobody can be labelled in .*wrong; the first problem: .*jpg"):
+    with pytest.raises(ValueError, match=r"no labelable people in .*wrong; the first problem: .*jpg"):
         annotate(tmp_path / "wrong", tmp_path / "labels.npz", given, method="smplify")
     assert len(annotate(photos, tmp_path / "labels.npz", given, method="smplify").labels)
 
@@ -190,23 +192,3 @@ def test_a_folder_with_other_photos_is_other_work(photo_path, tmp_path):
     shutil.copy(photo_path, photos / "a.jpg")
     with pytest.raises(WorkError, match="other settings .photos"):
         annotate(photos, out, method="smplify")
-
-
-def test_chunks_are_made_once_and_joined(tmp_path):
-    made = []
-
-    def make(start, end):
-        made.append(start)
-        return {"n": np.arange(start, end)}
-
-    def kill(stage, done, total):
-        if done == 6:
-            raise Killed
-
-    with pytest.raises(Killed):
-        in_chunks(tmp_path / "x", 10, make, kill, size=3)
-    assert in_chunks(tmp_path / "x", 10, make, size=3)["n"].tolist() == list(range(10))
-    assert made == [0, 3, 6, 9]
-    (tmp_path / "x/000000003.npz").write_bytes(b"PK")
-    with pytest.raises(WorkError, match="000000003.npz: damaged .* remove this file"):
-        in_chunks(tmp_path / "x", 10, make, size=3)
