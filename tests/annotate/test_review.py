@@ -156,7 +156,7 @@ def test_other_files_are_named(labels, tmp_path):
     review.set_verdict(0, ACCEPTED)
     lines = review.file.read_text().splitlines()
     for broken, message in (
-        ([json.dumps({"labels": "others"}), lines[1]], "is about other labels .* move it away"),
+        ([json.dumps({"labels": "others"}), lines[1]], "belongs to other labels .* move it away"),
         ([lines[0], json.dumps({"id": 7, "verdict": ACCEPTED})], "line 2: not of a review"),
         ([lines[0], json.dumps({"id": 100, "verdict": "maybe"})], "line 2: not of a review"),
         ([lines[0], json.dumps({"id": 100, "corrected": {"keypoints": [[1]]}})], "line 2: not of a review"),
@@ -189,10 +189,10 @@ def test_labels_may_end_in_people(labels, tmp_path):
         (tmp_path / name).rename(tmp_path / name.replace("labels", "crowd_people"))
     review = Review(tmp_path / "crowd_people.npz")
     assert review.file.name == "crowd_people_review.jsonl"
-    assert Review(tmp_path / "crowd_people_people.npz").notes == review.file
+    assert Review(tmp_path / "crowd_people_people.npz").file == review.file
 
 
-def test_mistakes_are_told(labels, tmp_path, monkeypatch):
+def test_mistakes_are_reported(labels, tmp_path, monkeypatch):
     pytest.importorskip("viser", reason="needs the extra view")
     with pytest.raises(UsageError, match=r"nowhere_people\.npz: no such file"):
         command(tmp_path / "nowhere.npz")
@@ -201,9 +201,9 @@ def test_mistakes_are_told(labels, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="photos: no such folder"):
         command(labels)
     shutil.rmtree(tmp_path / "labels_work")
-    with pytest.raises(UsageError, match="give their folder after the labels"):
+    with pytest.raises(UsageError, match="give it after the labels"):
         command(labels)
-    monkeypatch.delitem(sys.modules, "fullframe.annotate.review_page", raising=False)
+    monkeypatch.delitem(sys.modules, "fullframe.view.review_page", raising=False)
     monkeypatch.setitem(sys.modules, "viser", None)
     with pytest.raises(UsageError, match=r"pip install 'fullframe\[view\]'"):
         command(labels)
