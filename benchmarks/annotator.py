@@ -40,7 +40,7 @@ from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.evaluate.report import markdown_table, number
 from fullframe.io.atomic import atomic_path
 from fullframe.io.workdir import WorkDir
-from fullframe.models import CLIFF, Bodies, create_model, load_model
+from fullframe.models import Bodies, CropRegressor, create_model, load_model
 from fullframe.synth.people import VAL_SEED, SyntheticPeople, synth_val
 
 NOISE = 0.02
@@ -88,15 +88,14 @@ def main(
     grid: bool = False,
     methods: tuple[str, ...] = tuple(METHODS),
 ) -> None:
-    network = load_model(model)
+    network, card = load_model(model)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    assert network.card is not None
-    body = load_body(network.card.body, num_betas=network.num_betas)
-    request = {"model": network.card.sha256, "people": people, "grid": grid, "tuning": asdict(Tuning())}
+    body = load_body(card.body, num_betas=network.num_betas)
+    request = {"model": card.sha256, "people": people, "grid": grid, "tuning": asdict(Tuning())}
     work = WorkDir(out, request)
     everyone = SyntheticPeople("val", VAL_SEED + 1) if grid else synth_val()
     some: Sequence[Sample] = Subset(everyone, range(people))  # type: ignore[arg-type, assignment]
-    made_by = {"model": network.card.sha256, "grid": grid}
+    made_by = {"model": card.sha256, "grid": grid}
     truth = evaluation.predict(evaluation.load_predictor(model), some, out / "truth", made_by)
     shards = work.shards("crops", size=SHARD_SIZE, count=people)
     crops, problems, _ = prepare(some, "coco17", shards, network)
@@ -130,7 +129,7 @@ def main(
         if torch.cuda.is_available()
         else f"{torch.get_num_threads()} CPU threads"
     )
-    about = f"{people} people, {Path(model).stem} ({network.card.data}), {device}.\n"
+    about = f"{people} people, {Path(model).stem} ({card.data}), {device}.\n"
     with atomic_path(out / ("grid.md" if grid else "annotator.md")) as temporary:
         temporary.write_text(f"{table}\n{about}", encoding="utf-8")
     print(f"{table}\n{about}")
@@ -171,7 +170,7 @@ class Clock:
         return sum(map(float, self.path.read_text().split()))
 
 
-def untrained(network: CLIFF) -> CLIFF:
+def untrained(network: CropRegressor) -> CropRegressor:
     """The same kind of network with nothing learned but its encoder's released weights."""
     torch.manual_seed(0)
     fresh = create_model(network.name, **network.options, pretrained=True)

@@ -31,7 +31,7 @@ from fullframe.evaluate.metrics import bootstrap
 from fullframe.evaluate.protocol import Scores, mean
 from fullframe.evaluate.report import Estimate, markdown_table, number
 from fullframe.io.atomic import atomic_path
-from fullframe.models import CLIFF, ImpHMR, load_model
+from fullframe.models import CropRegressor, ImpHMR, load_model
 from fullframe.models.imphmr.volume import rotate_root
 from fullframe.train.config import read_config
 from fullframe.train.validation import hold_out
@@ -103,7 +103,11 @@ def main(
         runs = [configure(common, out, name, seed, shared | changes) for seed in range(seeds)]
         paths = [train(run) for run in runs]
         scored[name] = score(paths, people)
-        found[name] = {**errors(scored[name]), **agreement(paths, people), **cost(load_model(paths[0]))}
+        found[name] = {
+            **errors(scored[name]),
+            **agreement(paths, people),
+            **cost(load_model(paths[0]).network),
+        }
         for other in AGAINST.get(name, ("HMR",)):
             if name != other and other in scored:
                 less = {key: difference(each, scored[other][key]) for key, each in scored[name].items()}
@@ -142,7 +146,7 @@ def agreement(paths: list[Path], people: int) -> dict[str, Estimate | float]:
     """
     roots, others = [], []
     for path in paths:
-        model = load_model(path)
+        model = load_model(path).network
         if not isinstance(model, ImpHMR):
             return {}
         samples = opened("synth", None, people)
@@ -163,7 +167,7 @@ def agreement(paths: list[Path], people: int) -> dict[str, Estimate | float]:
     return {"views apart, root deg": root, "views apart, joints deg": joints}
 
 
-def cost(model: CLIFF, repeats: int = 10) -> dict[str, Estimate | float]:
+def cost(model: CropRegressor, repeats: int = 10) -> dict[str, Estimate | float]:
     """Of one person at inference: billions of multiplications, and the least time on one thread."""
     crops, bbox_info = torch.zeros(1, 3, *model.crop), torch.zeros(1, 3)
     threads = torch.get_num_threads()

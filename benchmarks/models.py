@@ -12,11 +12,11 @@ import torch
 import tyro
 
 from fullframe.models import ENCODERS, create_model, save_checkpoint
+from fullframe.models.base import CropRegressor
 from fullframe.models.batchnorm import fold
-from fullframe.models.cliff import CLIFF
 
 
-def milliseconds(model: CLIFF, batch: int, repeats: int) -> float:
+def milliseconds(model: CropRegressor, batch: int, repeats: int) -> float:
     """Smallest time of a forward pass."""
     crops = model.prepare(torch.randint(0, 256, (batch, *model.crop, 3), dtype=torch.uint8))
     bbox_info = torch.zeros(batch, 3)
@@ -29,7 +29,7 @@ def milliseconds(model: CLIFF, batch: int, repeats: int) -> float:
     return 1e3 * min(times[1:])
 
 
-def megabytes(model: CLIFF) -> float:
+def megabytes(model: CropRegressor) -> float:
     """Size of the fp16 checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"

@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--detect", action="store_true", help="find and track people instead of knowing them")
     parser.add_argument("--keep", type=Path, help="keep what the network says here; taken if there already")
     arguments = parser.parse_args()
-    network = load_model(arguments.checkpoint, "open")
+    network = load_model(arguments.checkpoint, "open").network
     body = load_body("open", num_betas=NUM_BETAS)
     find = Detected if arguments.detect else Known
     total: dict[str, list[list[float]]] = {}

@@ -56,7 +56,7 @@ def samples():
 @pytest.fixture
 def job(checkpoint, samples, body, tmp_path) -> Iterator[Job]:
     """The people, ready for a method."""
-    network = load_model(checkpoint)
+    network = load_model(checkpoint).network
     with WorkDir(tmp_path / "work", {}) as work:
         shards = work.shards("reading_photos", size=2, count=len(samples))
         crops, problems, _ = prepare(samples, "coco17", shards, network)

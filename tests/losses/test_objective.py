@@ -24,7 +24,7 @@ from fullframe.losses.objective import (
     vertex_term,
 )
 from fullframe.models import create_model
-from fullframe.models.cliff import Prediction
+from fullframe.models.base import Prediction
 from fullframe.models.heatmap_pool import HEATMAP_SETS, NUM_HEATMAPS, places
 from fullframe.models.imphmr.model import NovelViewPrediction
 from fullframe.models.imphmr.volume import rotate_root

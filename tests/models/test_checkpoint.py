@@ -47,8 +47,8 @@ def test_card_tells_everything_and_rebuilds_the_model(model, path):
     assert (
         card["metrics"] == {"PA-MPJPE mm": 50.0} and card["data"] == "synthetic" and card["dtype"] == "fp32"
     )
-    loaded = load_model(path)
-    assert loaded.options == model.options and loaded.card.body == "open"
+    loaded, card = load_model(path)
+    assert loaded.options == model.options and card.body == "open"
     assert sorted(os.listdir(path.parent)) == ["weights.json", "weights.safetensors"]
 
 
@@ -57,7 +57,7 @@ def test_fp16_halves_the_file_and_keeps_vectors_exact(model, path):
     assert save_checkpoint(model, half, dtype="fp16", **FACTS).dtype == "fp16"
     assert half.stat().st_size < 0.52 * path.stat().st_size
     stored = safetensors.torch.load_file(half)
-    loaded = load_model(half).state_dict()
+    loaded = load_model(half).network.state_dict()
     for name, tensor in model.state_dict().items():
         assert loaded[name].dtype == tensor.dtype
         if tensor.ndim > 1:

@@ -8,21 +8,19 @@ from fullframe.geometry.rotation import rot6d_to_matrix
 from fullframe.models.regressor import Regressor
 
 
-@pytest.mark.parametrize(
-    ("bbox_info_input", "inputs", "count"), [(True, 2208, 3_472_541), (False, 2205, 3_469_469)]
-)
-def test_golden_parameter_counts(bbox_info_input, inputs, count):
-    regressor = Regressor(2048, bbox_info_input)
-    assert regressor.fc1.in_features == inputs
+@pytest.mark.parametrize(("inputs", "width", "count"), [(2048 + 3, 2208, 3_472_541), (2048, 2205, 3_469_469)])
+def test_golden_parameter_counts(inputs, width, count):
+    regressor = Regressor(inputs)
+    assert regressor.fc1.in_features == width
     assert sum(p.numel() for p in regressor.parameters()) == count
 
 
 def test_starts_at_the_mean_person():
-    regressor = Regressor(8, False).eval()
+    regressor = Regressor(8).eval()
     for head in (regressor.decpose, regressor.decshape, regressor.deccam):
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
-    pose, betas, camera = regressor(torch.randn(2, 8), None)
+    pose, betas, camera = regressor(torch.randn(2, 8))
     matrices = rot6d_to_matrix(pose.view(2, 24, 6))
     root = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
     torch.testing.assert_close(matrices[:, 0], root.expand(2, 3, 3), atol=1e-6, rtol=0)
@@ -33,14 +31,14 @@ def test_starts_at_the_mean_person():
 
 
 def test_mean_person_is_saved_but_not_learned():
-    regressor = Regressor(8, True)
+    regressor = Regressor(11)
     names = {"init_pose", "init_shape", "init_cam"}
     assert names <= set(regressor.state_dict()) and not names & {n for n, _ in regressor.named_parameters()}
 
 
 def test_heads_start_small():
     """Xavier-uniform with gain 0.01: |w| <= 0.01 sqrt(6 / (in + out))."""
-    regressor = Regressor(64, True)
+    regressor = Regressor(67)
     for head in (regressor.decpose, regressor.decshape, regressor.deccam):
         bound = 0.01 * (6 / (head.in_features + head.out_features)) ** 0.5
         assert 0.9 * bound < head.weight.abs().max() <= bound * (1 + 1e-6)
@@ -49,17 +47,17 @@ def test_heads_start_small():
 def test_three_residual_passes_over_the_same_weights():
     """Against the passes written out, with the inputs in the order of the published code."""
     torch.manual_seed(0)
-    r = Regressor(16, True, num_betas=7).eval().double()
+    r = Regressor(19, num_betas=7).eval().double()
     torch.nn.init.xavier_uniform_(r.decpose.weight)
-    features, bbox_info = torch.randn(2, 16).double(), torch.randn(2, 3).double()
+    inputs = torch.randn(2, 19).double()
     pose, betas, camera = r.init_pose.repeat(2, 1), r.init_shape.repeat(2, 1), r.init_cam.repeat(2, 1)
     for _ in range(3):
-        x = torch.cat((features, bbox_info, pose, betas, camera), 1)
+        x = torch.cat((inputs, pose, betas, camera), 1)
         x = (x @ r.fc1.weight.T + r.fc1.bias) @ r.fc2.weight.T + r.fc2.bias
         pose = pose + x @ r.decpose.weight.T + r.decpose.bias
         betas = betas + x @ r.decshape.weight.T + r.decshape.bias
         camera = camera + x @ r.deccam.weight.T + r.deccam.bias
-    for result, expected in zip(r(features, bbox_info), (pose, betas, camera), strict=True):
+    for result, expected in zip(r(inputs), (pose, betas, camera), strict=True):
         torch.testing.assert_close(result, expected)
 
 
@@ -69,19 +67,19 @@ def test_without_activation_it_is_affine_and_with_relu_not():
     gaps = {}
     for act in ("none", "relu"):
         torch.manual_seed(0)
-        pose = Regressor(16, False, act=act).eval().double()(x, None)[0].detach()
+        pose = Regressor(16, act=act).eval().double()(x)[0].detach()
         gaps[act] = float((pose[2] - (pose[0] + pose[1]) / 2).abs().max())
     assert gaps["none"] < 1e-12 and gaps["relu"] > 1e-6
 
 
 def test_dropout_acts_in_training_only():
     torch.manual_seed(0)
-    regressor, x = Regressor(16, False), torch.randn(1, 16)
-    assert not torch.equal(regressor(x, None)[0], regressor(x, None)[0])
+    regressor, x = Regressor(16), torch.randn(1, 16)
+    assert not torch.equal(regressor(x)[0], regressor(x)[0])
     regressor.eval()
-    assert torch.equal(regressor(x, None)[0], regressor(x, None)[0])
+    assert torch.equal(regressor(x)[0], regressor(x)[0])
 
 
 def test_unknown_activation():
     with pytest.raises(ValueError, match="unknown regressor_act 'gelu'; known: none, relu"):
-        Regressor(8, True, act="gelu")
+        Regressor(11, act="gelu")

@@ -180,7 +180,7 @@ def test_resnet_agrees_with_the_official_layout(resnet, tmp_path, capsys):
     out = tmp_path / "cliff-res50.safetensors"
     assert convert_checkpoint(source, out) == 0
     assert "--model" in capsys.readouterr().err
-    model = load_model(out, body="smpl-neutral")
+    model = load_model(out, body="smpl-neutral").network
     assert model.options == {
         "encoder": "resnet50",
         "crop": (256, 192),

@@ -129,8 +129,8 @@ def test_a_run_behind_a_kept_encoder(model, trained, tmp_path):
     lines = (tmp_path / "run/losses.csv").read_text().splitlines()
     losses = [float(line.split(",")[lines[0].split(",").index("loss")]) for line in lines[1:]]
     assert losses[-1] < 0.8 * losses[0], losses
-    after = load_model(path).encoder.state_dict()
-    for name, before in load_model(trained).encoder.state_dict().items():
+    after = load_model(path).network.encoder.state_dict()
+    for name, before in load_model(trained).network.encoder.state_dict().items():
         assert torch.equal(after[name], before) != name.startswith("joints.cells."), name
 
 

@@ -21,7 +21,7 @@ import torch
 from fullframe.body import load_body
 from fullframe.data.mixture import DataError
 from fullframe.losses.objective import IMAGINATION, SCALE
-from fullframe.models import CLIFF, load_model
+from fullframe.models import CropRegressor, load_model
 from fullframe.train import lifting, loop
 from fullframe.train.config import ConfigError, TrainConfig, read_config, write_config
 from fullframe.train.loop import TrainError, build_model, build_optimizer, fit, learning_rate
@@ -68,7 +68,7 @@ def losses(config):
 
 
 def weights(config):
-    return load_model(Path(config.out) / "cliff.safetensors").state_dict()
+    return load_model(Path(config.out) / "cliff.safetensors").network.state_dict()
 
 
 def same(a, b):
@@ -106,11 +106,9 @@ def test_a_run_learns_and_leaves_everything_behind(config, people):
     checked = rows(config, "validation.csv")
     assert [row["samples"] for row in checked] == [608, 1200]
     assert checked[1]["sticks_mpjpe_mm"] > 0
-    model = load_model(path, body="open")
-    assert model.card.metrics == pytest.approx(
-        {k: v for k, v in checked[1].items() if k != "samples"}, rel=1e-4
-    )
-    assert "1,200 from sticks" in model.card.data
+    card = load_model(path, body="open").card
+    assert card.metrics == pytest.approx({k: v for k, v in checked[1].items() if k != "samples"}, rel=1e-4)
+    assert "1,200 from sticks" in card.data
     assert read_config(folder / "config.toml") == config
     known = json.loads((folder / "provenance.json").read_text())
     assert known["seen"] == {"sticks": 1200} and known["fullframe"]
@@ -223,14 +221,14 @@ def test_a_broken_batch_is_kept(config, people, precision):
 
 def test_mixed_precision_reaches_the_network(config, people, monkeypatch):
     seen = set()
-    learn = CLIFF.learn
+    forward_train = CropRegressor.forward_train
 
     def look(self, *inputs):
-        learned = learn(self, *inputs)
+        output = forward_train(self, *inputs)
         seen.add(self.regressor.fc1(torch.zeros(1, self.regressor.fc1.in_features)).dtype)
-        return learned
+        return output
 
-    monkeypatch.setattr(CLIFF, "learn", look)
+    monkeypatch.setattr(CropRegressor, "forward_train", look)
     train(replace(config, samples=8, precision="bf16-mixed"), people)
     assert seen == {torch.bfloat16}
 
@@ -289,11 +287,11 @@ def test_start_from_a_trained_network(config, people, tmp_path):
     first = train(replace(config, samples=8), people)
     begun = replace(config, samples=8, init=str(first), out=str(tmp_path / "second"), learning_rate=1e-12)
     second = train(begun, people)
-    a, b = load_model(first).state_dict(), load_model(second).state_dict()
+    a, b = load_model(first).network.state_dict(), load_model(second).network.state_dict()
     learned = [key for key in a if "running" not in key and "tracked" not in key]
     assert all(torch.allclose(a[key], b[key], atol=1e-3) for key in learned)
     # Small crops first, larger ones later.
-    larger = load_model(train(replace(begun, crop=(64, 48), out=str(tmp_path / "larger")), people))
+    larger = load_model(train(replace(begun, crop=(64, 48), out=str(tmp_path / "larger")), people)).network
     assert larger.crop == (64, 48)
     assert all(torch.allclose(a[key], larger.state_dict()[key], atol=1e-3) for key in learned)
     with pytest.raises(ConfigError, match=r"init: .*safetensors .* its bbox_info_input is True, not False"):
@@ -315,7 +313,7 @@ def test_the_regressor_is_lifted_once_and_frozen_stages_stay(config, people, mon
     last = Path(train(replace(config, samples=16), people))
     assert len(lifted) == 1
     assert [row["samples"] for row in rows(config)] == [8, 16] and rows(config)[-1]["heatmaps"] > 0
-    ended, begun = load_model(last).state_dict(), begun.state_dict()
+    ended, begun = load_model(last).network.state_dict(), begun.state_dict()
     changed = [key for key in begun if not torch.allclose(begun[key], ended[key], atol=2e-3, rtol=1e-2)]
     assert "encoder.net.conv1.weight" not in changed and not any("layer1" in key for key in changed)
     assert {"encoder.joints.heatmaps.0.bias", "regressor.fc1.weight"} <= {
@@ -367,7 +365,7 @@ def test_imphmr_trains_in_the_same_loop(config, people):
             row[key] * weight * (grown if key in IMAGINATION else 1) for key, weight in weights.items()
         )
         assert row["loss"] == pytest.approx(SCALE * counted, rel=1e-3)
-    assert load_model(path).options["field_width"] == 16
+    assert load_model(path).network.options["field_width"] == 16
     with pytest.raises(ConfigError, match="its field_size is 8, not 16"):
         train(replace(config, field_size=16), people)
     train(replace(config, samples=40, imagined_pose_weight=2.0), people)

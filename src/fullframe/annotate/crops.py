@@ -22,7 +22,7 @@ from fullframe.io.atomic import WorkError
 from fullframe.io.image import ImageError
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import Arrays, Shards, Workers, in_process, save_arrays
-from fullframe.models.cliff import CLIFF
+from fullframe.models.base import CropRegressor
 from fullframe.models.predict import Bodies
 
 SHARD_SIZE = 256
@@ -139,7 +139,7 @@ def prepare(
     samples: Sequence[Sample],
     joint_set: str,
     shards: Shards,
-    network: CLIFF | None,
+    network: CropRegressor | None,
     progress: Progress = silent,
     workers: Workers = in_process,
 ) -> tuple[Crops, list[str], NDArray[np.int64]]:
@@ -248,7 +248,7 @@ def _row(index: int, sample: Sample, joint_set: str) -> tuple[dict[str, NDArray[
     return row, int((labelled & ~good).sum())
 
 
-def _jpeg(sample: Sample, network: CLIFF) -> bytes:
+def _jpeg(sample: Sample, network: CropRegressor) -> bytes:
     """The plain crop that the network is meant for, as in evaluation."""
     crop, _ = plain_crop(sample, network.crop, network.crop_method)
     done, content = cv2.imencode(".jpg", crop[..., ::-1], _QUALITY)

@@ -8,7 +8,7 @@ from fullframe.annotate.crops import SHARD_SIZE, Crops
 from fullframe.body import BodyModel
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import Arrays, Shards, StateFile, WorkDir, Workers, in_process
-from fullframe.models.cliff import CLIFF
+from fullframe.models.base import CropRegressor
 from fullframe.models.predict import Bodies, predict_crops
 
 BATCH_SIZE = 32
@@ -32,7 +32,7 @@ class Job:
 
     crops: Crops
     body: BodyModel
-    network: CLIFF | None
+    network: CropRegressor | None
     initial: Bodies | None
     work: WorkDir
     stage: str
@@ -40,7 +40,7 @@ class Job:
     workers: Workers = in_process
 
     @property
-    def pretrained(self) -> tuple[CLIFF, Bodies]:
+    def pretrained(self) -> tuple[CropRegressor, Bodies]:
         """The network and its initial predictions.
 
         Raises:
@@ -61,7 +61,7 @@ class Job:
 
 
 def predict(
-    network: CLIFF,
+    network: CropRegressor,
     crops: Crops,
     work: WorkDir,
     progress: Progress = silent,

@@ -22,7 +22,7 @@ from fullframe.cli.inputs import PHOTO_SUFFIXES
 from fullframe.io.atomic import atomic_path, digest
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import WorkDir, Workers, in_process
-from fullframe.models import CLIFF, Bodies, load_model
+from fullframe.models import Bodies, CropRegressor, LoadedModel, load_model
 from fullframe.recover.photo import FIT, NETWORK
 
 
@@ -98,7 +98,8 @@ def annotate(
         images, out = images.resolve(), out.resolve()
     # Each worker has one core.
     device = "cuda" if torch.cuda.is_available() and ray is None else "cpu"
-    network, loaded, name = _load_network(model, method, device, body, body_path)
+    pretrained, loaded, name = _load_network(model, method, device, body, body_path)
+    network = None if pretrained is None else pretrained.network
     people = None if annotations is None else read_annotations(Path(annotations))
     if people is not None and not len(people):
         raise ValueError(
@@ -113,7 +114,7 @@ def annotate(
         "annotations": "" if annotations is None else digest(annotations),
         "method": method,
         "tuning": _TUNINGS.get(method, {}),
-        "model": name if network is None or network.card is None else network.card.sha256,
+        "model": name if pretrained is None else pretrained.card.sha256,
         "body": loaded.name,
         "detector": "" if finder is None else finder.name,
     }
@@ -164,17 +165,16 @@ def _workers(ray: str | None) -> Iterator[Workers]:
 
 def _load_network(
     model: str | Path | None, method: str, device: str, body: str | None, body_path: str | Path | None
-) -> tuple[CLIFF | None, BodyModel, str]:
+) -> tuple[LoadedModel | None, BodyModel, str]:
     """The network, the body that it predicts, and the name of network and method in the labels."""
     if model is None and method == "smplify":
         return None, load_body(body or "open", body_path), method
     if model == FIT:
         raise ValueError(f"{FIT} has no network to start from: use the method smplify without a model")
     model = model or NETWORK
-    network = load_model(model, body).to(device)
-    assert network.card is not None
-    loaded = load_body(network.card.body, body_path, network.num_betas)
-    return network, loaded, f"{Path(model).stem}+{method}"
+    pretrained = load_model(model, body)
+    loaded = load_body(pretrained.card.body, body_path, pretrained.network.to(device).num_betas)
+    return pretrained, loaded, f"{Path(model).stem}+{method}"
 
 
 def _find_photos(images: Path) -> list[str]:
@@ -198,7 +198,7 @@ def _fingerprint(images: Path, photos: Sequence[str]) -> str:
 
 def _prepare(
     samples: PhotoPeople,
-    network: CLIFF | None,
+    network: CropRegressor | None,
     method: str,
     work: WorkDir,
     progress: Progress,

@@ -46,13 +46,12 @@ def imagine(
     if photo.is_dir():
         raise UsageError(f"{photo} is a folder; name one photo in it")
     try:
-        network = load_model(model)
-        assert network.card is not None
+        network, card = load_model(model)
         try:
             imagining = offered_by(network)
         except ValueError as error:
             raise UsageError(f"{model}: {error}") from error
-        body = load_body(network.card.body, body_path, network.num_betas)
+        body = load_body(card.body, body_path, network.num_betas)
         taken = read_photo(photo)
         found, _ = load_detector(detector).boxes(taken.pixels)
         if not len(found):

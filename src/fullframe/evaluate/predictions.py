@@ -17,8 +17,8 @@ from fullframe.data.sample import Sample
 from fullframe.fit import KeypointFitter
 from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy, crop_image
 from fullframe.io.atomic import claim, write_npz
+from fullframe.models.base import box_to_bbox_info
 from fullframe.models.checkpoint import read_card
-from fullframe.models.cliff import box_to_bbox_info
 from fullframe.models.predict import Bodies, predict_crops
 from fullframe.recover.photo import FIT, Recoverer
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec
-from fullframe.models import CLIFF, ImpHMR, box_to_bbox_info
+from fullframe.models import CropRegressor, ImpHMR, box_to_bbox_info
 from fullframe.models.imphmr.volume import rotate_root
 from fullframe.models.predict import ENLARGE, cut_crops
 
@@ -39,7 +39,7 @@ class Views(NamedTuple):
     degrees: Tensor
 
 
-def offered_by(model: CLIFF) -> ImpHMR:
+def offered_by(model: CropRegressor) -> ImpHMR:
     """The network, if it imagines.
 
     Raises:

@@ -21,7 +21,7 @@ from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.body.keypoint_regressor import KeypointRegressor
 from fullframe.body.model import BodyModel, forward_kinematics
 from fullframe.data.batch import Batch
-from fullframe.models.cliff import CLIFF, Prediction
+from fullframe.models.base import CropRegressor, Prediction
 from fullframe.models.heatmap_pool import HEATMAP_SETS, cell_centres
 from fullframe.models.imphmr.model import SILHOUETTE, NovelViewPrediction
 from fullframe.models.imphmr.silhouettes import Silhouettes
@@ -234,7 +234,7 @@ class Losses(nn.Module):
 
     def forward(
         self,
-        model: CLIFF,
+        model: CropRegressor,
         prediction: Prediction,
         batch: Batch,
         all_reduce_mean: Callable[[Tensor], Tensor] = lambda share: share,

@@ -1,8 +1,9 @@
 """Networks that recover bodies from crops. A new model is one file and one line in MODELS."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from fullframe.models.base import CropRegressor, Prediction, box_to_bbox_info
 from fullframe.models.checkpoint import (
     Card,
     CheckpointError,
@@ -11,14 +12,14 @@ from fullframe.models.checkpoint import (
     read_card,
     save_checkpoint,
 )
-from fullframe.models.cliff import CLIFF, Prediction, box_to_bbox_info
+from fullframe.models.cliff import CLIFF
 from fullframe.models.encoder import ENCODERS
 from fullframe.models.hmr import HMR
-from fullframe.models.imphmr.model import ImpHMR, NovelViewPrediction
+from fullframe.models.imphmr.model import ImpHMR
 from fullframe.models.predict import Bodies, predict_people
 from fullframe.models.ray import RayCLIFF
 
-MODELS: dict[str, type[CLIFF]] = {
+MODELS: dict[str, type[CropRegressor]] = {
     "hmr": HMR,
     "cliff": CLIFF,
     "ray": RayCLIFF,
@@ -30,22 +31,35 @@ __all__ = [
     "CLIFF",
     "Card",
     "CheckpointError",
+    "CropRegressor",
     "ENCODERS",
     "HMR",
-    "NovelViewPrediction",
     "ImpHMR",
+    "LoadedModel",
     "MODELS",
     "Prediction",
     "RayCLIFF",
+    "box_to_bbox_info",
     "create_model",
     "load_model",
-    "box_to_bbox_info",
     "predict_people",
     "save_checkpoint",
 ]
 
 
-def create_model(name: str, **options: Any) -> CLIFF:
+class LoadedModel(NamedTuple):
+    """A trained model.
+
+    Attributes:
+        network: in evaluation mode.
+        card: of its checkpoint.
+    """
+
+    network: CropRegressor
+    card: Card
+
+
+def create_model(name: str, **options: Any) -> CropRegressor:
     """A new model in training mode: one of MODELS with that model's keyword arguments.
 
     Raises:
@@ -57,17 +71,17 @@ def create_model(name: str, **options: Any) -> CLIFF:
     return MODELS[name](**options)
 
 
-def load_model(model: str | Path, body: str | None = None) -> CLIFF:
-    """A trained model in evaluation mode, from `<name>.safetensors` and its card `<name>.json`.
+def load_model(name_or_path: str | Path, body: str | None = None) -> LoadedModel:
+    """A trained network and its card, from `<name>.safetensors` and `<name>.json`.
 
     Args:
-        model: cliff-lite, which is built in, or the path of the weights.
-        body: name of the body that the result is meant for, if that is known.
+        name_or_path: cliff-lite, which is built in, or the path of the weights.
+        body: name of the body that the network has to predict; None for any.
 
     Raises:
         CheckpointError: if the checkpoint is missing, damaged, of an unknown model, or for another body.
     """
-    path = find_weights(model)
+    path = find_weights(name_or_path)
     card = read_card(path)
     if body is not None and card.body != body:
         raise CheckpointError(
@@ -82,4 +96,4 @@ def load_model(model: str | Path, body: str | None = None) -> CLIFF:
             f"update to {card.fullframe}, which wrote it, or newer"
         ) from error
     load_weights(network, path, card)
-    return network.eval()
+    return LoadedModel(network.eval(), card)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fullframe.assets import WEIGHTS
 from fullframe.io.atomic import atomic_path
-from fullframe.models.cliff import CLIFF
+from fullframe.models.base import CropRegressor
 from fullframe.models.residual_regressor import ResidualRegressor
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
@@ -69,7 +69,7 @@ class Card:
 
 
 def save_checkpoint(
-    model: CLIFF | ResidualRegressor,
+    model: CropRegressor | ResidualRegressor,
     path: str | Path,
     *,
     body: str,
@@ -147,8 +147,8 @@ def read_card(model: str | Path) -> Card:
     return Card(**content)
 
 
-def load_weights(model: CLIFF | ResidualRegressor, path: str | Path, card: Card) -> None:
-    """Fill `model` with the weights at `path`, all of them or none, and give it the card.
+def load_weights(model: CropRegressor | ResidualRegressor, path: str | Path, card: Card) -> None:
+    """Fill `model` with the weights at `path`, all of them or none.
 
     Raises:
         CheckpointError: if the file is missing, damaged or not the card's, or does not fit the model.
@@ -182,13 +182,12 @@ def load_weights(model: CLIFF | ResidualRegressor, path: str | Path, card: Card)
             f"{path} does not fit the model {card.model} with {model.options}: {found}; "
             f"undo edits of its card, or use fullframe {card.fullframe}, which wrote it"
         )
-    if isinstance(model, CLIFF) and _normalisation(model) != card.normalisation:
+    if isinstance(model, CropRegressor) and _normalisation(model) != card.normalisation:
         raise CheckpointError(
             f"{path} was trained on colours scaled by {card.normalisation}, but {model.encoder.name} here "
             f"uses {_normalisation(model)}: use fullframe {card.fullframe}, which wrote it"
         )
     model.load_state_dict(tensors)
-    model.card = card
 
 
 def _store(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -197,8 +196,8 @@ def _store(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.detach().cpu().to(dtype if large else tensor.dtype).contiguous()
 
 
-def _normalisation(model: CLIFF | ResidualRegressor) -> dict[str, list[float]]:
-    if not isinstance(model, CLIFF):
+def _normalisation(model: CropRegressor | ResidualRegressor) -> dict[str, list[float]]:
+    if not isinstance(model, CropRegressor):
         return {}
     # Rounded: the buffers are float32, and whoever reads the card wants 0.485.
     mean, std = ([round(x, 6) for x in t.flatten().tolist()] for t in (model.encoder.mean, model.encoder.std))

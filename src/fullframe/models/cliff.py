@@ -1,94 +1,17 @@
-"""CLIFF (Li et al., ECCV 2022): human mesh recovery that knows where its crop sits in the full frame."""
+"""CLIFF (Li et al., ECCV 2022): human mesh recovery that knows where its crop sits in the full frame.
 
-from __future__ import annotations
+Two changes to HMR: the bounding-box info is an input of the regressor, and the 2D loss projects into the full
+frame. Each is a switch, for the paper's ablation; with both off this is HMR.
+"""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from fullframe.geometry.box import CROP_METHODS, PersonBox
-from fullframe.geometry.camera import (
-    BBOX_NORMS,
-    HMR_FOCAL,
-    Camera,
-    compute_bbox_info,
-    crop_to_full_translation,
-    crop_translation,
-    project,
-)
-from fullframe.geometry.rotation import rot6d_to_matrix
-from fullframe.models.encoder import Encoder
-from fullframe.models.regressor import JOINTS, Regressor
-
-if TYPE_CHECKING:
-    from fullframe.models.checkpoint import Card
-    from fullframe.models.imphmr.model import NovelViewPrediction
+from fullframe.models.base import CropRegressor
+from fullframe.models.regressor import Regressor
 
 
-LEAST_SCALE = 0.1
-"""Weak cameras of a smaller s are projected as if they had this one."""
-
-
-class Prediction(NamedTuple):
-    """What a network says about N crops.
-
-    Attributes:
-        pose: (N, 24, 3, 3) rotation matrices; the root's is in the frame of the full image's camera.
-        betas: (N, num_betas) shape.
-        weak_camera: (N, 3) s, tx, ty: a body point (x, y) lies at s (x + tx, y + ty) on a crop that spans
-            [-1, 1] over its height.
-    """
-
-    pose: Tensor
-    betas: Tensor
-    weak_camera: Tensor
-
-
-class TrainOutput(NamedTuple):
-    """What training sees of a network.
-
-    Attributes:
-        prediction: about N crops.
-        heatmaps: (N, NUM_HEATMAPS, H, W) logits, see models.joints; None without the pool "joints".
-        imagined: the same people seen from elsewhere; None but for ImpHMR.
-    """
-
-    prediction: Prediction
-    heatmaps: Tensor | None = None
-    imagined: NovelViewPrediction | None = None
-
-
-class CLIFF(nn.Module):
-    """Encoder and iterative regressor; two switches turn CLIFF into HMR and give the paper's ablation.
-
-    Throughout, `bbox_info` is (N, 3) = (cx, cy, b) / f: the box centre relative to the principal point and
-    the crop's height, in full-image px, over the focal length. The model itself scales it by `bbox_norm`.
-
-    Args:
-        encoder: key of ENCODERS.
-        crop: (height, width) px.
-        bbox_info_input: the regressor sees the bounding-box info.
-        full_frame_loss: `project` uses the camera of the full frame; else HMR's camera of the crop.
-        bbox_norm: "plain", or "h36m": the scaling of CLIFF's released weights.
-        num_betas: number of shape coefficients.
-        regressor_act: "none" (SPIN, CLIFF) or "relu" (HMR of 2018).
-        regressor_dropout: share of the regressor's hidden values that training leaves out.
-        pool: what becomes of the encoder's last map, see Encoder.
-        crop_method: how its crops are cut, see geometry.box.crop_image.
-        pretrained: start the encoder from ImageNet weights.
-
-    Attributes:
-        card: the card of the checkpoint that the weights were loaded from, else None.
-
-    Raises:
-        ValueError: for an unknown name or a crop size that the encoder cannot take.
-        ConnectionError: see Encoder.
-    """
+class CLIFF(CropRegressor):
+    """Encoder and iterative regressor with bounding-box info. Arguments: see CropRegressor."""
 
     name = "cliff"
-    card: Card | None = None
 
     def __init__(
         self,
@@ -105,131 +28,17 @@ class CLIFF(nn.Module):
         crop_method: str = "antialiased",
         pretrained: bool = False,
     ) -> None:
-        super().__init__()
-        if bbox_norm not in BBOX_NORMS:
-            raise ValueError(f"unknown bbox_norm {bbox_norm!r}; known: {', '.join(BBOX_NORMS)}")
-        if crop_method not in CROP_METHODS:
-            raise ValueError(f"unknown crop_method {crop_method!r}; known: {', '.join(CROP_METHODS)}")
-        height, width = crop
-        self.crop = (height, width)
-        self.encoder = Encoder(encoder, self.crop, pretrained, pool)
-        self.bbox_info_input = bbox_info_input
-        self.full_frame_loss = full_frame_loss
-        self.bbox_norm = bbox_norm
-        self.num_betas = num_betas
-        self.regressor_act = regressor_act
-        self.regressor_dropout = regressor_dropout
-        self.pool = pool
-        self.crop_method = crop_method
-        self.regressor = Regressor(
-            self.encoder.features, bbox_info_input, num_betas, regressor_act, regressor_dropout
+        super().__init__(
+            encoder,
+            crop,
+            bbox_info_input=bbox_info_input,
+            full_frame_loss=full_frame_loss,
+            bbox_norm=bbox_norm,
+            num_betas=num_betas,
+            regressor_act=regressor_act,
+            regressor_dropout=regressor_dropout,
+            pool=pool,
+            crop_method=crop_method,
+            pretrained=pretrained,
         )
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The keyword arguments that build this model again, except for its weights."""
-        names = (
-            "bbox_info_input",
-            "full_frame_loss",
-            "bbox_norm",
-            "num_betas",
-            "regressor_act",
-            "regressor_dropout",
-            "pool",
-            "crop_method",
-        )
-        return {
-            "encoder": self.encoder.name,
-            "crop": self.crop,
-            **{name: getattr(self, name) for name in names},
-        }
-
-    def prepare(self, crops: np.ndarray | Tensor) -> Tensor:
-        """RGB uint8 crops (N, height, width, 3) to the network's input (N, 3, height, width) on its device.
-
-        What `Encoder.pack` gave, (N, P) float16, needs no preparation.
-
-        Raises:
-            ValueError: for another size or type.
-        """
-        crops = torch.as_tensor(crops)
-        if crops.dtype == torch.float16 and crops.ndim == 2:
-            return crops
-        if crops.dtype != torch.uint8 or crops.ndim != 4 or crops.shape[1:] != (*self.crop, 3):
-            raise ValueError(
-                f"expected uint8 (N, {self.crop[0]}, {self.crop[1]}, 3), got {crops.dtype} {crops.shape}"
-            )
-        mean, std = self.encoder.mean, self.encoder.std
-        pixels = crops.permute(0, 3, 1, 2).to(mean)
-        return (pixels / 255 - mean) / std
-
-    def forward(self, crop: Tensor, bbox_info: Tensor) -> Prediction:
-        """Bodies from crops.
-
-        Args:
-            crop: (N, 3, H, W) normalised as by `prepare`.
-            bbox_info: (N, 3) (cx, cy, b) / f; without `bbox_info_input` it has no influence.
-        """
-        return self.learn(crop, bbox_info).prediction
-
-    def learn(self, crop: Tensor, bbox_info: Tensor) -> TrainOutput:
-        """What training calls in place of `forward`: its result, and what else the losses hold a model to."""
-        features, heatmaps = self.encoder(crop)
-        return TrainOutput(self.regress(features, bbox_info), heatmaps)
-
-    def regress(self, features: Tensor, bbox_info: Tensor) -> Prediction:
-        """Bodies from the encoder's features (N, features) and locations (N, 3)."""
-        return self._regress(features, self._given(bbox_info))
-
-    def _given(self, bbox_info: Tensor) -> Tensor | None:
-        """What the network is told of the location."""
-        if not self.bbox_info_input:
-            return None
-        return compute_bbox_info(bbox_info[:, :2], bbox_info[:, 2], 1.0, self.bbox_norm)
-
-    def _regress(self, features: Tensor, given: Tensor | None) -> Prediction:
-        pose6d, betas, weak_camera = self.regressor(features, given)
-        return Prediction(rot6d_to_matrix(pose6d.unflatten(1, (JOINTS, 6))), betas, weak_camera)
-
-    def to_full_frame(self, prediction: Prediction, bbox_info: Tensor) -> Tensor:
-        """Translations (N, 3) in metres of people in the camera of their full image (CLIFF, eq. 6-7).
-
-        They are added to posed vertices and joints. This holds for HMR too: its weak camera tells where the
-        body is in the crop, and the bounding-box info where the crop is in the image.
-
-        Args:
-            bbox_info: (N, 3) (cx, cy, b) / f.
-        """
-        return crop_to_full_translation(prediction.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
-
-    def project(self, points: Tensor, prediction: Prediction, bbox_info: Tensor) -> Tensor:
-        """Where body points appear in the crop, through the camera that this model's 2D loss uses.
-
-        Args:
-            points: (N, K, 3) posed joints or vertices before any translation, metres.
-            bbox_info: (N, 3) (cx, cy, b) / f.
-
-        Returns:
-            (N, K, 2) relative to the crop's centre in halves of its height: y spans [-1, 1] inside the crop.
-        """
-        center, size = bbox_info[:, :2], bbox_info[:, 2]
-        # A scale of nothing or less puts the body at infinity or behind the camera, and early in training
-        # gradients there are without bounds: the camera term of the losses leads out instead.
-        scale, offset = prediction.weak_camera.split((1, 2), dim=1)
-        weak_camera = torch.cat((scale.clamp(min=LEAST_SCALE), offset), dim=1)
-        if self.full_frame_loss:
-            # Over f, every length in px becomes the tangent of an angle: the focal length drops out.
-            translation = self.to_full_frame(prediction._replace(weak_camera=weak_camera), bbox_info)
-            seen = project(points + translation[:, None], 1.0) - center[:, None]
-            return 2 * seen / size[:, None, None]
-        translation = crop_translation(weak_camera, self.crop[0])
-        return 2 / self.crop[0] * project(points + translation[:, None], HMR_FOCAL)
-
-
-def box_to_bbox_info(box: PersonBox, camera: Camera) -> Tensor:
-    """The location (N, 3) = (cx, cy, b) / f of N boxes of one image, float32 (CLIFF, eq. 5).
-
-    Where fx and fy differ, f is their mean: a crop has one magnification.
-    """
-    center = torch.from_numpy(box.center - np.array(camera.principal_point))
-    return compute_bbox_info(center, torch.from_numpy(box.size), sum(camera.focal) / 2).float()
+        self.regressor = Regressor(self.input_width, num_betas, regressor_act, regressor_dropout)

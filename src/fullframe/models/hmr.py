@@ -1,16 +1,15 @@
-"""HMR (Kanazawa et al., CVPR 2018) in the form that CLIFF is compared with: SPIN's network."""
+"""HMR (Kanazawa et al., CVPR 2018) in the form that CLIFF is compared with: SPIN's network.
 
-from typing import Any
+It sees only the crop, and its 2D loss uses a camera of focal length 5000 px there. At inference its people
+are placed in the full frame as CLIFF's are.
+"""
 
-from fullframe.models.cliff import CLIFF
+from fullframe.models.base import CropRegressor
+from fullframe.models.regressor import Regressor
 
 
-class HMR(CLIFF):
-    """CLIFF with both switches off.
-
-    It sees only the crop, and its 2D loss uses a camera of focal length 5000 px there. Arguments as for
-    CLIFF; at inference its people are placed in the full frame in the same way.
-    """
+class HMR(CropRegressor):
+    """Encoder and iterative regressor. Arguments: see CropRegressor."""
 
     name = "hmr"
 
@@ -30,16 +29,11 @@ class HMR(CLIFF):
             crop,
             bbox_info_input=False,
             full_frame_loss=False,
+            bbox_norm="plain",
             num_betas=num_betas,
             regressor_act=regressor_act,
             regressor_dropout=regressor_dropout,
             pool=pool,
             pretrained=pretrained,
         )
-
-    @property
-    def options(self) -> dict[str, Any]:
-        options = super().options
-        for key in ("bbox_info_input", "full_frame_loss", "bbox_norm", "crop_method"):
-            del options[key]
-        return options
+        self.regressor = Regressor(self.input_width, num_betas, regressor_act, regressor_dropout)

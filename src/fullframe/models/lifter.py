@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from fullframe.assets import LIFTER
 from fullframe.geometry.box import PersonBox, box_from_xyxy
 from fullframe.geometry.camera import Camera, crop_to_full_translation
+from fullframe.models.base import box_to_bbox_info
 from fullframe.models.checkpoint import CheckpointError, load_weights, read_card
-from fullframe.models.cliff import box_to_bbox_info
 from fullframe.models.predict import ENLARGE, Bodies
 from fullframe.models.residual_regressor import ResidualRegressor
 

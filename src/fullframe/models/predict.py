@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fullframe.geometry.box import PersonBox, box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
-from fullframe.models.cliff import CLIFF, box_to_bbox_info
+from fullframe.models.base import CropRegressor, box_to_bbox_info
 
 
 class Bodies(NamedTuple):
@@ -42,7 +42,7 @@ ENLARGE = 1.1
 
 
 def cut_crops(
-    model: CLIFF, image: NDArray[np.uint8], boxes: ArrayLike, enlarge: float = ENLARGE
+    model: CropRegressor, image: NDArray[np.uint8], boxes: ArrayLike, enlarge: float = ENLARGE
 ) -> tuple[PersonBox, NDArray[np.uint8]]:
     """The windows around boxes (N, 4) x1, y1, x2, y2 px, and what a network has to see of them.
 
@@ -55,12 +55,12 @@ def cut_crops(
 
 
 @torch.inference_mode()
-def predict_crops(model: CLIFF, crops: NDArray[np.uint8] | Tensor, bbox_info: Tensor) -> Bodies:
+def predict_crops(model: CropRegressor, crops: NDArray[np.uint8] | Tensor, bbox_info: Tensor) -> Bodies:
     """Run a network in evaluation mode, in one pass.
 
     Args:
         crops: (N, height, width, 3) uint8 RGB.
-        bbox_info: (N, 3) (cx, cy, b) / f, see models.cliff.
+        bbox_info: (N, 3) (cx, cy, b) / f, see models.base.
     """
     inputs = model.prepare(crops)
     bbox_info = bbox_info.to(inputs)
@@ -70,7 +70,7 @@ def predict_crops(model: CLIFF, crops: NDArray[np.uint8] | Tensor, bbox_info: Te
 
 
 def predict_people(
-    model: CLIFF,
+    model: CropRegressor,
     image: NDArray[np.uint8],
     boxes: ArrayLike,
     camera: Camera,

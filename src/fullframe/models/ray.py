@@ -1,27 +1,26 @@
-"""CLIFF whose root rotation is stated relative to the ray that the crop is seen along."""
+"""CLIFF with the root rotation predicted relative to the viewing ray through the box centre.
+
+A person who turns with the ray looks nearly the same wherever they stand in the image, yet their root
+rotation in the camera frame changes with the direction. This network predicts what the crop shows, and the
+rotation from the ray into the camera frame is exact: R = ray_rotation(ray) R_predicted. On the optical axis
+it is CLIFF. Our own variant, in no paper.
+"""
 
 import torch
 from torch import Tensor
 
 from fullframe.geometry.rotation import ray_rotation
-from fullframe.models.cliff import CLIFF, Prediction
+from fullframe.models.base import Prediction
+from fullframe.models.cliff import CLIFF
 
 
 class RayCLIFF(CLIFF):
-    """CLIFF that predicts the root rotation relative to the viewing ray through the box centre.
-
-    Someone who turns with the ray looks nearly the same wherever they stand in the image, yet their root
-    rotation in the camera frame changes with the direction. The network states what the crop shows, and the
-    turn from the ray into the camera frame is exact: R = ray_rotation(ray) R_predicted. On the optical axis
-    this is CLIFF.
-
-    Arguments and everything else as for CLIFF.
-    """
+    """CLIFF whose regressor predicts the root rotation relative to the ray. Arguments: see CropRegressor."""
 
     name = "ray"
 
     def regress(self, features: Tensor, bbox_info: Tensor) -> Prediction:
-        """As for CLIFF; the root rotation returned is in the camera frame."""
+        """As CLIFF's; the root rotation returned is in the camera frame."""
         pose, betas, weak_camera = super().regress(features, bbox_info)
         # In bf16 the product would be off by tenths of a degree.
         with torch.autocast(bbox_info.device.type, enabled=False):

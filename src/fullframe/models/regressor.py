@@ -15,17 +15,16 @@ ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU}
 
 
 class Regressor(nn.Module):
-    """Pose, shape and camera from a feature vector, by three passes that each add to the current estimate.
+    """Pose, shape and camera from an input vector, by three passes that each add to the current estimate.
 
-    Every pass sees the features, CLIFF's bounding-box info, and the estimate so far; the first estimate is
-    the mean person. Dropout apart, the layers are linear by default, as in SPIN's and CLIFF's code.
+    Every pass sees the input and the estimate so far; the first estimate is the mean person. Dropout apart,
+    the layers are linear by default, as in SPIN's and CLIFF's code.
 
     Args:
-        features: width of the feature vector.
-        bbox_info_input: whether the bounding-box info is an input.
+        inputs: width of the input vector.
         num_betas: number of shape coefficients.
-        act: "none", or "relu" after each hidden layer as in the HMR of 2018.
-        dropout: share of hidden values that training leaves out.
+        act: "none" (SPIN, CLIFF), or "relu" after each hidden layer (HMR of 2018).
+        dropout: probability of dropout after each hidden layer.
 
     Raises:
         ValueError: for an unknown act.
@@ -37,8 +36,7 @@ class Regressor(nn.Module):
 
     def __init__(
         self,
-        features: int,
-        bbox_info_input: bool,
+        inputs: int,
         num_betas: int = 10,
         act: str = "none",
         dropout: float = 0.5,
@@ -47,8 +45,7 @@ class Regressor(nn.Module):
         if act not in ACTIVATIONS:
             raise ValueError(f"unknown regressor_act {act!r}; known: {', '.join(ACTIVATIONS)}")
         pose, camera, hidden = 6 * JOINTS, 3, 1024
-        inputs = features + 3 * bbox_info_input + pose + num_betas + camera
-        self.fc1 = nn.Linear(inputs, hidden)
+        self.fc1 = nn.Linear(inputs + pose + num_betas + camera, hidden)
         self.fc2 = nn.Linear(hidden, hidden)
         self.act, self.dropout = ACTIVATIONS[act](), nn.Dropout(dropout)
         self.decpose = nn.Linear(hidden, pose)
@@ -60,22 +57,20 @@ class Regressor(nn.Module):
         self.register_buffer("init_shape", torch.zeros(num_betas))
         self.register_buffer("init_cam", torch.tensor([0.9, 0.0, 0.0]))
 
-    def forward(self, features: Tensor, bbox_info: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One estimate per crop.
 
         Args:
-            features: (N, features).
-            bbox_info: (N, 3) if the regressor has bounding-box info as input, else None.
+            inputs: (N, inputs).
 
         Returns:
-            pose (N, 144) in the interleaved 6D form, betas (N, num_betas), weak camera (N, 3) = s, tx, ty.
+            pose (N, 144) as 24 6D rotations, betas (N, num_betas), weak camera (N, 3) = s, tx, ty.
         """
-        given = features if bbox_info is None else torch.cat((features, bbox_info), dim=1)
         pose, betas, camera = (
-            x.expand(features.shape[0], -1) for x in (self.init_pose, self.init_shape, self.init_cam)
+            x.expand(inputs.shape[0], -1) for x in (self.init_pose, self.init_shape, self.init_cam)
         )
         for _ in range(ITERATIONS):
-            x = self.dropout(self.act(self.fc1(torch.cat((given, pose, betas, camera), dim=1))))
+            x = self.dropout(self.act(self.fc1(torch.cat((inputs, pose, betas, camera), dim=1))))
             x = self.dropout(self.act(self.fc2(x)))
             pose, betas, camera = pose + self.decpose(x), betas + self.decshape(x), camera + self.deccam(x)
         return pose, betas, camera

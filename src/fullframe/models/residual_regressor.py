@@ -1,19 +1,14 @@
 """From 2D keypoints, with or without a picture's features, to the body: a residual regressor."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fullframe.geometry.rotation import ray_rotation, rot6d_to_matrix
-from fullframe.models.cliff import Prediction
+from fullframe.models.base import Prediction
 from fullframe.models.regressor import JOINTS, mean_pose6d
-
-if TYPE_CHECKING:
-    from fullframe.models.checkpoint import Card
 
 KEYPOINTS = 17
 """COCO's."""
@@ -80,13 +75,9 @@ class ResidualRegressor(nn.Module):
         num_betas: number of shape coefficients.
         width: of the blocks.
         blocks: how many.
-
-    Attributes:
-        card: the card of the checkpoint that the weights were loaded from, else None.
     """
 
     name = "lifter"
-    card: Card | None = None
     mean_pose: Tensor
 
     def __init__(self, features: int = 0, num_betas: int = 11, width: int = 768, blocks: int = 4) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fullframe.geometry.box import PersonBox
 from fullframe.geometry.camera import Camera
 from fullframe.models import Bodies
-from fullframe.models.cliff import box_to_bbox_info
+from fullframe.models.base import box_to_bbox_info
 from fullframe.models.predict import cut_crops, predict_crops
 from fullframe.recover.frame_results import CHUNK, Rows
 from fullframe.recover.photo import Recoverer

@@ -81,7 +81,7 @@ class Recoverer:
         num_betas = read_card(weights).options.get("num_betas", 10) if weights else 10
         self.body = load_body(body, body_path, num_betas)
         self.detector = load_detector(detector)
-        self.network = load_model(weights, self.body.name) if weights else None
+        self.network = load_model(weights, self.body.name).network if weights else None
         if self.network is not None:
             fold(self.network.encoder.net)
         self.fitter = KeypointFitter(self.body) if self.network is None or refine else None

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fullframe.data.batch import Batch
 from fullframe.io.atomic import atomic_path, claim
-from fullframe.models.cliff import CLIFF
+from fullframe.models.base import CropRegressor
 from fullframe.train.state import generator_seed
 
 SHARD_BATCHES = 32
@@ -41,7 +41,7 @@ class FeatureCache:
     def __init__(
         self,
         folder: Path,
-        network: CLIFF,
+        network: CropRegressor,
         batches: Callable[[int, int, int], Iterator[Batch]],
         batch_size: int,
         people: int,
@@ -93,7 +93,7 @@ class FeatureCache:
         return batch
 
 
-def _fingerprint(network: CLIFF) -> str:
+def _fingerprint(network: CropRegressor) -> str:
     """Of everything that decides about `Encoder.pack`."""
     digest = hashlib.sha256()
     for name, tensor in network.encoder.state_dict().items():
@@ -103,7 +103,7 @@ def _fingerprint(network: CLIFF) -> str:
 
 
 @torch.inference_mode()
-def _keep(network: CLIFF, batches: Iterator[Batch], file: Path, told: Path) -> None:
+def _keep(network: CropRegressor, batches: Iterator[Batch], file: Path, told: Path) -> None:
     """Write the maps and the labels of the next people."""
     network.eval()
     device = next(network.parameters()).device

@@ -9,7 +9,7 @@ from torch import Tensor
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.batch import Batch
 from fullframe.losses.objective import Losses
-from fullframe.models.cliff import CLIFF
+from fullframe.models.base import CropRegressor
 from fullframe.models.heatmap_pool import HEATMAP_SETS, HeatmapPool
 
 PASSES = 12
@@ -25,7 +25,7 @@ _MOST_LOST = 0.24
 
 
 def lift(
-    model: CLIFF,
+    model: CropRegressor,
     losses: Losses,
     batches: Iterator[Batch],
     people: int,

@@ -23,7 +23,7 @@ from fullframe.data.batch import Batch
 from fullframe.data.mixture import DataError
 from fullframe.io.atomic import digest, write_npz
 from fullframe.losses.objective import Losses
-from fullframe.models import CLIFF, Prediction, create_model, load_model
+from fullframe.models import CropRegressor, Prediction, create_model, load_model
 from fullframe.models.batchnorm import freeze_statistics
 from fullframe.models.checkpoint import save_checkpoint
 from fullframe.train.config import ConfigError, TrainConfig, write_config
@@ -36,7 +36,7 @@ from fullframe.train.state import State, generator_seed, load_state, save_state
 Batches = Callable[[int, int, int], Iterator[Batch]]
 """(start, rank, world) to this process's batches from example `start` on, see data.mixture.loader."""
 
-Validation = Callable[[CLIFF], Mapping[str, float]]
+Validation = Callable[[CropRegressor], Mapping[str, float]]
 """Metrics of a network in evaluation mode."""
 
 
@@ -56,7 +56,7 @@ def learning_rate(config: TrainConfig, samples: int) -> float:
     return config.learning_rate * rise * fall
 
 
-def build_model(config: TrainConfig) -> CLIFF:
+def build_model(config: TrainConfig) -> CropRegressor:
     """The network to begin with.
 
     Raises:
@@ -68,7 +68,7 @@ def build_model(config: TrainConfig) -> CLIFF:
     torch.manual_seed(config.seed)
     model = _whole_model(config)
     if config.encoder_checkpoint:
-        encoder = load_model(config.encoder_checkpoint).encoder
+        encoder = load_model(config.encoder_checkpoint).network.encoder
         if encoder.name != config.encoder or (encoder.joints is None) != (model.encoder.joints is None):
             raise ConfigError(
                 f"encoder_checkpoint: {config.encoder_checkpoint} has another encoder or pool "
@@ -78,12 +78,12 @@ def build_model(config: TrainConfig) -> CLIFF:
     return model
 
 
-def _whole_model(config: TrainConfig) -> CLIFF:
+def _whole_model(config: TrainConfig) -> CropRegressor:
     if not config.init:
         pretrained = config.pretrained and not config.encoder_checkpoint
         return create_model(config.model, **config.model_options, pretrained=pretrained)
     wanted = create_model(config.model, **config.model_options)
-    model = load_model(config.init, config.body)
+    model = load_model(config.init, config.body).network
     found, expected = ({"model": m.name, **m.options} for m in (model, wanted))
     # Encoders take crops of any size: training on small ones first saves time. Other models have other keys.
     differing = [key for key in expected if key != "crop" and key in found and expected[key] != found[key]]
@@ -262,7 +262,7 @@ class _Run:
         self.average = Average(model, self.state.average, config.ema)
         # The first process's weights become everyone's.
         self.wrapped, self.optimizer = fabric.setup(model, optimizer)
-        self.wrapped.mark_forward_method("learn")
+        self.wrapped.mark_forward_method("forward_train")
         self.wrapped.train()
         self.metrics: dict[str, float] = {}
         self.batches = batches
@@ -399,15 +399,15 @@ class _Run:
 
         crops = state.model.prepare(batch.crops)
         with fabric.autocast():  # a method other than forward has none of its own in a single process
-            prediction, heatmaps, imagined = self.wrapped.learn(crops, batch.bbox_info)
+            output = self.wrapped.forward_train(crops, batch.bbox_info)
         grown = min(1, state.samples / config.imagination_warmup) if config.imagination_warmup else 1
         loss, terms = self.losses(
             state.model,
-            prediction,
+            output.prediction,
             batch,
             self._mean,
-            heatmaps=heatmaps,
-            imagined=imagined,
+            heatmaps=output.heatmaps,
+            imagined=getattr(output, "novel_view", None),
             imagination=grown,
         )
         fabric.backward(loss)
@@ -418,13 +418,13 @@ class _Run:
         # Gradients in half precision overflow now and then; their scaler leaves out such a step.
         watched = ("loss",) if config.precision == "16-mixed" else ("loss", "gradient")
         if not all(math.isfinite(values[name]) for name in watched):
-            raise TrainError(self._keep(batch, prediction, values))
+            raise TrainError(self._keep(batch, output.prediction, values))
         self.optimizer.step()
         self.optimizer.zero_grad()
         if fabric.is_global_zero:
             self.average.update(state.samples // config.batch_size)
         state.samples += config.batch_size
-        return prediction, values | {"learning_rate": rate}
+        return output.prediction, values | {"learning_rate": rate}
 
     def _report(
         self,

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from fullframe.io.atomic import atomic_path
-from fullframe.models import CLIFF
+from fullframe.models import CropRegressor
 
 STATE, PREVIOUS = "state.pt", "state.previous.pt"
 _FORMAT = 1
@@ -40,8 +40,8 @@ class State:
         seen: the same by source.
     """
 
-    model: CLIFF
-    average: CLIFF
+    model: CropRegressor
+    average: CropRegressor
     optimizer: Optimizer
     samples: int = 0
     seen: dict[str, int] = field(default_factory=dict)

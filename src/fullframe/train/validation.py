@@ -18,7 +18,7 @@ from fullframe.evaluate import metrics
 from fullframe.geometry.box import ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import crop_to_full_translation, project
 from fullframe.io.image import ImageError
-from fullframe.models.cliff import CLIFF, Prediction
+from fullframe.models.base import CropRegressor, Prediction
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def hold_out(samples: Sequence[Sample], people: int, crop: tuple[int, int]) -> H
 
 
 @torch.inference_mode()
-def predict(model: CLIFF, batch: Batch, size: int = 64) -> Prediction:
+def predict(model: CropRegressor, batch: Batch, size: int = 64) -> Prediction:
     """Predictions for a batch of any length on the CPU, `size` at a time; the model is in evaluation mode."""
     device = next(model.parameters()).device
     parts = []
@@ -96,7 +96,7 @@ class Validation:
         self.body, self.sources, self.people, self.crop = body, sources, people, crop
         self._held_out: dict[str, HeldOut] = {}
 
-    def __call__(self, model: CLIFF) -> dict[str, float]:
+    def __call__(self, model: CropRegressor) -> dict[str, float]:
         """`<source>_<metric>` to its value."""
         found: dict[str, float] = {}
         for name, samples in self.sources.items():

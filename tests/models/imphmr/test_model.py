@@ -90,7 +90,7 @@ def test_inference_computes_one_view_and_no_silhouette(inputs):
     net(*inputs)
     assert calls == ["encoder", "field"]
     calls.clear()
-    net.learn(*inputs)
+    net.forward_train(*inputs)
     assert calls == ["encoder", "field", "field", "silhouette"]
 
 
@@ -99,9 +99,9 @@ def test_directions_of_training_fill_the_range_and_follow_the_seed(inputs):
     net = small(view_range=60.0).eval()
     with torch.no_grad():
         torch.manual_seed(5)
-        degrees = net.learn(crops, bbox_info).imagined.phi.rad2deg()
+        degrees = net.forward_train(crops, bbox_info).novel_view.phi.rad2deg()
         torch.manual_seed(5)
-        again = net.learn(crops, bbox_info).imagined.phi.rad2deg()
+        again = net.forward_train(crops, bbox_info).novel_view.phi.rad2deg()
     assert torch.equal(degrees, again)
     assert -60 <= degrees.min() < -57 and 57 < degrees.max() <= 60
     assert abs(degrees.mean()) < 6
@@ -110,7 +110,7 @@ def test_directions_of_training_fill_the_range_and_follow_the_seed(inputs):
 @torch.no_grad()
 def test_without_a_range_nothing_is_imagined_but_all_directions_can_be_rendered(inputs):
     net = small(view_range=0.0)
-    assert net.learn(*inputs).imagined is None
+    assert net.forward_train(*inputs).novel_view is None
     assert not any(name.startswith("silhouette") for name, _ in net.named_parameters())
     imagined = net.eval().imagine(*inputs, torch.ones(3))
     assert imagined.silhouette is None and imagined.prediction.pose.isfinite().all()
@@ -135,7 +135,7 @@ def test_cliffs_switches(inputs, bbox_info_input):
 def test_options_come_back_from_the_card(tmp_path, inputs):
     net = small(bbox_info_input=True, view_range=90.0).eval()
     save_checkpoint(net, tmp_path / "a.safetensors", body="open", data="none", licence="CC0-1.0", metrics={})
-    loaded = load_model(tmp_path / "a.safetensors")
+    loaded = load_model(tmp_path / "a.safetensors").network
     assert loaded.options == net.options and loaded.options["view_range"] == 90
     with torch.no_grad():
         a, b = (x.imagine(*inputs, torch.ones(3)) for x in (loaded, net))
@@ -181,7 +181,7 @@ def test_terms_about_other_directions_can_be_learned(labelled):
     history = []
     for step in range(60):
         torch.manual_seed(step)
-        prediction, _, views = net.learn(net.prepare(batch.crops), batch.bbox_info)
+        prediction, _, views = net.forward_train(net.prepare(batch.crops), batch.bbox_info)
         total, terms = losses(net, prediction, batch, imagined=views)
         optimizer.zero_grad()
         total.backward()

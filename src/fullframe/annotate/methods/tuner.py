@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from fullframe.annotate.crops import Crops
 from fullframe.body import BodyModel
 from fullframe.losses.objective import Losses, LossWeights
+from fullframe.models.base import CropRegressor
 from fullframe.models.batchnorm import freeze_statistics
-from fullframe.models.cliff import CLIFF
 from fullframe.models.predict import Bodies
 
 
@@ -70,7 +70,11 @@ class Tuner:
     """
 
     def __init__(
-        self, network: CLIFF, body: BodyModel, tuning: Tuning, device: str | torch.device | None = None
+        self,
+        network: CropRegressor,
+        body: BodyModel,
+        tuning: Tuning,
+        device: str | torch.device | None = None,
     ) -> None:
         self.network = copy.deepcopy(network).eval().to(device)
         self.tuning = tuning

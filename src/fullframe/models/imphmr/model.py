@@ -13,13 +13,13 @@ CLIFF's two switches, which neither paper has.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fullframe.models.cliff import CLIFF, Prediction, TrainOutput
+from fullframe.models.base import CropRegressor, Prediction
 from fullframe.models.imphmr.field import Field
 from fullframe.models.imphmr.volume import render, sample_rays
 from fullframe.models.regressor import Regressor
@@ -51,7 +51,20 @@ class NovelViewPrediction(NamedTuple):
     silhouette: Tensor | None
 
 
-class ImpHMR(CLIFF):
+class ImpHMROutput(NamedTuple):
+    """ImpHMR's output in training.
+
+    Attributes:
+        prediction, heatmaps: see models.base.TrainOutput.
+        novel_view: the same people seen from one random direction each; None if `view_range` is 0.
+    """
+
+    prediction: Prediction
+    heatmaps: Tensor | None = None
+    novel_view: NovelViewPrediction | None = None
+
+
+class ImpHMR(CropRegressor):
     """ImpHMR, with CLIFF's switches off as in the paper.
 
     With `bbox_info_input` the bounding-box info is a part of the field's code and not seen by the regressor:
@@ -115,25 +128,18 @@ class ImpHMR(CLIFF):
             raise ValueError(f"view_range must lie between 0 and 180 degrees, not {view_range}")
         self.field_size, self.field_samples, self.field_width = field_size, field_samples, field_width
         self.view_range = view_range
-        self.to_code = nn.Linear(self.encoder.features + 3 * bbox_info_input, CODE)
+        # Its input comes from the field alone, the same from every direction.
+        self.regressor = Regressor(_LAST**2 * field_width, num_betas, regressor_act, regressor_dropout)
+        self.to_code = nn.Linear(self.input_width, CODE)
         self.field = Field(CODE, field_width)
         points, lengths = sample_rays(field_size, field_samples)
         self.register_buffer("points", points, persistent=False)
         self.register_buffer("lengths", lengths, persistent=False)
         self.head = _head(field_size, field_width)
-        # What it sees comes from the field alone, the same from every direction.
-        self.regressor = Regressor(_LAST**2 * field_width, False, num_betas, regressor_act, regressor_dropout)
         self.silhouette = _silhouette_branch(field_size, field_width) if view_range else None
 
-    @property
-    def options(self) -> dict[str, Any]:
-        options = super().options
-        del options["crop_method"]
-        names = ("field_size", "field_samples", "field_width", "view_range")
-        return options | {name: getattr(self, name) for name in names}
-
     def forward(self, crop: Tensor, bbox_info: Tensor) -> Prediction:
-        """Bodies from crops, seen as the image's camera does; arguments as for CLIFF."""
+        """Bodies from crops, seen as the image's camera does; arguments as for CropRegressor."""
         return self._infer(self._code(crop, bbox_info)[0], None)[0]
 
     def imagine(self, crop: Tensor, bbox_info: Tensor, phi: Tensor) -> NovelViewPrediction:
@@ -145,28 +151,27 @@ class ImpHMR(CLIFF):
         """
         return self._imagine(self._code(crop, bbox_info)[0], phi)
 
-    def learn(self, crop: Tensor, bbox_info: Tensor) -> TrainOutput:
-        """As for CLIFF, and what is imagined of the people from one random direction each."""
+    def forward_train(self, crop: Tensor, bbox_info: Tensor) -> ImpHMROutput:
+        """The prediction, and another for one random direction per person."""
         code, heatmaps = self._code(crop, bbox_info)
         prediction = self._infer(code, None)[0]
         if not self.view_range:
-            return TrainOutput(prediction, heatmaps)
+            return ImpHMROutput(prediction, heatmaps)
         limit = math.radians(self.view_range)
         phi = (2 * torch.rand(len(code), device=code.device, dtype=bbox_info.dtype) - 1) * limit
-        return TrainOutput(prediction, heatmaps, self._imagine(code, phi))
+        return ImpHMROutput(prediction, heatmaps, self._imagine(code, phi))
 
     def _code(self, crop: Tensor, bbox_info: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What conditions the field, and the encoder's heatmaps."""
+        """The code (N, CODE) that conditions the field, and the encoder's heatmaps."""
         features, heatmaps = self.encoder(crop)
-        given = self._given(bbox_info)
-        code = self.to_code(features if given is None else torch.cat((features, given), dim=1))
+        code = self.to_code(self.assemble_input(features, bbox_info))
         # Encoders' features differ in size by orders of magnitude; the field's first layers expect about 1.
         return functional.layer_norm(code, (CODE,)), heatmaps
 
     def _infer(self, code: Tensor, phi: Tensor | None) -> tuple[Prediction, Tensor]:
         """Bodies seen from phi, and the rendered maps that they were inferred from."""
         maps, _ = render(self.field, code, self.points, self.lengths, phi)
-        return self._regress(self.head(maps), None), maps
+        return self.run_regressor(self.head(maps)), maps
 
     def _imagine(self, code: Tensor, phi: Tensor) -> NovelViewPrediction:
         prediction, maps = self._infer(code, phi)
