@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.data.clip_frame import ClipFrame
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy, crop_image, warp_crop
 from fullframe.geometry.camera import Camera
@@ -48,7 +49,7 @@ class View(NamedTuple):
 
 
 def plain_crop(
-    sample: Sample, crop: tuple[int, int], method: str = "antialiased"
+    sample: Sample, crop: tuple[int, int], method: str = "antialiased", enlarge: float = ENLARGE
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """The crop of a sample without augmentation, as in evaluation.
 
@@ -56,6 +57,7 @@ def plain_crop(
         sample: to crop.
         crop: (height, width) px.
         method: one of geometry.box.CROP_METHODS.
+        enlarge: factor on the box.
 
     Returns:
         the crop (height, width, 3) uint8 RGB, and (3,) float32 (cx, cy, b) / f.
@@ -64,7 +66,7 @@ def plain_crop(
         ImageError: the image cannot be read or is not of the camera's size.
         ValueError: the box has no area.
     """
-    window = box_from_xyxy(sample.box, crop[0] / crop[1], ENLARGE)
+    window = box_from_xyxy(sample.box, crop[0] / crop[1], enlarge)
     view = View(window.center[0], float(window.size[0]))
     image = read_pixels(sample)
     if method == "antialiased":
@@ -77,13 +79,15 @@ def plain_crop(
 
 
 def read_pixels(sample: Sample) -> NDArray[np.uint8]:
-    """The sample's image, read if it is a file.
+    """The sample's image, read if it is a file or a frame of a video.
 
     Raises:
         ImageError: it cannot be read or is not of the camera's size.
     """
     if isinstance(sample.image, np.ndarray):
         return sample.image
+    if isinstance(sample.image, ClipFrame):
+        return sample.image.read()
     photo = read_photo(sample.image)
     if sample.window == (0.0, 0.0, 1.0) and photo.size != sample.camera.size:
         raise ImageError(

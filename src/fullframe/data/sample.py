@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.data.clip_frame import ClipFrame
 from fullframe.geometry.camera import Camera
 
 
@@ -16,8 +17,8 @@ class Sample:
     Pixels are those of the upright full image. What is not known is None, or has confidence or validity 0.
 
     Attributes:
-        image: path of the image, or RGB uint8 pixels (H, W, 3); of the full image, or of the window of it
-            that `window` tells.
+        image: path of the image, RGB uint8 pixels (H, W, 3), or a frame of a video; of the full image, or of
+            the window of it that `window` tells.
         camera: of the full image.
         box: (4,) float32 x1, y1, x2, y2 px around the person, not enlarged; may reach beyond the image.
         window: (x, y, scale): the full image's pixel (x, y) + scale * p is shown at pixel p of `image`.
@@ -34,7 +35,7 @@ class Sample:
         frame: number of the frame in the sequence.
     """
 
-    image: str | Path | NDArray[np.uint8]
+    image: str | Path | NDArray[np.uint8] | ClipFrame
     camera: Camera
     box: NDArray[np.float32]
     window: tuple[float, float, float] = (0.0, 0.0, 1.0)

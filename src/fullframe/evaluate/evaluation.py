@@ -11,7 +11,7 @@ from fullframe.body import BodyModel
 from fullframe.data.sample import Sample
 from fullframe.evaluate import plots
 from fullframe.evaluate.posed_bodies import Bodies
-from fullframe.evaluate.predictions import load_predictor, predict
+from fullframe.evaluate.predictions import load_predictor
 from fullframe.evaluate.protocol import Protocol
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.evaluate.report import Report, joint_estimates, off_axis_bins, write_sequences
@@ -81,7 +81,7 @@ def evaluate_model(
         done += number
         advance(done, len(samples))
 
-    predictions = predict(
+    predictions = protocol.predict(
         recoverer,
         samples,
         out / "predictions",
@@ -91,7 +91,7 @@ def evaluate_model(
         advance=add,
     )
     scores = protocol.measure(predictions, bodies)
-    notes = [*scores.notes]
+    notes = [*getattr(samples, "notes", ()), *scores.notes]
     if protocol.extras is not None:
         notes += protocol.extras(predictions, bodies, out)
     clusters = predictions.sequences if protocol.by_sequence else None

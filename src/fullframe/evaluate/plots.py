@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from fullframe.body import JOINT_SETS, BodyModel
+from fullframe.data.crop import read_pixels
 from fullframe.data.sample import Sample
 from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.report import Bin, Estimate, number
 from fullframe.geometry.box import PersonBox, crop_image
 from fullframe.io.atomic import atomic_path
-from fullframe.io.image import read_photo, write_jpeg
+from fullframe.io.image import write_jpeg
 from fullframe.render.colors import PALETTE
 from fullframe.render.drawing import Label, draw_labels, polyline
 from fullframe.render.meshes import draw_meshes
@@ -99,7 +100,7 @@ def _panels(
     sample: Sample, index: int, predictions: Predictions, bodies: Bodies
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
     """Photo, prediction, truth: square views of the person, through the camera of that part of the photo."""
-    image = sample.image if isinstance(sample.image, np.ndarray) else read_photo(sample.image).pixels
+    image = read_pixels(sample)
     corner, step = np.array(sample.window[:2]), sample.window[2]
     box = sample.box.astype(np.float64)
     center, size = (box[:2] + box[2:]) / 2, 1.4 * float((box[2:] - box[:2]).max())

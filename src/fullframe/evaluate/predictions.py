@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.data.crop import read_pixels
+from fullframe.data.crop import plain_crop, read_pixels
 from fullframe.data.sample import Sample
 from fullframe.fit import KeypointFitter
-from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy, crop_image
+from fullframe.geometry.box import ENLARGE
 from fullframe.io.atomic import claim, write_npz
-from fullframe.models.base import box_to_bbox_info
 from fullframe.models.checkpoint import read_card
 from fullframe.models.predict import Bodies, predict_crops
 from fullframe.recover.photo import FIT, Recoverer
@@ -280,14 +279,10 @@ class _Inputs(Dataset):
         try:
             sample = self.samples[index]
             pixels = read_pixels(sample)
-            corner, scale = np.array(sample.window[:2]), sample.window[2]
             if self.crop is not None:
-                (height, width), method = self.crop
-                box = box_from_xyxy(sample.box[None], height / width, self.enlarge)
-                inside = PersonBox((box.center - corner) / scale, box.size / scale)
-                crop = crop_image(pixels, inside, (height, width), method)[0]
-                bbox_info = box_to_bbox_info(box, sample.camera)[0].numpy()
+                crop, bbox_info = plain_crop(replace(sample, image=pixels), *self.crop, self.enlarge)
             if self.detector is not None:
+                corner, scale = np.array(sample.window[:2]), sample.window[2]
                 inner = (sample.box.reshape(2, 2) - corner) / scale
                 keypoints = self.detector.keypoints(pixels, inner.reshape(1, 4).astype(np.float32))[0]
                 keypoints[:, :2] = keypoints[:, :2] * scale + corner

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fullframe.data.sample import Sample
 from fullframe.evaluate.posed_bodies import Bodies
-from fullframe.evaluate.predictions import Predictions
+from fullframe.evaluate.predictions import Predictions, predict
 from fullframe.geometry.box import ENLARGE
 
 
@@ -54,7 +54,7 @@ class Protocol:
     Attributes:
         title: of the report.
         open: reads the samples below the data set's folder; FileNotFoundError or ValueError tell what is
-            missing.
+            missing. Where samples have an attribute `notes`, it goes into the report.
         measure: computes the scores.
         options: what else decides about the numbers (boxes, joints, ground truth), for the report.
         published: lines to compare with.
@@ -63,6 +63,7 @@ class Protocol:
         needs_root: whether the data must be downloaded.
         enlarge: factor on the boxes before crops are cut.
         by_sequence: intervals draw whole sequences instead of people.
+        predict: recovers the people, with the arguments of `predictions.predict`.
     """
 
     title: str
@@ -75,6 +76,7 @@ class Protocol:
     needs_root: bool = True
     enlarge: float = ENLARGE
     by_sequence: bool = False
+    predict: Callable[..., Predictions] = predict
 
 
 def means(people: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.body.joint_sets import JOINT_SETS
+from fullframe.data.clip_frame import ClipFrame
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import clip_boxes
 from fullframe.geometry.camera import Camera, project_points
@@ -46,7 +47,7 @@ def limb_box(keypoints: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def limb_sample(
-    image: str | Path | NDArray[np.uint8], camera: Camera, joints: NDArray[np.float32], name: str,
+    image: str | Path | ClipFrame, camera: Camera, joints: NDArray[np.float32], name: str,
     sequence: str, frame: int,
 ) -> Sample:  # fmt: skip
     """A person of whom joints (17, 4) of coco17 are known, in the camera's frame in metres.

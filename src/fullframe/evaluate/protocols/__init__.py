@@ -9,6 +9,7 @@ from fullframe.evaluate.protocols import (
     h36m,
     lspet,
     mpi_inf_3dhp,
+    pose2sim,
     synth,
     synth_occluded,
     threedpw,
@@ -26,6 +27,8 @@ PROTOCOLS: dict[str, Protocol] = {
     "coco": coco.PROTOCOL,
     "lspet": lspet.PROTOCOL,
     "gestures": gestures.PROTOCOL,
+    "pose2sim": pose2sim.PROTOCOL,
+    "pose2sim-clips": pose2sim.CLIPS,
     "synth": synth.PROTOCOL,
     "synth-occluded": synth_occluded.PROTOCOL,
 }

@@ -7,8 +7,8 @@ from typing import overload
 import cv2
 import numpy as np
 
+from fullframe.data.crop import read_pixels
 from fullframe.data.sample import Sample
-from fullframe.io.image import read_photo
 
 
 class Resized(Sequence[Sample]):
@@ -37,7 +37,7 @@ class Resized(Sequence[Sample]):
         factor = max(sample.camera.size) / self.longer_side
         if factor <= 1 or sample.window != (0.0, 0.0, 1.0):
             return sample
-        image = sample.image if isinstance(sample.image, np.ndarray) else read_photo(sample.image).pixels
+        image = read_pixels(sample)
         size = (round(image.shape[1] / factor), round(image.shape[0] / factor))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         # Pixels are centres of squares: p of the small photo shows factor (p + 1/2) - 1/2 of the full one.

@@ -69,6 +69,7 @@ def limb_errors(predictions: Predictions, bodies: Bodies) -> Scores:
     columns = unmeasured(len(predictions), *LIMB_COLUMNS)
     by_joint = np.full((len(predictions), len(LIMBS)), np.nan)
     truth, known = named_joints(predictions, LIMBS)
+    known &= np.isfinite(predictions.pose).all(axis=(1, 2, 3))
     hips = [LIMBS.index(name) for name in ("left_hip", "right_hip")]
     for some, predicted in posed_predictions(predictions, bodies, np.flatnonzero(known)):
         p = pick(predicted.joints("coco17"), "coco17", LIMBS)

@@ -1,0 +1,101 @@
+"""Frames of videos as the images of samples, with the distortion of the lens undone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fullframe.io.image import ImageError
+from fullframe.video.reader import Frame, VideoReader
+
+
+@dataclass(frozen=True, eq=False)
+class Lens:
+    """How a lens maps rays to pixels, in OpenCV's models.
+
+    Attributes:
+        intrinsics: (3, 3) K, px.
+        distortion: (n,) k1, k2, p1, p2, k3, ..., or k1 to k4 of the fisheye model.
+        fisheye: which of the two models.
+        size: (width, height) px of the image.
+    """
+
+    intrinsics: NDArray[np.float64]
+    distortion: NDArray[np.float64]
+    fisheye: bool
+    size: tuple[int, int]
+
+    def undistort(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The image (H, W, 3) as a pinhole camera of the same intrinsics sees it; black where unknown."""
+        if not self.distortion.any():
+            return image
+        undistorted: NDArray[np.uint8] = np.asarray(cv2.remap(image, *self._maps, cv2.INTER_LINEAR), np.uint8)
+        return undistorted
+
+    @cached_property
+    def _maps(self) -> tuple[NDArray, NDArray]:
+        make = cv2.fisheye.initUndistortRectifyMap if self.fisheye else cv2.initUndistortRectifyMap
+        k = self.intrinsics
+        return make(k, self.distortion, np.eye(3), k, self.size, cv2.CV_16SC2)
+
+
+@dataclass(frozen=True, eq=False)
+class ClipFrame:
+    """A frame of a video, decoded when it is read. Reading frames in ascending order is fast.
+
+    Attributes:
+        video: path.
+        index: 0, 1, ... of the frame.
+        lens: of the camera.
+    """
+
+    video: Path
+    index: int
+    lens: Lens
+
+    def read(self) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB, upright and undistorted.
+
+        Raises:
+            VideoError: the video cannot be read.
+            ImageError: it has fewer frames.
+        """
+        return self.lens.undistort(_frame(self.video, self.index).image)
+
+
+@dataclass
+class _Position:
+    """How far a video has been read."""
+
+    reader: VideoReader
+    frame: Frame | None = None
+
+    def advance(self, index: int) -> Frame:
+        """The frame `index`, which must not lie before the current one."""
+        while self.frame is None or self.frame.index < index:
+            self.frame = next(self._frames, None)
+            if self.frame is None:
+                raise ImageError(f"{self.reader.source}: the video ends before frame {index}")
+        return self.frame
+
+    @cached_property
+    def _frames(self) -> Iterator[Frame]:
+        return iter(self.reader)
+
+
+_position: _Position | None = None
+"""Of the video that was read last in this process."""
+
+
+def _frame(video: Path, index: int) -> Frame:
+    global _position
+    at = _position
+    if at is None or at.reader.source != str(video) or (at.frame is not None and at.frame.index > index):
+        if at is not None:
+            at.reader.close()
+        _position = at = _Position(VideoReader(video))
+    return at.advance(index)

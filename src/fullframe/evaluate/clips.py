@@ -1,0 +1,117 @@
+"""Whole clips through the steps of `fullframe run`: tracked, each person with one shape, smoothed."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from fullframe.data.clip_frame import ClipFrame, Lens
+from fullframe.data.sample import Sample
+from fullframe.detect.boxes import iou
+from fullframe.evaluate.predictions import Predictions
+from fullframe.geometry.camera import Camera
+from fullframe.io.atomic import claim
+from fullframe.models.predict import Bodies
+from fullframe.recover.analysis import analyse
+from fullframe.recover.photo import Recoverer
+from fullframe.recover.video import finished
+from fullframe.results.clip import Clip
+from fullframe.video.reader import Frame, VideoReader
+
+MIN_IOU = 0.3
+"""Of the boxes of a true person and of the one in the result that is compared with them."""
+
+
+def predict_clips(
+    recoverer: Recoverer,
+    samples: Sequence[Sample],
+    folder: Path,
+    made_by: Mapping[str, Any],
+    *,
+    enlarge: float,
+    workers: int | None = None,
+    advance: Callable[[int], object] = lambda number: None,
+) -> Predictions:
+    """Recover the clips that frames are of, with the true camera, and find the people of the frames in them.
+
+    Clips are written as they are done, and not done again, so that a killed run can be resumed. People are
+    detected; in each frame they are assigned to the true ones by their boxes.
+
+    Args:
+        recoverer: the network, on the device to run on, and the fit.
+        samples: people in frames (ClipFrame) of clips, ordered by clip.
+        folder: of the clips; made if it does not exist.
+        made_by: what they are made with, as JSON; kept in the folder.
+        enlarge: not used: detected boxes are enlarged as always.
+        workers: not used.
+        advance: called with the number of people that were added.
+
+    Returns:
+        Of people who were not found, pose, betas and translation are NaN.
+
+    Raises:
+        VideoError: a clip cannot be read.
+        WorkError: the folder holds clips made by something else.
+    """
+    claim(folder, {**made_by, "people": len(samples)})
+    parts = []
+    for number, (image, camera, some) in enumerate(_by_clip(samples)):
+        path = folder / f"{number:04d}_{image.video.stem}.npz"
+        if not path.is_file():
+            _recovered(recoverer, image.video, image.lens, camera).save(path)
+        parts.append(Predictions.of(some, _matched(Clip.load(path), some)))
+        advance(len(some))
+    return Predictions.joined(parts)
+
+
+def _by_clip(samples: Sequence[Sample]) -> Iterator[tuple[ClipFrame, Camera, list[Sample]]]:
+    """A frame and the camera of each clip, and its samples, ordered as they are, without pictures."""
+    some: list[Sample] = []
+    image: ClipFrame | None = None
+    for sample in samples:
+        assert isinstance(sample.image, ClipFrame)
+        if image is not None and sample.image.video != image.video:
+            yield image, some[0].camera, some
+            some = []
+        image = sample.image
+        some.append(replace(sample, image=""))
+    if image is not None:
+        yield image, some[0].camera, some
+
+
+class _Undistorted(VideoReader):
+    """A video whose frames have the distortion of the lens undone."""
+
+    def __init__(self, source: Path, lens: Lens) -> None:
+        super().__init__(source)
+        self.lens = lens
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in super().__iter__():
+            yield replace(frame, image=self.lens.undistort(frame.image))
+
+
+def _recovered(recoverer: Recoverer, video: Path, lens: Lens, camera: Camera) -> Clip:
+    with _Undistorted(video, lens) as reader:
+        parts = [rows for rows, _ in analyse(recoverer, reader, camera, [])]
+    return finished(recoverer, parts, camera, str(video), smooth=True, lock_feet=False)
+
+
+def _matched(clip: Clip, samples: Sequence[Sample]) -> Bodies:
+    """The body of each sample in the clip; NaN where there is none."""
+    found = [
+        np.full((len(samples), *values.shape[1:]), np.nan, np.float32)
+        for values in (clip.pose, clip.betas, clip.translation)
+    ]
+    frames = np.array([sample.frame for sample in samples])
+    for frame in np.unique(frames).tolist():
+        people, rows = np.flatnonzero(frames == frame).tolist(), clip.rows_of(frame)
+        overlap = iou(np.stack([samples[i].box for i in people]), clip.boxes[rows])
+        for person, row in zip(*linear_sum_assignment(-overlap), strict=True):
+            if overlap[person, row] > MIN_IOU:
+                for values, bodies in zip(found, (clip.pose, clip.betas, clip.translation), strict=True):
+                    values[people[person]] = bodies[rows][row]
+    return Bodies(*found)
