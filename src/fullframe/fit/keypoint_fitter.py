@@ -26,6 +26,18 @@ STARTS = 4
 """Of a fit that is given none: seen from the front, the back and both sides."""
 NEAREST = 0.1
 """Metres in front of the camera below which no part of a body may come."""
+DISTANCES = (0.3, 100.0)
+"""Metres from the camera between which a body is placed."""
+SEEN_LENGTHS = (0.15, 3.0)
+"""Metres that the longer side of a box can span on a body: a hand at least, outstretched limbs at most."""
+BETA_BOUNDS = (-3.0, 3.0)
+"""Standard deviations within which shapes stay; statures are then 0.7 to 2.1 m, children included."""
+CHILD_BOUNDS = (0.0, 1.2)
+"""The same for the eleventh coefficient of the open body, 1 for the mean child."""
+LEAST_KEYPOINTS = 4
+LEAST_SPREAD = 0.15
+"""Fewer keypoints, or closer together (root mean square from their centre, as a share of the box's longer
+side), do not determine a distance: then the body that a fit starts from is kept."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,8 @@ class FitWeights:
     start: float = 1e-3
     """Squared radians from the rotations of bodies that are given to start from. A network sees depth and
     hidden limbs better than keypoints tell them."""
+    depth: float = 2e-3
+    """Squared logarithm of the distance over that of the start: it decides where keypoints say nothing."""
     min_confidence: float = 0.2
     """Keypoints below this are not used."""
     full_confidence: float = 0.5
@@ -58,11 +72,13 @@ class Fit(NamedTuple):
         bodies: pose, betas and translation.
         energy: (N,) of the best start.
         error: (N,) root mean square reprojection error over the keypoints used, in units of the box.
+        determined: (N,) whether the keypoints determine a body; where they do not, it is the start's.
     """
 
     bodies: Bodies
     energy: NDArray[np.float32]
     error: NDArray[np.float32]
+    determined: NDArray[np.bool_]
 
 
 class KeypointFitter:
@@ -118,7 +134,9 @@ class KeypointFitter:
             problem = problem.repeat(count)
         else:
             count, starts = 1, _Parameters.from_bodies(start)
-            problem = problem._replace(towards=starts)
+            problem = problem._replace(towards=problem.clamp(starts))
+        starts = problem.clamp(starts)
+        problem = problem._replace(depth=starts.place[:, 2])
         # A tolerant loss first, so that a limb that starts far away is still drawn to its keypoints.
         tolerant = replace(self.weights, robust=3 * self.weights.robust)
         state = _minimise(self.model, self.prior, tolerant, problem, starts, iterations // 3)
@@ -127,13 +145,20 @@ class KeypointFitter:
         rest = iterations - iterations // 3
         state = _minimise(self.model, self.prior, self.weights, problem, parameters, rest)
         best = state.energy.view(-1, count).argmin(1) + torch.arange(len(target)) * count
-        parameters, used = state.parameters, problem.confidence[best] > 0
-        square = (state.residual[best].square().sum(-1) * used).sum(1) / used.sum(1).clamp(min=1)
+        problem, state = (_rows(value, best) for value in (problem, state))
+        determined = problem.determined
+        if problem.towards is not None:
+            kept = _evaluate(self.model, self.prior, self.weights, problem, problem.towards)
+            state = _where(determined, state, kept)
+        used = problem.confidence > 0
+        square = (state.residual.square().sum(-1) * used).sum(1) / used.sum(1).clamp(min=1)
+        parameters = state.parameters
         values = (parameters.pose, parameters.betas, parameters.translation)
         return Fit(
-            Bodies(*(value[best].numpy() for value in values)),
-            state.energy[best].numpy(),
+            Bodies(*(value.numpy() for value in values)),
+            state.energy.numpy(),
             square.sqrt().numpy(),
+            determined.numpy(),
         )
 
     def _complete(self, parameters: "_Parameters", problem: "_Problem") -> "_Parameters":
@@ -230,6 +255,7 @@ class _Problem(NamedTuple):
     center: Tensor  # (H, 2) of the box
     unit: Tensor  # (H,) the box's longer side in the same units
     towards: "_Parameters | None" = None  # to which pose and betas are held
+    depth: Tensor | None = None  # (H,) logarithm of the distance that is held to
 
     @classmethod
     def from_pixels(
@@ -254,6 +280,24 @@ class _Problem(NamedTuple):
     def repeat(self, count: int) -> "_Problem":
         rows = torch.arange(len(self.target)).repeat_interleave(count)
         return _Problem(self.target[rows], self.confidence[rows], self.center[rows], self.unit[rows])
+
+    @property
+    def determined(self) -> Tensor:
+        """(H,) whether the keypoints determine a distance."""
+        weight = (self.confidence > 0).float()
+        count = weight.sum(1)
+        mean = (self.target * weight[..., None]).sum(1) / count.clamp(min=1)[:, None]
+        square = ((self.target - mean[:, None]).square().sum(-1) * weight).sum(1) / count.clamp(min=1)
+        return (count >= LEAST_KEYPOINTS) & (square.sqrt() >= LEAST_SPREAD * self.unit)
+
+    def clamp(self, parameters: _Parameters) -> _Parameters:
+        """Shapes and distances within their bounds; the ray on which a body stands stays."""
+        betas = parameters.betas.clamp(*BETA_BOUNDS)
+        if betas.shape[1] > 10:
+            betas = torch.cat((betas[:, :10], parameters.betas[:, 10:].clamp(*CHILD_BOUNDS)), 1)
+        low, high = ((length / self.unit).clamp(*DISTANCES).log() for length in SEEN_LENGTHS)
+        depth = parameters.place[:, 2].clamp(low, high)
+        return parameters._replace(betas=betas, place=torch.cat((parameters.place[:, :2], depth[:, None]), 1))
 
 
 class _State(NamedTuple):
@@ -290,6 +334,8 @@ def _evaluate(
         + weights.limits * prior.beyond_limits(rotvec).square().sum(1)
         + weights.upright * tilt.square().sum(1)
     )
+    if problem.depth is not None:
+        energy = energy + weights.depth * (parameters.place[:, 2] - problem.depth).square()
     if problem.towards is not None:
         energy = energy + weights.start * _turn_from(problem.towards, parameters).square().sum((1, 2))
     # A body that reaches behind the camera is no solution.
@@ -342,6 +388,10 @@ def _normal_equations(
     gradient[:, betas] += weights.shape * _shape_from_usual(parameters, problem)
     hessian[:, betas, betas] += weights.shape
 
+    if problem.depth is not None:
+        gradient[:, -1] += weights.depth * (parameters.place[:, 2] - problem.depth)
+        hessian[:, -1, -1] += weights.depth
+
     if problem.towards is not None:
         turn = _turn_from(problem.towards, parameters)  # (H, 24, 3)
         by_turn = inverse_right_jacobian(turn)
@@ -382,11 +432,20 @@ def _minimise(
         diagonal = hessian.diagonal(dim1=1, dim2=2)
         hessian = hessian + torch.diag_embed(damping[:, None] * diagonal + 1e-9)
         step = -torch.linalg.solve_ex(hessian, gradient)[0]
-        trial = _evaluate(model, prior, weights, problem, state.parameters.moved(step.nan_to_num()))
+        trial = _evaluate(
+            model, prior, weights, problem, problem.clamp(state.parameters.moved(step.nan_to_num()))
+        )
         better = trial.energy < state.energy
         state = _where(better, trial, state)
         damping = torch.where(better, damping / 3, damping * 4).clamp(1e-6, 1e6)
     return state
+
+
+def _rows(value, rows: Tensor):
+    """Some rows of nested named tuples."""
+    if value is None or isinstance(value, Tensor):
+        return None if value is None else value[rows]
+    return type(value)(*(_rows(each, rows) for each in value))
 
 
 def _where(mask: Tensor, a, b):
