@@ -164,3 +164,16 @@ def test_files_are_right_and_checked(tmp_path, monkeypatch):
         detector.boxes(image)
     with pytest.raises(FileNotFoundError, match=r"movenet-thunder\.onnx is missing"):
         detector.keypoints(image, np.array([[0, 0, 64, 64]], np.float32))
+
+
+def test_joints_do_not_depend_on_what_is_outside_the_box(detector, photo):
+    boxes, _ = detector.boxes(photo)
+    left, top, right, bottom = boxes[0]
+    margin = builtin.MARGIN * (boxes[0, 2:] - boxes[0, :2])
+    noise = np.random.default_rng(0).integers(0, 256, photo.shape, np.uint8)
+    rows = slice(max(0, int(top - margin[1])), int(np.ceil(bottom + margin[1])))
+    columns = slice(max(0, int(left - margin[0])), int(np.ceil(right + margin[0])))
+    noise[rows, columns] = photo[rows, columns]
+    found, same = (detector.keypoints(pixels, boxes[:1]) for pixels in (photo, noise))
+    np.testing.assert_allclose(same, found, atol=1e-3)
+    assert found[0, :, 2].mean() > 0.5

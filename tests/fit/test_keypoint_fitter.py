@@ -3,20 +3,32 @@ import pytest
 import roma
 import torch
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fullframe.body import JOINT_SETS, load_body
 from fullframe.fit import FitWeights, KeypointFitter
-from fullframe.fit.keypoint_fitter import _evaluate, _normal_equations, _Parameters, _Problem
+from fullframe.fit.keypoint_fitter import (
+    BETA_BOUNDS,
+    CHILD_BOUNDS,
+    DISTANCES,
+    _evaluate,
+    _normal_equations,
+    _Parameters,
+    _Problem,
+)
 from fullframe.geometry.camera import Camera, project
 from fullframe.models.predict import Bodies
 
 CAMERA = Camera.from_fov(60, (1280, 720))
 FRONT = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 LEFT_HIP, RIGHT_HIP = 1, 2
+ADULTS, CHILDREN = KeypointFitter(load_body()), KeypointFitter(load_body(num_betas=11))
 
 
 @pytest.fixture(scope="module")
 def fitter() -> KeypointFitter:
-    return KeypointFitter(load_body())
+    return ADULTS
 
 
 def bodies(fitter: KeypointFitter, count: int) -> Bodies:
@@ -65,6 +77,7 @@ def test_gradient_and_hessian(started: bool) -> None:
     )
     rays, confidence = 0.1 * torch.randn(3, 17, 2, **options), torch.rand(3, 17, **options)
     problem = _Problem(rays, confidence, rays[:, 0], torch.tensor([0.3, 0.4, 0.2], **options))
+    problem = problem._replace(depth=torch.tensor([1.2, 1.0, 1.9], **options))
     if started:
         turned = parameters.pose @ roma.rotvec_to_rotmat(0.3 * torch.randn(3, 24, 3, **options))
         problem = problem._replace(towards=parameters._replace(pose=turned, betas=parameters.betas + 1))
@@ -182,3 +195,45 @@ def test_without_keypoints_the_body_stands_in_its_box(fitter: KeypointFitter) ->
 def test_no_people(fitter: KeypointFitter) -> None:
     fit = fitter.fit(np.zeros((0, 17, 3)), np.zeros((0, 4)), CAMERA)
     assert fit.bodies.pose.shape == (0, 24, 3, 3) and fit.error.shape == (0,)
+
+
+def test_keypoints_that_determine_no_distance_leave_the_start(fitter: KeypointFitter) -> None:
+    """Two wrists, or all joints within a few pixels, say nothing of a body's distance."""
+    start = bodies(fitter, 3)
+    keypoints = keypoints_of(fitter, start)
+    boxes = boxes_of(keypoints)
+    keypoints[0, [i for i in range(17) if i not in (9, 10)], 2] = 0
+    keypoints[1, :, :2] = keypoints[1, :1, :2] + np.arange(34).reshape(17, 2) / 10
+    fit = fitter.fit(keypoints, boxes, CAMERA, start=start)
+    assert fit.determined.tolist() == [False, False, True]
+    for found, known in zip(fit.bodies, start, strict=True):
+        np.testing.assert_allclose(found[:2], known[:2], atol=1e-5)
+    fit = fitter.fit(keypoints, boxes, CAMERA)
+    assert fit.determined.tolist() == [False, False, True]
+    assert (fit.bodies.translation[:, 2] > 1).all() and (fit.bodies.translation[:, 2] < 30).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), children=st.booleans(), started=st.booleans())
+def test_bodies_stay_within_bounds_whatever_the_keypoints(seed: int, children: bool, started: bool) -> None:
+    fitter = CHILDREN if children else ADULTS
+    rng = np.random.default_rng(seed)
+    keypoints = rng.uniform((-500, -500, 0), (1800, 1200, 1), (4, 17, 3)) * rng.choice(
+        (1, 1e-3, 1e4), (4, 1, 1)
+    )
+    keypoints[..., 2] = rng.uniform(0, 1, (4, 17)) * rng.integers(0, 2, (4, 17))
+    corner = rng.uniform((0, 0), (1000, 500), (4, 2))
+    boxes = np.concatenate((corner, corner + 10 ** rng.uniform(0, 3, (4, 2))), 1)
+    start = None
+    if started:
+        known = bodies(fitter, 4)
+        betas = np.pad(known.betas * 10, ((0, 0), (0, fitter.body.num_betas - 10)), constant_values=5)
+        start = Bodies(known.pose, betas.astype(np.float32), known.translation * 10 ** rng.uniform(-3, 4))
+    found = fitter.fit(keypoints, boxes, CAMERA, start=start, iterations=12).bodies
+    assert all(np.isfinite(value).all() for value in found)
+    low, high = np.array(DISTANCES) * (1 - 1e-5, 1 + 1e-5)
+    assert (found.translation[:, 2] >= low).all() and (found.translation[:, 2] <= high).all()
+    assert (np.abs(found.betas[:, :10]) <= BETA_BOUNDS[1] + 1e-5).all()
+    assert (found.betas[:, 10:] >= CHILD_BOUNDS[0]).all() and (
+        found.betas[:, 10:] <= CHILD_BOUNDS[1] + 1e-5
+    ).all()

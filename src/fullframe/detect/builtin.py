@@ -24,6 +24,8 @@ FIRST, LATER = 1.1, 1.0
 # A person is looked at from all four sides if the mean confidence of the joints stays below this when
 # upright, and turned only for this much more confidence.
 UNSURE, TURNING_GAIN = 0.4, 0.1
+# What is farther outside the box than this share of its sides is black to MoveNet: it is of other people.
+MARGIN = 0.05
 
 
 def load() -> "Builtin":
@@ -74,10 +76,14 @@ class Builtin:
         return np.asarray(people, np.float32).reshape(-1, 17, 3)
 
     def _joints(self, image: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.float64]:
-        center, side = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max())
+        center, sides = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+        low = np.floor(np.maximum(box[:2] - MARGIN * sides, 0)).astype(int)
+        high = np.ceil(np.maximum(box[2:] + MARGIN * sides, 0)).astype(int)
+        part = image[low[1] : high[1], low[0] : high[0]]
 
         def look(size: float, angle: float = 0.0, flip: bool = False) -> NDArray[np.float64]:
-            return thunder(self._thunder, image, Window(center, side * size, angle, flip))
+            joints = thunder(self._thunder, part, Window(center - low, sides.max() * size, angle, flip))
+            return joints + np.array([*low, 0])
 
         first = look(FIRST)
         if confidence(first) < UNSURE:
