@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import roma
 import torch
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
