@@ -35,7 +35,7 @@ from fullframe.evaluate.protocols.shared import LIMB_COLUMNS
 from fullframe.evaluate.protocols.synth import ROTATION
 from fullframe.evaluate.report import estimate, markdown_table, off_axis_bins
 from fullframe.models.checkpoint import read_card
-from fullframe.recover.photo import FIT
+from fullframe.recovery.photo import FIT
 
 Set = Literal["coco", "lspet", "gestures", "pairs", "synth"]
 SETS: tuple[Set, ...] = ("coco", "lspet", "gestures", "pairs", "synth")

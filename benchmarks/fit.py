@@ -22,7 +22,7 @@ from fullframe.detect import load_detector
 from fullframe.fit import KeypointFitter
 from fullframe.geometry.camera import Camera, project
 from fullframe.io.image import read_photo
-from fullframe.recover.photo import Recoverer
+from fullframe.recovery.photo import Recoverer
 from fullframe.render import overlay
 
 

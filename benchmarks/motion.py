@@ -34,7 +34,7 @@ from fullframe.models import load_model, predict_people
 from fullframe.motion import finish
 from fullframe.motion.measure import acceleration_error, common_rows, foot_skating, jitter, mpjpe
 from fullframe.motion.skeleton import soles
-from fullframe.recover.tracker import Tracker
+from fullframe.recovery.tracker import Tracker
 from fullframe.results.clip import Clip
 from fullframe.synth.joints import NUM_BETAS, Bodies
 from fullframe.synth.people import visible_box

@@ -31,12 +31,12 @@ from PIL import Image
 
 from fullframe.detect import load_detector
 from fullframe.models import predict_people
-from fullframe.recover.analysis import BATCH
-from fullframe.recover.frame_results import Rows, join
-from fullframe.recover.photo import Recoverer
-from fullframe.recover.shots import ShotBoundaryDetector
-from fullframe.recover.tracker import Tracker
-from fullframe.recover.video import clip_camera, process
+from fullframe.recovery.frame_results import FrameResults
+from fullframe.recovery.photo import Recoverer
+from fullframe.recovery.shots import ShotBoundaryDetector
+from fullframe.recovery.tracker import Tracker
+from fullframe.recovery.video import clip_camera, process
+from fullframe.recovery.video_tracker import BATCH_SIZE
 from fullframe.render import overlay
 from fullframe.video.prefetch import limit_malloc_arenas
 from fullframe.video.reader import VideoReader
@@ -93,13 +93,13 @@ def stages(recoverer: Recoverer, path: Path, people: int, folder: Path) -> None:
     print(f"  detect, at a look {least(lambda: detector.boxes(image)):6.1f}")
     finder, tracker = ShotBoundaryDetector(), Tracker(FPS)
     ticks = iter(range(1000))
-    print(f"  find cuts         {least(lambda: finder.is_cut(image)):6.1f}")
+    print(f"  detect cuts         {least(lambda: finder.is_cut(image)):6.1f}")
     print(
         f"  track             {least(lambda: tracker.update(next(ticks) / FPS, boxes, scores, image)):6.1f}"
     )
-    batch = np.resize(boxes, (BATCH, 4))
-    each = least(lambda: predict_people(network, image, batch, camera, batch_size=BATCH), 5) / BATCH
-    print(f"  crop and network  {each * len(boxes):6.1f}   ({each:.1f} a person, in batches of {BATCH})")
+    batch = np.resize(boxes, (BATCH_SIZE, 4))
+    each = least(lambda: predict_people(network, image, batch, camera, batch_size=BATCH_SIZE), 5) / BATCH_SIZE
+    print(f"  crop and network  {each * len(boxes):6.1f}   ({each:.1f} a person, in batches of {BATCH_SIZE})")
     shown = recoverer(image, boxes=boxes, keypoints=np.zeros((len(boxes), 17, 3)))
     print(f"  draw              {least(lambda: overlay(image, shown)):6.1f}")
     print(f"  convert           {least(lambda: to_yuv(image)):6.1f}")
@@ -115,7 +115,7 @@ def stages(recoverer: Recoverer, path: Path, people: int, folder: Path) -> None:
 
 def lengthen(work: Path, hours: float) -> None:
     """Repeat the people of a video that is analysed, in its folder of work, until there are so many hours."""
-    short = join([Rows.load(file) for file in sorted(work.glob("[0-9]*.npz"))])
+    short = FrameResults.joined([FrameResults.load(file) for file in sorted(work.glob("[0-9]*.npz"))])
     frames = len(short.times)
     for number in range(round(hours * 3600 * FPS / frames)):
         first = number * frames

@@ -49,12 +49,20 @@ class Service:
     """Runs one of the two services in a thread until `stop`, as until Ctrl-C."""
 
     def __init__(self, monkeypatch, module, serve, *args):
-        self._ended, told = threading.Event(), []
-        monkeypatch.setattr(module, "say_until_ctrl_c", lambda line: told.append(line) or self._ended.wait())
-        self._thread = threading.Thread(target=serve, args=(*args, "127.0.0.1", 9500))
+        from fullframe.view.server import address  # needs the extra view
+
+        self._ended, addresses = threading.Event(), []
+
+        def wait(server, ready):
+            ready(address(server))
+            self._ended.wait()
+
+        monkeypatch.setattr(module, "wait_for_interrupt", wait)
+        args = (*args, "127.0.0.1", 9500, addresses.append)
+        self._thread = threading.Thread(target=serve, args=args)
         self._thread.start()
-        wait_until(lambda: told)
-        self.url = next(word for word in told[0].split() if word.startswith("http://127.0.0.1:"))
+        wait_until(lambda: addresses)
+        self.url = addresses[0]
 
     def stop(self):
         self._ended.set()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fullframe.body import load_body
 from fullframe.models import create_model
-from fullframe.recover.photo import Recoverer
+from fullframe.recovery.photo import Recoverer
 
 WIDTH, HEIGHT = 96, 64
 
@@ -127,5 +127,5 @@ def recoverer(body: Any) -> Recoverer:
     torch.manual_seed(0)
     network = create_model("cliff", encoder="resnet18", crop=(64, 64), num_betas=11).eval()
     return SimpleNamespace(  # type: ignore[return-value]
-        body=body, detector=RedBoxes(), network=network, fitter=None, name="tiny"
+        body=body, detector=RedBoxes(), network=network, card=None, fitter=None, name="tiny"
     )

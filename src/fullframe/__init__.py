@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fullframe.geometry.camera import Camera
     from fullframe.models import load_model
-    from fullframe.recover.photo import Recoverer, recover
-    from fullframe.recover.video import recover_video
+    from fullframe.recovery.photo import Recoverer, recover
+    from fullframe.recovery.video import recover_video
     from fullframe.results.clip import Clip
     from fullframe.results.people import People
 
@@ -18,10 +18,10 @@ _HOME = {
     "Camera": "fullframe.geometry.camera",
     "Clip": "fullframe.results.clip",
     "People": "fullframe.results.people",
-    "Recoverer": "fullframe.recover.photo",
+    "Recoverer": "fullframe.recovery.photo",
     "load_model": "fullframe.models",
-    "recover": "fullframe.recover.photo",
-    "recover_video": "fullframe.recover.video",
+    "recover": "fullframe.recovery.photo",
+    "recover_video": "fullframe.recovery.video",
 }
 
 

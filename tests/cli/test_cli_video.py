@@ -14,10 +14,10 @@ import trimesh
 from PIL import Image
 
 from fullframe.cli import main as cli
-from fullframe.cli.inputs import find_inputs, is_live, is_video
-from fullframe.cli.outputs import VIDEO_OUTPUTS
 from fullframe.export import CLIP_EXPORTERS
 from fullframe.models import create_model, save_checkpoint
+from fullframe.recovery.inputs import find_inputs, is_live, is_video
+from fullframe.recovery.outputs import VIDEO_OUTPUTS
 from fullframe.results.clip import Clip
 from fullframe.results.people import People
 from fullframe.video.reader import VideoReader
@@ -130,7 +130,7 @@ def _load(path: Path) -> Clip | People:
         (("--save", "obj"), "--save obj is for photos"),
         (("--boxes", "boxes.json"), "are for photos"),
         (("--fov", 200), "field of view"),
-        (("rtsp://127.0.0.1:9/x",), "give it alone"),
+        (("rtsp://127.0.0.1:9/x",), "must be the only input"),
     ],
 )
 def test_impossible_requests(
@@ -186,7 +186,7 @@ def test_a_pattern_does_not_find_the_results_of_the_run_before(
     assert "is the folder of the inputs" in " ".join(capsys.readouterr().err.split())
 
 
-def test_ctrl_c_finishes_what_was_analysed_and_the_same_command_goes_on(
+def test_ctrl_c_finishes_the_analysed_frames_and_the_command_resumes(
     clip: Path, network: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -212,7 +212,7 @@ def test_ctrl_c_finishes_what_was_analysed_and_the_same_command_goes_on(
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=200)
     assert process.returncode == 130
-    assert "Ctrl-C again leaves at once" in said and "the same command goes on" in said
+    assert "Ctrl-C again to quit now" in said and "re-run the command to resume" in said
     found = Clip.load(out / "three.npz")
     assert 1 <= found.num_frames < 8 and frames_of(out / "three_overlay.mp4") == found.num_frames
     capture = cv2.VideoCapture(str(out / "three_overlay.mp4"))  # another reader than ours

@@ -9,8 +9,9 @@ import pytest
 from waving import waving_clip
 
 from fullframe.body import load_body
+from fullframe.cli.app import app
 from fullframe.cli.console import UsageError
-from fullframe.cli.view import app, view
+from fullframe.cli.view import view
 
 RUN = """import pathlib, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from fullframe.video.prefetch import ahead, frames_ahead, ordered_map
+from fullframe.video.prefetch import ordered_map, prefetch, prefetch_depth
 
 
 def test_ahead_keeps_order_and_never_runs_far_ahead() -> None:
@@ -17,7 +17,7 @@ def test_ahead_keeps_order_and_never_runs_far_ahead() -> None:
             yield i
 
     taken = []
-    for item in ahead(items(), 3):
+    for item in prefetch(items(), 3):
         taken.append(item)
         time.sleep(0.001)
         assert len(made) <= len(taken) + 3 + 1  # three wait, and one is in hand
@@ -32,7 +32,7 @@ def test_ahead_works_in_another_thread_that_ends_when_closed() -> None:
             threads.add(threading.current_thread())
             yield 1
 
-    some = ahead(items(), 2)
+    some = prefetch(items(), 2)
     next(some)
     some.close()
     (thread,) = threads
@@ -44,7 +44,7 @@ def test_errors_come_where_the_items_are_taken() -> None:
         yield 1
         raise OSError("the disk is gone")
 
-    some = ahead(items(), 2)
+    some = prefetch(items(), 2)
     assert next(some) == 1
     with pytest.raises(OSError, match="the disk is gone"):
         next(some)
@@ -77,7 +77,7 @@ def test_in_order_takes_no_more_items_than_it_may() -> None:
             taken.append(i)
             yield i
 
-    for number, _ in enumerate(ordered_map(lambda item: item, items(), 2, waiting=3), 1):
+    for number, _ in enumerate(ordered_map(lambda item: item, items(), 2, ahead=3), 1):
         assert len(taken) <= number + 2 + 3
 
 
@@ -94,4 +94,8 @@ def test_torch_keeps_its_threads() -> None:
 
 
 def test_large_frames_wait_in_small_numbers() -> None:
-    assert frames_ahead((64, 64)) == 8 and frames_ahead((1920, 1080)) == 4 and frames_ahead((4096, 2304)) == 1
+    assert (
+        prefetch_depth((64, 64)) == 8
+        and prefetch_depth((1920, 1080)) == 4
+        and prefetch_depth((4096, 2304)) == 1
+    )

@@ -5,7 +5,7 @@ import pytest
 from waving import waving_clip
 
 from fullframe.body import load_body
-from fullframe.view.backdrops import PHOTO_SIDE, VIDEO_SIDE, Pictures
+from fullframe.view.backdrops import PHOTO_SIDE, VIDEO_SIDE, Backdrops
 
 BODY = load_body()
 FRAMES = 40
@@ -29,31 +29,31 @@ def video(tmp_path_factory):
 
 
 def test_any_frame_in_any_order(video):
-    pictures = Pictures(waving_clip(BODY, 1, FRAMES, str(video)))
-    assert not pictures.problem
+    backdrops = Backdrops(waving_clip(BODY, 1, FRAMES, str(video)))
+    assert not backdrops.problem
     for frame in (0, 1, 2, 3, 30, 31, 5, 39, 38, 0, 14, 15, 16, 29, 39, 0):
-        picture = pictures(frame)
+        picture = backdrops(frame)
         assert picture.shape == (VIDEO_SIDE * 720 // 1280, VIDEO_SIDE, 3)
         assert abs(picture[:, VIDEO_SIDE // 2 + 8 :].mean() - 40 - 5 * frame) < 2.4, frame
         assert picture[:, : VIDEO_SIDE // 2 - 8].mean() < 4
-    pictures.close()
+    backdrops.close()
 
 
 def test_a_photo_is_read_once(tmp_path):
     path = tmp_path / "photo.png"
     cv2.imwrite(str(path), np.full((1000, 4000, 3), (10, 20, 200), np.uint8))
-    pictures = Pictures(waving_clip(BODY, 1, 1, str(path)))
+    backdrops = Backdrops(waving_clip(BODY, 1, 1, str(path)))
     path.unlink()
-    picture = pictures(0)
+    picture = backdrops(0)
     assert picture.shape == (PHOTO_SIDE // 4, PHOTO_SIDE, 3)
     assert picture[0, 0].tolist() == [200, 20, 10]
-    assert pictures(0) is picture
+    assert backdrops(0) is picture
 
 
 def test_a_video_of_one_frame(video):
-    pictures = Pictures(waving_clip(BODY, 1, 1, str(video)))
-    assert pictures(0).shape[1] == VIDEO_SIDE
-    pictures.close()
+    backdrops = Backdrops(waving_clip(BODY, 1, 1, str(video)))
+    assert backdrops(0).shape[1] == VIDEO_SIDE
+    backdrops.close()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"nothing that can be shown"])
@@ -61,6 +61,6 @@ def test_without_a_video(tmp_path, content):
     path = tmp_path / "gone.mp4"
     if content is not None:
         path.write_bytes(content)
-    pictures = Pictures(waving_clip(BODY, 1, 3, str(path)))
-    assert "gone.mp4" in pictures.problem and pictures(1) is None
-    pictures.close()
+    backdrops = Backdrops(waving_clip(BODY, 1, 3, str(path)))
+    assert "gone.mp4" in backdrops.problem and backdrops(1) is None
+    backdrops.close()

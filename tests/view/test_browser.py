@@ -11,7 +11,7 @@ from waving import SIZE, waving_clip
 pytest.importorskip("viser", reason="needs the extra view")
 
 from fullframe.body import load_body
-from fullframe.recover.photo import Recoverer
+from fullframe.recovery.photo import Recoverer
 from fullframe.render.colors import person_colors
 from fullframe.results.people import People
 from fullframe.view import app, show, uploads

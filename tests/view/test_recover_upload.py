@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from waving import SIZE, waving_clip
 
-from fullframe.recover.photo import Recoverer
+from fullframe.recovery.photo import Recoverer
 from fullframe.results.clip import Clip
 from fullframe.results.people import People
 from fullframe.view import recover_upload as recover
@@ -36,25 +36,27 @@ def empty_clip(tmp_path):
 def test_a_photo(tmp_path, recoverer, photo_path):
     file = tmp_path / "upload.jpeg"
     file.write_bytes(photo_path.read_bytes())
-    told = []
-    result = recover_upload(recoverer, file, "My <photo>/..x.jpg", lambda doing, share: told.append(doing))
+    stages = []
+    result = recover_upload(
+        recoverer, file, "My <photo>/..x.jpg", lambda stage, done, total: stages.append(stage)
+    )
     assert [path.name for path in result.files] == ["x_overlay.jpg", "x.npz", "x.glb"]
     assert all(path.parent == tmp_path and path.stat().st_size > 1000 for path in result.files)
     people = People.load(result.files[1])
-    # The temporary place of the upload is nobody's business.
+    # The temporary folder is not published.
     assert len(people) == 3 == len(result.clip) and str(tmp_path) not in people.image
     assert result.clip.video == str(file)
-    assert told == ["Looking for people", "Writing files"]
+    assert stages == ["finding people", "writing files"]
 
 
 def test_a_clip_without_anybody(empty_clip, recoverer):
-    told = []
-    result = recover_upload(recoverer, empty_clip, "a.mp4", lambda doing, share: told.append((doing, share)))
+    reports = []
+    result = recover_upload(recoverer, empty_clip, "a.mp4", lambda *report: reports.append(report))
     assert [path.name for path in result.files][:2] == ["a_overlay.mp4", "a.npz"]
     assert len(result.clip) == 0 and Clip.load(result.files[1]).num_frames == 4
     assert "_bvh.zip" not in str(result.files)
-    shares = [share for doing, share in told if doing == "Looking for people"]
-    assert shares and shares == sorted(shares) and shares[-1] == 1
+    done = [report[1] for report in reports if report[0] == "finding people"]
+    assert done == [1, 2, 3, 4] and ("drawing the overlay", 4, 4) in reports
 
 
 def test_bvh_of_everybody_in_one_file(empty_clip, recoverer, monkeypatch):
@@ -65,17 +67,17 @@ def test_bvh_of_everybody_in_one_file(empty_clip, recoverer, monkeypatch):
 
     Result.clip = clip
     monkeypatch.setattr(recover, "process", lambda *args, **kwargs: Result)
-    result = recover_upload(recoverer, empty_clip, "b.mov", lambda doing, share: None)
+    result = recover_upload(recoverer, empty_clip, "b.mov", lambda stage, done, total: None)
     assert [path.name for path in result.files] == ["b_overlay.mp4", "b.npz", "b.glb", "b_bvh.zip"]
     assert sorted(zipfile.ZipFile(result.files[-1]).namelist()) == ["b_0.bvh", "b_1.bvh"]
     assert Clip.load(result.files[1]).video == "b.mov" and result.clip.video == str(empty_clip)
 
 
-def test_whoever_listens_can_stop_it(empty_clip, recoverer):
+def test_progress_can_cancel(empty_clip, recoverer):
     class Enough(Exception):
         pass
 
-    def stop(doing, share):
+    def stop(stage, done, total):
         raise Enough
 
     with pytest.raises(Enough):

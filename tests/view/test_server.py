@@ -5,11 +5,11 @@ import pytest
 
 pytest.importorskip("viser", reason="needs the extra view")
 
-from fullframe.view.server import tabs
+from fullframe.view.server import pages
 
 
 class Server:
-    """What `tabs` uses of viser's, whose callbacks run in threads of their own."""
+    """What `pages` uses of viser's, whose callbacks run in threads of their own."""
 
     def __init__(self):
         self.clients = {}
@@ -31,7 +31,7 @@ class Server:
         self._disconnect(self.clients.pop(number))
 
 
-class Tab:
+class Page:
     def __init__(self):
         self.closed = 0
 
@@ -39,14 +39,14 @@ class Tab:
         self.closed += 1
 
 
-def test_tabs_are_closed_when_visitors_leave_or_at_the_end():
+def test_pages_are_closed_when_visitors_leave_or_at_the_end():
     server, opened = Server(), []
-    with tabs(server, lambda client: opened.append(Tab()) or opened[-1]):
+    with pages(server, lambda client: opened.append(Page()) or opened[-1]):
         for number in range(3):
             server.come(number)
         server.go(1)
-        assert [tab.closed for tab in opened] == [0, 1, 0]
-    assert [tab.closed for tab in opened] == [1, 1, 1]
+        assert [page.closed for page in opened] == [0, 1, 0]
+    assert [page.closed for page in opened] == [1, 1, 1]
 
 
 def test_visitors_leave_while_it_ends():
@@ -58,24 +58,24 @@ def test_visitors_leave_while_it_ends():
         for number in range(500):
             server.go(number)
 
-    with tabs(server, lambda client: opened.append(Tab()) or opened[-1]):
+    with pages(server, lambda client: opened.append(Page()) or opened[-1]):
         for number in range(500):
             server.come(number)
         thread = threading.Thread(target=leave)
         thread.start()
         start.wait()
     thread.join()
-    assert [tab.closed for tab in opened] == [1] * 500
+    assert [page.closed for page in opened] == [1] * 500
 
 
 def test_a_visitor_leaves_before_the_tab_is_there():
-    server, tab = Server(), Tab()
+    server, page = Server(), Page()
 
     def slow(client):
         server.go(client.client_id)
-        return tab
+        return page
 
-    with tabs(server, slow):
+    with pages(server, slow):
         server.come(0)
-        assert tab.closed == 1
-    assert tab.closed == 1
+        assert page.closed == 1
+    assert page.closed == 1

@@ -58,16 +58,19 @@ def sound() -> bytes:
 
 BAD = {
     "nothing": (b"", "empty"),
-    "text": (b"hello, world", "no photo or clip"),
-    "a web page": (b"<html><script>alert(1)</script></html>", "no photo or clip"),
-    "a picture that can hold scripts": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no photo or clip"),
-    "a playlist that names another file": (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "no photo or clip"),
-    "a list of files": (b"ffconcat version 1.0\nfile /etc/passwd\n", "no photo or clip"),
-    "a part of a photo": (photo("png")[:20], "no photo or clip"),
+    "text": (b"hello, world", "not a photo or clip"),
+    "a web page": (b"<html><script>alert(1)</script></html>", "not a photo or clip"),
+    "a picture that can hold scripts": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a photo or clip"),
+    "a playlist": (
+        b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
+        "not a photo or clip",
+    ),
+    "a list of files": (b"ffconcat version 1.0\nfile /etc/passwd\n", "not a photo or clip"),
+    "a part of a photo": (photo("png")[:20], "not a photo or clip"),
     "a part of a clip": (clip("mp4")[:60], "damaged"),
     "a header alone": (b"\0\0\0\x18ftypmp42" + bytes(200), "damaged"),
     "sound": (sound(), "only sound"),
-    "a kind of picture that nobody here reads": (b"\0\0\0\x18ftypheic" + bytes(200), "no photo or clip"),
+    "an unsupported image format": (b"\0\0\0\x18ftypheic" + bytes(200), "not a photo or clip"),
     "too long": (clip("matroska", MAX_SECONDS + 2, rate=1), r"32 s long"),
     "too many pixels": (photo("gif", (10_000, 6_000)), "60 megapixels"),
 }

@@ -18,12 +18,12 @@ from fullframe.annotate.photos import PhotoPeople, SharedDetector, find_people, 
 from fullframe.annotate.ray_workers import ray_workers
 from fullframe.annotate.report_page import write_page
 from fullframe.body import BodyModel, load_body
-from fullframe.cli.inputs import PHOTO_SUFFIXES
 from fullframe.io.atomic import atomic_path, digest
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import WorkDir, Workers, in_process
 from fullframe.models import Bodies, CropRegressor, LoadedModel, load_model
-from fullframe.recover.photo import FIT, NETWORK
+from fullframe.recovery.inputs import PHOTO_SUFFIXES
+from fullframe.recovery.photo import FIT, NETWORK
 
 
 def keep_predictions(job: Job) -> Bodies:

@@ -88,7 +88,7 @@ def review(
         host: 127.0.0.1 for this computer only, 0.0.0.0 for the whole network. There is no password.
         port: the next free one is used if it is taken.
     """
-    from fullframe.cli.console import UsageError, usage_errors
+    from fullframe.cli.console import UsageError, say, usage_errors
 
     try:
         from fullframe.annotate.review import Review
@@ -99,5 +99,9 @@ def review(
         ) from error
     with usage_errors():
         reviewed = Review(labels, body_path)
-        serve_review(reviewed, images or reviewed.images(), host, port)
+        saved = f"(Ctrl-C stops); every verdict is saved at once in {reviewed.file}"
+        serve_review(
+            reviewed, images or reviewed.images(), host, port,
+            lambda address: say(f"{labels}: open {address} {saved}"),
+        )  # fmt: skip
     return 0

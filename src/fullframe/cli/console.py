@@ -1,8 +1,11 @@
 """Messages, progress bars and errors of the command line."""
 
 import logging
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -53,6 +56,31 @@ def show_log() -> None:
     logger = logging.getLogger("fullframe")
     logger.setLevel(logging.INFO)
     logger.addHandler(_LogHandler())
+
+
+class Interrupt:
+    """Within the block, the first Ctrl-C prints a message and sets `requested`; the second raises
+    KeyboardInterrupt as usual."""
+
+    def __init__(self, message: str) -> None:
+        self.requested = False
+        self._message = message
+        self._previous: Any = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        say(self._message, "stopping: ", "yellow")
+
+    def __enter__(self) -> "Interrupt":
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
 
 
 class _Speed(ProgressColumn):

@@ -1,4 +1,4 @@
-"""What is installed, what was found, what is missing and where to get it."""
+"""The command `fullframe doctor`: what is installed, what is missing and where to get it."""
 
 import importlib.metadata
 import importlib.util
@@ -7,6 +7,8 @@ import platform
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from fullframe.cli.console import say
+
 PACKAGES = (
     "fullframe", "torch", "torchvision", "timm", "onnxruntime", "numba", "opencv-python-headless", "pillow",
     "trimesh", "safetensors",
@@ -14,7 +16,7 @@ PACKAGES = (
 
 
 class Finding(NamedTuple):
-    """One line of the report: `ok` is True, False for what is broken, None for an absent optional part."""
+    """One line of the report: `ok` is True, False if broken, None if an optional part is missing."""
 
     topic: str
     name: str
@@ -22,8 +24,22 @@ class Finding(NamedTuple):
     text: str
 
 
-def examine() -> Iterator[Finding]:
-    """Look at everything that `fullframe run` may need, without running a network."""
+def doctor() -> int:
+    """Report what is installed and what is missing: versions, devices, bodies, weights, detectors."""
+    broken, topic = 0, ""
+    marks = {True: ("ok", "green"), False: ("broken", "red"), None: ("missing", "yellow")}
+    for finding in diagnose():
+        if finding.topic != topic:
+            topic = finding.topic
+            say(topic, style="bold")
+        mark, style = marks[finding.ok]
+        say(f"{finding.name}: {finding.text}", f"  {mark:<8}", style)
+        broken += finding.ok is False
+    return int(broken > 0)
+
+
+def diagnose() -> Iterator[Finding]:
+    """Check everything that `fullframe run` may need, without running a network."""
     yield from _versions()
     yield from _devices()
     yield from _bodies()
@@ -51,7 +67,7 @@ def _devices() -> Iterator[Finding]:
         for index in range(torch.cuda.device_count()):
             yield Finding("devices", f"cuda:{index}", True, torch.cuda.get_device_name(index))
     else:
-        yield Finding("devices", "cuda", None, "none found; everything runs on the CPU")
+        yield Finding("devices", "cuda", None, "not available; everything runs on the CPU")
 
 
 def _bodies() -> Iterator[Finding]:
@@ -64,7 +80,7 @@ def _bodies() -> Iterator[Finding]:
             load()
             yield Finding("bodies", name, True, "built in")
         except Exception as error:
-            yield Finding("bodies", name, False, f"{error}; install fullframe again")
+            yield Finding("bodies", name, False, f"{error}; reinstall fullframe")
     files = find_smpl()
     for file in files:
         try:
@@ -77,7 +93,7 @@ def _bodies() -> Iterator[Finding]:
             "smpl",
             None,
             f"not found (optional): put SMPL_NEUTRAL.pkl from https://smpl.is.tue.mpg.de into {SMPL_FOLDER}, "
-            "or name a file with --body smpl --body-path",
+            "or give a file with --body smpl --body-path",
         )
 
 
@@ -91,16 +107,16 @@ def _weights() -> Iterator[Finding]:
             load_model(path)
             yield Finding("weights", path.stem, True, f"built in: --model {path.stem}")
         except ValueError as error:
-            yield Finding("weights", path.stem, False, f"{error}; install fullframe again")
+            yield Finding("weights", path.stem, False, f"{error}; reinstall fullframe")
     if not found:
-        yield Finding("weights", "networks", False, f"{WEIGHTS} is empty: install fullframe again")
+        yield Finding("weights", "networks", False, f"{WEIGHTS} is empty: reinstall fullframe")
 
 
 def _detectors() -> Iterator[Finding]:
     from fullframe.detect import builtin
 
     for name, problem in builtin.verify().items():
-        yield Finding("detectors", name, problem is None, problem or "built in, checksum right")
+        yield Finding("detectors", name, problem is None, problem or "built in, checksum verified")
     for package in ("torchvision", "rtmlib", "transformers"):
         if importlib.util.find_spec(package):
             yield Finding(
@@ -119,7 +135,7 @@ def _caches() -> Iterator[Finding]:
     folder = cache_folder()
     if folder is None:
         text = (
-            "no place for compiled code, each start compiles again: set NUMBA_CACHE_DIR to a writable folder"
+            "no writable folder for compiled code, so that it is compiled at each start: set NUMBA_CACHE_DIR"
         )
         yield Finding("caches", "rasteriser", None, text)
     else:

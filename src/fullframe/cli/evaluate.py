@@ -35,7 +35,7 @@ def evaluate(
     from fullframe.cli.console import UsageError, console, progress_bar
     from fullframe.evaluate.evaluation import evaluate_model
     from fullframe.models.checkpoint import read_card
-    from fullframe.recover.photo import FIT
+    from fullframe.recovery.photo import FIT
 
     try:
         if out is None:

@@ -5,8 +5,11 @@ from typing import Annotated
 
 import tyro
 
-_MOST = 60
-"""People in a picture: a JPEG file has at most 65,535 rows."""
+from fullframe.cli.console import UsageError, say, usage_errors
+from fullframe.io.text import plural
+
+_MAX_PEOPLE = 60
+"""People in one picture: a JPEG file has at most 65,535 rows."""
 
 
 def imagine(
@@ -18,34 +21,35 @@ def imagine(
     body_path: Path | None = None,
     detector: str = "builtin",
 ) -> int:
-    """Infer the people of a photo from the directions 0, 90, 180 and 270 degrees around them.
+    """Predict the people of a photo from the directions 0, 90, 180 and 270 degrees around them.
 
-    Writes one picture: bodies and silhouettes inferred from each direction, beside the body inferred from the
-    photo's direction and then turned. The nearer the two, the more the network knows about the unseen side.
+    Writes one picture: bodies and silhouettes predicted for each direction, beside the body predicted for the
+    direction of the photo and then rotated. The closer the two, the more the network knows about the unseen
+    side.
 
     Args:
-        photo: with people; if there are more than 60, the largest are drawn.
+        photo: if it has more than 60 people, the largest are drawn.
         out: folder for the picture, <name of the photo>_imagined.jpg.
-        model: path of an imphmr network (.safetensors). None is shipped: fullframe train trains one.
-        body_path: your SMPL file, if the network predicts SMPL and fullframe doctor does not find it.
+        model: path of an imphmr network (.safetensors). None is built in: train one with fullframe train.
+        body_path: your SMPL file, for a network that predicts SMPL; default: the one that fullframe doctor
+            finds.
         detector: builtin, torchvision, rtmlib or transformers.
     """
     import numpy as np
 
     from fullframe.body import load_body
-    from fullframe.cli.console import UsageError, count, say
-    from fullframe.cli.outputs import make_writable
     from fullframe.detect import load_detector
     from fullframe.geometry.camera import Camera
     from fullframe.imagine.figure import draw
     from fullframe.imagine.novel_views import imagine_people, offered_by
     from fullframe.io.image import read_photo, write_jpeg
     from fullframe.models import load_model
+    from fullframe.recovery.outputs import make_writable
 
-    make_writable(out)
     if photo.is_dir():
-        raise UsageError(f"{photo} is a folder; name one photo in it")
-    try:
+        raise UsageError(f"{photo} is a folder; give one photo in it")
+    with usage_errors():
+        make_writable(out)
         network, card = load_model(model)
         try:
             imagining = offered_by(network)
@@ -55,15 +59,14 @@ def imagine(
         taken = read_photo(photo)
         found, _ = load_detector(detector).boxes(taken.pixels)
         if not len(found):
-            raise UsageError(f"{photo}: no person found; another --detector may see more")
-        boxes = found[np.argsort(-np.prod(found[:, 2:] - found[:, :2], axis=1), kind="stable")[:_MOST]]
+            raise UsageError(f"{photo}: no person found; another --detector may find more")
+        areas = np.prod(found[:, 2:] - found[:, :2], axis=1)
+        boxes = found[np.argsort(-areas, kind="stable")[:_MAX_PEOPLE]]
         camera = taken.exif_camera or Camera.from_diagonal(taken.size)
         views = imagine_people(imagining, taken.pixels, boxes, camera)
         path = out / f"{photo.stem}_imagined.jpg"
         write_jpeg(path, draw(views, body))
-    except (ValueError, OSError, ImportError) as error:
-        raise UsageError(str(error)) from error
-    people = count(len(found), "person", "people")
+    people = plural(len(found), "person", "people")
     if len(boxes) < len(found):
         people = f"the {len(boxes)} largest of {people}"
     say(f"{photo}: {people} from {views.pose.shape[1]} directions -> {path}")

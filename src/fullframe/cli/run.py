@@ -1,14 +1,36 @@
 """The command `fullframe run`."""
 
 import errno
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from fullframe.cli.console import UsageError, console, count, progress_bar, say
-from fullframe.cli.inputs import find_inputs, is_live, is_video, output_names, searched_folder
-from fullframe.cli.outputs import choose, make_writable, photo_files, video_files
+from fullframe.cli.console import Interrupt, UsageError, console, say, show_progress, usage_errors
+from fullframe.io.text import plural
+from fullframe.recovery.inputs import find_inputs, is_live, is_video, searched_folder
+from fullframe.recovery.outputs import (
+    PHOTO_OUTPUTS,
+    VIDEO_OUTPUTS,
+    make_writable,
+    output_names,
+    photo_files,
+    video_files,
+    write_clip,
+    write_photo,
+)
+
+if TYPE_CHECKING:
+    from fullframe.recovery.photo import CameraOptions, Recoverer
+    from fullframe.recovery.video import VideoResult
+    from fullframe.results.clip import Clip
+    from fullframe.results.people import People
+
+_PHOTO_DEFAULT, _VIDEO_DEFAULT = ("overlay", "sheet", "npz", "json"), ("overlay", "npz")
 
 
 def run(
@@ -36,124 +58,286 @@ def run(
     Args:
         inputs: photos, videos, folders of them, or patterns such as 'holiday/*.jpg'; or one camera, shown
             live in the browser: its number (0), /dev/video0, or the address of a stream (rtsp://...).
-        out: folder for the results; made if it does not exist.
-        focal: focal length in px. Without --focal, --fov, --intrinsics: from EXIF, else the diagonal.
+        out: folder for the results; created if it does not exist.
+        focal: focal length in px. Without --focal, --fov, --intrinsics: from EXIF, else the image diagonal.
         fov: horizontal field of view in degrees.
         intrinsics: fx fy cx cy in px.
         boxes: photos: person boxes instead of detected ones: COCO annotations or results (.json).
         keypoints: photos: COCO-17 keypoints instead of detected ones: COCO annotations or results (.json).
         model: cliff-lite (the default, built in), a trained network (.safetensors), or keypoint-fit (the
             default for SMPL): bodies fitted to 2D keypoints.
-        refine: fit the network's bodies to the 2D keypoints afterwards.
-        body: open (built in) or smpl; smpl-neutral, -male, -female where the file's name does not say which.
-        body_path: your SMPL file, .npz or .pkl; without it, the one that fullframe doctor finds.
+        refine: fit the bodies of the network to the 2D keypoints.
+        body: open (built in) or smpl; smpl-neutral, -male, -female if the file name does not say which.
+        body_path: your SMPL file, .npz or .pkl; default: the one that fullframe doctor finds.
         detector: builtin, torchvision, rtmlib or transformers.
         smooth: videos: smooth motions over time.
-        lock_feet: videos: keep feet that stand on the ground in their place.
-        save: what to write, separated by commas. Photos: overlay, sheet, npz, json (these four if nothing is
-            said), glb, obj, ply. Videos: overlay, npz (these two), json, csv, glb, bvh, usd, smpl.
+        lock_feet: videos: keep feet that stand on the ground in place.
+        save: files to write, separated by commas. Photos: overlay, sheet, npz, json (the default), glb, obj,
+            ply. Videos: overlay, npz (the default), json, csv, glb, bvh, usd, smpl.
+    """
+    with usage_errors():
+        request = _plan(inputs, out, save, (boxes, keypoints, body_path, model))
+        make_writable(out)
+
+        # torch takes seconds to import: only once the request is known to make sense.
+        from fullframe.detect.coco_json import read_people
+        from fullframe.recovery.photo import CameraOptions, Recoverer
+
+        camera = CameraOptions(focal, fov, intrinsics)
+        given = read_people(boxes, keypoints)
+        with console.status("loading"):
+            recoverer = Recoverer(model, refine, body, body_path, detector)
+        runner = _Runner(request, recoverer, camera, smooth, lock_feet)
+        if request.live is not None:
+            runner.run_live(request.live)
+            return 0
+    if runner.run_photos(given.for_photo) and runner.run_videos():
+        return runner.report_failures()
+    return 130
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The inputs, and the kinds and names of the files to write."""
+
+    photos: list[str]
+    videos: list[str]
+    live: str | None
+    out: Path
+    stems: dict[str, Path]
+    photo_kinds: tuple[str, ...]
+    video_kinds: tuple[str, ...]
+
+
+def _plan(
+    inputs: tuple[str, ...], out: Path, save: str | None, given: tuple[Path | str | None, ...]
+) -> _Request:
+    """Check what can be checked without loading a model.
+
+    Args:
+        given: further input files: annotations, body, network.
     """
     if not inputs:
         raise UsageError("name at least one photo, video, folder or pattern")
     names = find_inputs(inputs)
     live = [name for name in names if is_live(name)]
     if live and len(names) > 1:
-        raise UsageError(f"{live[0]} is a camera or stream: give it alone")
+        raise UsageError(f"{live[0]} is a camera or stream and must be the only input")
     videos = [name for name in names if name not in live and is_video(name)]
     photos = [name for name in names if name not in live and name not in videos]
+    boxes, keypoints, *_ = given
     if (boxes or keypoints) and (videos or live):
         raise UsageError("--boxes and --keypoints are for photos; people in videos are always detected")
-    photo_kinds, video_kinds = choose(save, bool(photos), bool(videos or live))
+    photo_kinds, video_kinds = _output_kinds(save, bool(photos), bool(videos or live))
     if out.resolve() in {folder.resolve() for pattern in inputs if (folder := searched_folder(pattern))}:
-        # The next run would take the pictures written by this one for photos.
+        # The next run would take the pictures written by this one as photos.
         raise UsageError(f"the output folder {out} is the folder of the inputs; choose another with -o")
     stems = {name: out / stem for name, stem in output_names(names).items()}
-    files = {name: photo_files(stems[name], photo_kinds) for name in photos}
-    files |= {name: video_files(stems[name], video_kinds) for name in videos}
-    taken = (Path(p).resolve() for p in (*names, boxes, keypoints, body_path, model) if p is not None)
-    inputs_resolved = set(taken)
-    for file in (file for each in files.values() for file in each.values()):
-        if file.resolve() in inputs_resolved:
+    files = [file for name in photos for file in photo_files(stems[name], photo_kinds).values()]
+    files += [file for name in videos for file in video_files(stems[name], video_kinds).values()]
+    read = {Path(path).resolve() for path in (*names, *given) if path is not None}
+    for file in files:
+        if file.resolve() in read:
             raise UsageError(f"the result {file} would overwrite an input; choose another folder with -o")
-    make_writable(out)
+    return _Request(photos, videos, live[0] if live else None, out, stems, photo_kinds, video_kinds)
 
-    # torch takes seconds to import: only now that the request makes sense.
-    from fullframe.cli.run_photos import run_photo
-    from fullframe.cli.run_videos import STOPPING, Interrupt, run_live, run_video
-    from fullframe.detect.coco_json import read_people
-    from fullframe.recover.photo import Recoverer, camera_from_options
 
-    told: dict[str, Any] = {"focal": focal, "fov": fov, "intrinsics": intrinsics}
-    try:
-        camera_from_options((1, 1), **told)  # impossible values end the run before the first photo
-        given = read_people(boxes, keypoints)
-        with console.status("loading"):
-            recoverer = Recoverer(model, refine, body, body_path, detector)
-    except FileNotFoundError as error:
-        raise UsageError(f"{error.filename or error}: no such file") from error
-    except (ValueError, OSError, ImportError) as error:
-        raise UsageError(str(error)) from error
+def _output_kinds(save: str | None, photos: bool, videos: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The kinds of files for each photo and for each video.
 
-    motion = {"smooth": smooth, "lock_feet": lock_feet}
-    if live:
-        try:
-            say(run_live(recoverer, live[0], out, video_kinds, **motion, **told))
-        except (ValueError, OSError) as error:
-            raise UsageError(str(error)) from error
-        return 0
+    Args:
+        save: the option --save.
+        photos, videos: which inputs there are; each kind must fit one of them.
+    """
+    if save is None:
+        return _PHOTO_DEFAULT, _VIDEO_DEFAULT
+    kinds = tuple(dict.fromkeys(part.strip() for part in save.split(",") if part.strip()))
+    if not kinds or not set(kinds) <= {*PHOTO_OUTPUTS, *VIDEO_OUTPUTS}:
+        raise UsageError(
+            f"--save takes any of {','.join(PHOTO_OUTPUTS)} for photos and {','.join(VIDEO_OUTPUTS)} for "
+            f"videos; got {save!r}"
+        )
+    photo_kinds = tuple(kind for kind in kinds if photos and kind in PHOTO_OUTPUTS)
+    video_kinds = tuple(kind for kind in kinds if videos and kind in VIDEO_OUTPUTS)
+    for kind in kinds:
+        if kind not in photo_kinds + video_kinds:
+            only, others = ("photos", VIDEO_OUTPUTS) if kind in PHOTO_OUTPUTS else ("videos", PHOTO_OUTPUTS)
+            raise UsageError(f"--save {kind} is for {only}; take any of {','.join(others)}")
+    if "usd" in video_kinds and find_spec("pxr") is None:
+        raise UsageError("--save usd needs usd-core: pip install 'fullframe[usd]'")
+    return photo_kinds, video_kinds
 
-    failed: list[str] = []
 
-    def fail(name: str, error: Exception) -> None:
+@dataclass
+class _Runner:
+    """Processes the inputs one after another; a failed one does not stop the others."""
+
+    request: _Request
+    recoverer: "Recoverer"
+    camera: "CameraOptions"
+    smooth: bool
+    lock_feet: bool
+    failures: list[str] = field(default_factory=list)
+
+    def run_photos(self, given: Callable[[Path], dict]) -> bool:
+        """Write the results of all photos.
+
+        Args:
+            given: the boxes and keypoints of a photo, as arguments of the recoverer.
+
+        Returns:
+            False if interrupted.
+        """
+        from fullframe.io.image import read_photo
+
+        photos = self.request.photos
+        done = found = 0
+        with show_progress(disable=len(photos) < 2) as progress:
+            try:
+                for number, path in enumerate(photos, 1):
+                    try:
+                        photo = read_photo(path)
+                        camera = {name: getattr(self.camera, name) for name in ("focal", "fov", "intrinsics")}
+                        people = self.recoverer(photo, **camera, **given(Path(path)))
+                        files = photo_files(self.request.stems[path], self.request.photo_kinds)
+                        write_photo(people, photo.pixels, files)
+                    except Exception as error:
+                        self._fail(path, error)
+                    else:
+                        done, found = done + 1, found + len(people)
+                        say(_photo_summary(people, list(files.values())))
+                    progress("photos", number, len(photos))
+            except KeyboardInterrupt:
+                finished = f"after {done} of {plural(len(photos), 'photo')}"
+                say(f"{finished}; their results are in {self.request.out}", "interrupted ", "yellow")
+                return False
+        if done:
+            say(f"{plural(found, 'person', 'people')} in {plural(done, 'photo')} -> {self.request.out}")
+        return True
+
+    def run_videos(self) -> bool:
+        """Write the results of all videos; False if interrupted."""
+        from fullframe.video.prefetch import limit_malloc_arenas
+
+        videos = self.request.videos
+        if videos:
+            limit_malloc_arenas()
+        message = (
+            "finishing and writing the frames analysed so far; press Ctrl-C again to quit now. "
+            "Re-run the command to resume"
+        )
+        with Interrupt(message) as interrupt:
+            for number, video in enumerate(videos, 1):
+                try:
+                    complete = self._run_video(video, interrupt)
+                except KeyboardInterrupt:
+                    say(f"{video}: re-run the command to resume", "interrupted ", "yellow")
+                    return False
+                except Exception as error:
+                    self._fail(video, error)
+                else:
+                    if not complete:
+                        return False
+                if interrupt.requested and number < len(videos):
+                    say(f"{plural(len(videos) - number, 'video')} not processed", "interrupted ", "yellow")
+                    return False
+        return True
+
+    def _run_video(self, video: str, interrupt: Interrupt) -> bool:
+        """Write `<stem>_overlay.mp4`, `<stem>.npz`, ...; False if an interrupt left frames out.
+
+        Unfinished results are kept in a hidden folder beside the files.
+        """
+        from fullframe.recovery.frame_results import Work
+        from fullframe.recovery.video import process
+
+        stem = self.request.stems[video]
+        files = video_files(stem, self.request.video_kinds)
+        overlay = files.pop("overlay", None)
+        work = stem.with_name(f".{stem.name}_work")
+        with show_progress() as progress:
+            result = process(
+                self.recoverer, video, self.camera, overlay=overlay, work=work, smooth=self.smooth,
+                lock_feet=self.lock_feet, stop=lambda: interrupt.requested, progress=progress,
+            )  # fmt: skip
+        with console.status("writing files"):
+            written = write_clip(result.clip, self.recoverer.body, files)
+        if result.complete:
+            Work.clear(work)
+        if overlay is not None and result.drawn:
+            written.insert(0, overlay)
+        say(_video_summary(video, result, written))
+        return result.complete
+
+    def run_live(self, source: str) -> None:
+        """Recover the people in front of a camera, shown in the browser, until Ctrl-C or the stream's end."""
+        from fullframe.recovery.live import watch
+        from fullframe.view.mjpeg_server import MjpegServer
+
+        stem = self.request.out / f"live_{datetime.now():%Y%m%d_%H%M%S}"
+        files = video_files(stem, self.request.video_kinds)
+        overlay = files.pop("overlay", None)
+        message = "writing what was recorded; press Ctrl-C again to quit now"
+        with Interrupt(message) as interrupt, MjpegServer() as server:
+            say(f"live at {server.address}, on this computer only; Ctrl-C stops and writes the results to "
+                f"{self.request.out}")  # fmt: skip
+            clip = watch(
+                self.recoverer, source, overlay=overlay, show=server.show, stop=lambda: interrupt.requested,
+                smooth=self.smooth, lock_feet=self.lock_feet, camera_options=self.camera,
+            )  # fmt: skip
+            with console.status("writing files"):
+                written = write_clip(clip, self.recoverer.body, files)
+        if overlay is not None:
+            written.insert(0, overlay)
+        say(f"{source}: {_people_of(clip)} -> {_names(written)}")
+
+    def _fail(self, name: str, error: Exception) -> None:
         reason = str(error) or type(error).__name__
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            reason = f"no space left in {out}: free some and run the same command again"
-        failed.append(reason if reason.startswith(name) else f"{name}: {reason}")
-        say(failed[-1], "failed ", "red")
+            reason = f"no space left in {self.request.out}: free some and re-run the command"
+        self.failures.append(reason if reason.startswith(name) else f"{name}: {reason}")
+        say(self.failures[-1], "failed ", "red")
 
-    done = found = 0
-    with progress_bar(disable=len(photos) < 2) as progress:
-        task = progress.add_task("photos", total=len(photos))
-        try:
-            for photo in photos:
-                try:
-                    people, line = run_photo(
-                        recoverer, photo, files[photo], **told, **given.for_photo(Path(photo))
-                    )
-                except Exception as error:  # whatever is wrong with one photo must not stop the others
-                    fail(photo, error)
-                else:
-                    done, found = done + 1, found + people
-                    say(line)
-                progress.advance(task)
-        except KeyboardInterrupt:
-            say(f"after {done} of {len(photos)} photos; their files in {out} are whole", "stopped ", "yellow")
-            return 130
-    if done:
-        say(f"{count(found, 'person', 'people')} in {count(done, 'photo', 'photos')} -> {out}")
-
-    with Interrupt(STOPPING) as interrupt:
-        for number, video in enumerate(videos, 1):
-            try:
-                complete, line = run_video(
-                    recoverer, video, stems[video], video_kinds, interrupt=interrupt, **motion, **told
-                )
-            except KeyboardInterrupt:
-                say(f"{video}: left at once; the same command goes on", "stopped ", "yellow")
-                return 130
-            except Exception as error:  # nor one video the others
-                fail(video, error)
-            else:
-                say(line)
-                if not complete:
-                    return 130
-            if interrupt() and number < len(videos):
-                say(f"{count(len(videos) - number, 'video', 'videos')} left", "stopped ", "yellow")
-                return 130
-    if failed:
+    def report_failures(self) -> int:
+        """Repeat all failures at the end; returns the exit status."""
+        if not self.failures:
+            return 0
+        photos, videos = self.request.photos, self.request.videos
         what = "photos" if not videos else "videos" if not photos else "inputs"
-        say(f"{len(failed)} of {len(names)} {what} failed:", style="red")
-        for reason in failed:
+        say(f"{len(self.failures)} of {len(photos) + len(videos)} {what} failed:", style="red")
+        for reason in self.failures:
             say(f"  {reason}")
         return 1
-    return 0
+
+
+def _photo_summary(people: "People", files: list[Path]) -> str:
+    number = plural(len(people), "person", "people") if len(people) else "no person found"
+    camera = f"focal {people.camera.focal[0]:.0f} px ({people.camera.source})"
+    upright = f", turned upright (EXIF orientation {people.orientation})" if people.orientation != 1 else ""
+    return f"{people.image}: {number}, {camera}{upright} -> {_names(files)}"
+
+
+def _video_summary(video: str, result: "VideoResult", written: list[Path]) -> str:
+    clip = result.clip
+    parts = [_people_of(clip), f"focal {clip.camera.focal[0]:.0f} px ({clip.camera.source})"]
+    if result.skipped:
+        parts.append(f"{plural(result.skipped, 'broken frame')} skipped")
+    if not result.analysed:
+        parts.append(f"stopped at frame {clip.num_frames} of {result.frames or '?'}")
+    elif result.frames and clip.num_frames + result.skipped < 0.95 * result.frames:
+        parts.append(f"the file ends early: it should have {plural(result.frames, 'frame')}")
+    if result.drawn is not None and result.drawn < clip.num_frames:
+        parts.append(f"the overlay ends after {plural(result.drawn, 'frame')}")
+    if not result.complete:
+        parts.append("re-run the command to resume")
+    return f"{video}: {', '.join(parts)} -> {_names(written)}"
+
+
+def _people_of(clip: "Clip") -> str:
+    number = len(set(clip.track_ids.tolist()))
+    people = plural(number, "person", "people") if number else "no person found"
+    return f"{people} in {plural(clip.num_frames, 'frame')}"
+
+
+def _names(files: list[Path]) -> str:
+    return ", ".join(file.name for file in files) or "no files"

@@ -15,9 +15,9 @@ from fullframe.evaluate.predictions import Predictions
 from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import claim
 from fullframe.models.predict import Bodies
-from fullframe.recover.analysis import analyse
-from fullframe.recover.photo import Recoverer
-from fullframe.recover.video import finished
+from fullframe.recovery.photo import Recoverer
+from fullframe.recovery.video import finish_clip
+from fullframe.recovery.video_tracker import analyse
 from fullframe.results.clip import Clip
 from fullframe.video.reader import Frame, VideoReader
 
@@ -97,7 +97,7 @@ class _Undistorted(VideoReader):
 def _recovered(recoverer: Recoverer, video: Path, lens: Lens, camera: Camera) -> Clip:
     with _Undistorted(video, lens) as reader:
         parts = [rows for rows, _ in analyse(recoverer, reader, camera, [])]
-    return finished(recoverer, parts, camera, str(video), smooth=True, lock_feet=False)
+    return finish_clip(recoverer, parts, camera, str(video), smooth=True, lock_feet=False)
 
 
 def _matched(clip: Clip, samples: Sequence[Sample]) -> Bodies:

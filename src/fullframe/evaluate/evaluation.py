@@ -17,7 +17,7 @@ from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.evaluate.report import Report, joint_estimates, off_axis_bins, write_sequences
 from fullframe.io.atomic import atomic_path
 from fullframe.models.checkpoint import read_card
-from fullframe.recover.photo import FIT
+from fullframe.recovery.photo import FIT
 
 LOOKED_AT = 200
 """So many people of a benchmark, evenly spread, tell whether it changed and which bodies it needs."""

@@ -19,7 +19,7 @@ from fullframe.geometry.box import ENLARGE
 from fullframe.io.atomic import claim, write_npz
 from fullframe.models.checkpoint import read_card
 from fullframe.models.predict import Bodies, predict_crops
-from fullframe.recover.photo import FIT, Recoverer
+from fullframe.recovery.photo import FIT, Recoverer
 
 SHARD = 512
 """People in a file of predictions: what a killed run loses at most."""

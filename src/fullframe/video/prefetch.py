@@ -1,4 +1,4 @@
-"""Work that overlaps: things made ahead in a thread, and worked on by several at a time, in order."""
+"""Prefetching in a thread, an ordered parallel map, and memory of threads."""
 
 import ctypes
 import platform
@@ -18,10 +18,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
-    """The items, made in a thread of their own; at most `depth` wait to be taken.
+def prefetch(items: Iterable[T], depth: int) -> Generator[T, None, None]:
+    """Iterate over items in a background thread, at most `depth` items ahead of the consumer.
 
-    What they raise is raised here. When this is closed, no further item is made.
+    Exceptions of the iterable are raised here. Closing this generator stops the thread.
     """
     waiting: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
     closed = threading.Event()
@@ -41,7 +41,7 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
                 if closed.is_set():
                     return
             put(None, StopIteration())
-        except BaseException as error:  # to be raised where the items are taken
+        except BaseException as error:  # raised in the consumer
             put(None, error)
 
     thread = threading.Thread(target=make, daemon=True)
@@ -60,14 +60,14 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
 
 
 def ordered_map(
-    work: Callable[[T], R], items: Iterable[T], workers: int, waiting: int = 0
+    function: Callable[[T], R], items: Iterable[T], workers: int, ahead: int = 0
 ) -> Generator[R, None, None]:
-    """work(item) of every item in their order, by as many threads.
+    """function(item) of every item, in order, computed in `workers` threads.
 
-    Meanwhile torch runs on one core in each of them and for the caller, who keeps all cores busy already.
+    Meanwhile torch uses one core per thread, the caller's included: together they keep all cores busy.
 
     Args:
-        waiting: results that may wait to be taken beside the items being worked on.
+        ahead: finished results that may wait for the consumer, in addition to items in progress.
     """
     pending: deque[Future[R]] = deque()
     with (
@@ -76,8 +76,8 @@ def ordered_map(
     ):
         try:
             for item in items:
-                pending.append(pool.submit(work, item))
-                if len(pending) > workers + waiting:
+                pending.append(pool.submit(function, item))
+                if len(pending) > workers + ahead:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
@@ -97,10 +97,10 @@ def _torch_on_one_core() -> Iterator[None]:
 
 
 def limit_malloc_arenas() -> None:
-    """Let threads use memory that others have freed, from now on in the whole process.
+    """Make all threads share one heap, from now on in the whole process; without glibc, do nothing.
 
-    glibc has a heap for each thread, and keeps what is freed: 150 MB for 1080p. What is larger than the maps
-    of a network, which are needed again at once, goes back to the system. Elsewhere nothing is done.
+    glibc has a heap for each thread and keeps freed memory in it: 150 MB for 1080p. Blocks larger than the
+    feature maps of a network, which are needed again at once, are returned to the system.
     """
     if _GLIBC:
         M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # malloc.h
@@ -110,11 +110,11 @@ def limit_malloc_arenas() -> None:
 
 
 def trim_malloc() -> None:
-    """Give the system back what is free, where glibc keeps it: 200 MB after the analysis of a 1080p video."""
+    """Return free memory to the system, which glibc keeps: 200 MB after the analysis of a 1080p video."""
     if _GLIBC:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def frames_ahead(size: tuple[int, int]) -> int:
-    """How many frames of (width, height) px may wait in one place: 24 MB of them, 1 to 8."""
+def prefetch_depth(size: tuple[int, int]) -> int:
+    """The number of frames of (width, height) px to prefetch: 24 MB, 1 to 8 frames."""
     return min(8, max(1, (24 << 20) // (3 * size[0] * size[1])))

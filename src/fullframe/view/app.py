@@ -1,58 +1,62 @@
-"""`fullframe app`: a page for whoever has a photo or a short clip and wants the people in it in 3D."""
+"""`fullframe app`: a page that takes photos and short clips and shows their people in 3D."""
 
 import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import viser
 
-from fullframe.recover.photo import Recoverer
+from fullframe.recovery.photo import Recoverer
 from fullframe.view.queue import Job, Queue
-from fullframe.view.recover_upload import Recovered, recover_upload
-from fullframe.view.server import address, say_until_ctrl_c, serve, tabs
+from fullframe.view.recover_upload import UploadResult, recover_upload
+from fullframe.view.server import pages, serve, wait_for_interrupt
 from fullframe.view.uploads import LIMITS, UploadError, check_upload, limit_uploads, too_large
 from fullframe.view.viewer import Viewer
 
-KEPT_MINUTES = 60
-"""How long an upload and its results are kept for a page that stays open."""
+EXPIRY_MINUTES = 60
+"""Time after which an upload and its results are deleted, while their page is open."""
 
-_DRAWN = 0.5
-"""Seconds that a browser may take to draw."""
+_DRAW_SECONDS = 0.5
+"""Time in which a browser is expected to update the page."""
 _WELCOME = (
-    "**Choose a photo or a short clip with people in it.** You get everybody as a 3D body, seen from any "
-    f"side.\n\n{LIMITS}\n\nYour file stays on the computer that serves this page. It is deleted when you "
-    f"close the page, and after {KEPT_MINUTES} minutes."
+    "**Choose a photo or a short clip with people in it.** Everyone is shown as a 3D body that you can view "
+    f"from any side.\n\n{LIMITS}\n\nYour file stays on the computer that serves this page. It is deleted "
+    f"when you close the page, and after {EXPIRY_MINUTES} minutes."
 )
 
 
-class _Gone(Exception):
-    """The visitor for whom a job runs has left."""
+class _VisitorLeft(Exception):
+    """The visitor has closed the page while their upload was being processed."""
 
 
-def serve_app(recoverer: Recoverer, host: str, port: int) -> None:
-    """Serve the page until Ctrl-C; everything uploaded is deleted then.
+def serve_app(recoverer: Recoverer, host: str, port: int, ready: Callable[[str], object]) -> None:
+    """Serve the page until Ctrl-C, then delete all uploads.
+
+    Args:
+        ready: called with the address of the page.
 
     Raises:
-        OSError: if nothing can listen on the host.
+        OSError: if the host is not available.
     """
     queue = Queue()
     with (
         tempfile.TemporaryDirectory(prefix="fullframe_app_", ignore_cleanup_errors=True) as folder,
         serve(host, port, "fullframe") as server,
     ):
-        with tabs(server, lambda client: Tab(client, recoverer, queue, Path(folder))):
-            say_until_ctrl_c(f"open {address(server)} (Ctrl-C ends)")
+        with pages(server, lambda client: UploadPage(client, recoverer, queue, Path(folder))):
+            wait_for_interrupt(server, ready)
         queue.close(timeout=10)
 
 
-class Tab:
-    """One open page: it has at most one upload and one result.
+class UploadPage:
+    """One open page, with at most one upload and one result.
 
     Args:
-        queue: of all pages.
-        folder: temporary; the page's files go into a folder of its own in it.
+        queue: shared by all pages.
+        folder: temporary; the page creates its own folder in it.
     """
 
     def __init__(self, client: viser.ClientHandle, recoverer: Recoverer, queue: Queue, folder: Path) -> None:
@@ -61,9 +65,9 @@ class Tab:
         self._job: Job | None = None
         self._viewer: Viewer | None = None
         self._downloads: viser.GuiFolderHandle | None = None
-        self._clock: threading.Timer | None = None
+        self._timer: threading.Timer | None = None
         self._gone = False
-        self._lock = threading.RLock()  # for what the queue, the page and the clock change
+        self._lock = threading.RLock()  # the queue, the page and the timer change the state
         gui = client.gui
         gui.add_markdown(_WELCOME, order=0)
         self._status = gui.add_markdown("", visible=False, order=2)
@@ -72,7 +76,7 @@ class Tab:
         limit_uploads(client, self._refuse)
 
     def close(self) -> None:
-        """Stop, and delete everything."""
+        """Remove the job from the queue and delete all files."""
         with self._lock:
             self._gone = True
             if self._job is not None:
@@ -86,16 +90,16 @@ class Tab:
         button = self._client.gui.add_upload_button(
             "Choose a photo or clip", mime_type="image/*,video/*", icon=viser.Icon.UPLOAD, order=1
         )
-        button.on_upload(lambda event: self._take(event.target.value))
+        button.on_upload(lambda event: self._receive(event.target.value))
         return button
 
-    def _take(self, upload: viser.UploadedFile) -> None:
-        # The page says "uploading" for ever if its button is gone before it has drawn the end of the upload.
-        time.sleep(_DRAWN)
+    def _receive(self, upload: viser.UploadedFile) -> None:
+        # viser shows "uploading" for ever if the button is removed before the browser has drawn its end.
+        time.sleep(_DRAW_SECONDS)
         with self._lock:
             if self._gone or self._job is not None:
                 return
-            # The old button would keep the file's content in memory.
+            # The old button keeps the content of the file in memory.
             self._button.remove()
             self._clear()
             try:
@@ -106,38 +110,38 @@ class Tab:
                 self._say(f"**{error}**")
                 return
             name = Path(upload.name.replace("\\", "/")).name
-            self._job = Job(lambda: self._work(file, name), self._wait)
+            self._job = Job(lambda: self._process(file, name), self._show_position)
             job = self._job
         self._say("Received.", busy=True)
         self._queue.add(job)
 
     def _refuse(self, size: int) -> None:
-        # Not in the server's event loop, which must not wait for the lock.
-        threading.Thread(target=self._say_too_large, args=(size,), daemon=True).start()
+        # In a thread: the server's event loop must not wait for the lock.
+        threading.Thread(target=self._report_too_large, args=(size,), daemon=True).start()
 
-    def _say_too_large(self, size: int) -> None:
+    def _report_too_large(self, size: int) -> None:
         with self._lock:
             if not self._gone and self._job is None:
-                # A new one, since the page has disabled the old one until its upload ends.
+                # Replaced, since viser disables the button until its upload ends.
                 self._button.remove()
                 self._button = self._add_button()
                 self._say(f"**{too_large(size)}**")
 
-    # Working
+    # Processing
 
-    def _wait(self, place: int) -> None:
-        self._say(f"In the queue: {place} before you.", busy=True)
+    def _show_position(self, position: int) -> None:
+        self._say(f"In the queue: {position} before you.", busy=True)
 
-    def _work(self, file: Path, name: str) -> None:
+    def _process(self, file: Path, name: str) -> None:
         try:
             result = recover_upload(self._recoverer, file, name, self._progress)
             message = ""
-        except _Gone:
+        except _VisitorLeft:
             return
         except ValueError as error:
             result, message = None, str(error).replace(f"{file}: ", "")
-        except Exception as error:  # one bad file must not end the service for the others
-            result, message = None, f"This did not work: {error or type(error).__name__}"
+        except Exception as error:  # one bad file must not stop the server
+            result, message = None, f"The file could not be processed: {error or type(error).__name__}"
         with self._lock:
             self._job = None
             if self._gone:
@@ -149,10 +153,12 @@ class Tab:
             else:
                 self._present(result)
 
-    def _progress(self, doing: str, share: float | None) -> None:
+    def _progress(self, stage: str, done: int, total: int | None) -> None:
         if self._gone:
-            raise _Gone
-        self._say(f"{doing} ..." if share is None else f"{doing}: {share:.0%}", True, share)
+            raise _VisitorLeft
+        share = done / total if total else None
+        text = stage.capitalize()
+        self._say(f"{text} ..." if share is None else f"{text}: {share:.0%}", True, share)
 
     def _say(self, text: str, busy: bool = False, share: float | None = None) -> None:
         with self._lock:
@@ -164,9 +170,9 @@ class Tab:
 
     # The result
 
-    def _present(self, result: Recovered) -> None:
+    def _present(self, result: UploadResult) -> None:
         number = len(set(result.clip.track_ids.tolist()))
-        self._say({0: "**Nobody was found.**", 1: "Found one person."}.get(number, f"Found {number} people."))
+        self._say({0: "**No person found.**", 1: "Found one person."}.get(number, f"Found {number} people."))
         gui = self._client.gui
         self._downloads = gui.add_folder("Downloads", order=4)
         with self._downloads:
@@ -174,9 +180,9 @@ class Tab:
                 button = gui.add_button(file.name, icon=viser.Icon.DOWNLOAD)
                 button.on_click(lambda _, file=file: self._send(file))
         self._viewer = Viewer(self._client, result.clip, self._recoverer.body)
-        self._clock = threading.Timer(60 * KEPT_MINUTES, self._expire)
-        self._clock.daemon = True
-        self._clock.start()
+        self._timer = threading.Timer(60 * EXPIRY_MINUTES, self._expire)
+        self._timer.daemon = True
+        self._timer.start()
 
     def _send(self, file: Path) -> None:
         try:
@@ -189,12 +195,12 @@ class Tab:
         with self._lock:
             if not self._gone and self._job is None:
                 self._clear()
-                self._say(f"Your result was deleted after {KEPT_MINUTES} minutes. Choose the file again.")
+                self._say(f"Your result was deleted after {EXPIRY_MINUTES} minutes. Choose the file again.")
 
     def _clear(self, page: bool = True) -> None:
-        """Delete the files, and take the last result out of the page if that is still open."""
-        if self._clock is not None:
-            self._clock.cancel()
+        """Delete the files, and remove the last result from the page if that is still open."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._viewer is not None:
             self._viewer.close(page)
             self._viewer = None

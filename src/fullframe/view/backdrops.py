@@ -1,4 +1,4 @@
-"""The picture behind each frame of a clip: small, and read only when asked for."""
+"""The image behind each frame of a clip: small, and read on demand."""
 
 from pathlib import Path
 
@@ -11,19 +11,19 @@ from fullframe.results.clip import Clip
 from fullframe.video.reader import VideoError, VideoReader
 
 PHOTO_SIDE, VIDEO_SIDE = 1600, 640
-"""px, the longer side of what is sent to the browser: once for a photo, for every frame of a video."""
+"""px, the longer side of images sent to the browser: once for a photo, for every frame of a video."""
 
-# Decoding on is quicker than seeking for so many seconds; encoders set a key frame every few.
-_AHEAD = 2.0
+# Up to so many seconds ahead, decoding is faster than seeking; encoders set a key frame every few.
+_DECODE_AHEAD_S = 2.0
 
 
-class Pictures:
-    """The pictures of a clip; nothing but a decoder and the last picture is kept in memory.
+class Backdrops:
+    """The images of a clip; only a decoder and the last image are kept in memory.
 
-    Not to be called from two threads at once.
+    Not thread-safe.
 
     Attributes:
-        problem: why there are none, for the user to read; "" if there are.
+        problem: why there are none, for the user; "" if there are.
     """
 
     def __init__(self, clip: Clip) -> None:
@@ -33,7 +33,9 @@ class Pictures:
         self._video: _SeekingReader | None = None
         try:
             if not clip.video or not Path(clip.video).is_file():
-                self.problem = f"{clip.video} is not there any more" if clip.video else "no picture is known"
+                self.problem = (
+                    f"{clip.video} does not exist any more" if clip.video else "the file is unknown"
+                )
             elif clip.num_frames == 1 and (photo := _photo(clip.video)) is not None:
                 self._photo = photo
             else:
@@ -42,7 +44,7 @@ class Pictures:
             self.problem = str(error)
 
     def __call__(self, frame: int) -> NDArray[np.uint8] | None:
-        """The picture of a frame, (H, W, 3) RGB, upright; None where there is none."""
+        """The image of a frame, (H, W, 3) RGB, upright; None if there is none."""
         if self._video is not None:
             return self._video.at(float(self._times[frame]))
         return self._photo
@@ -53,7 +55,7 @@ class Pictures:
 
 
 class _SeekingReader(VideoReader):
-    """A reader that goes to any time, and makes frames small while it converts them."""
+    """A reader with random access that returns small frames."""
 
     def __init__(self, path: str, side: int) -> None:
         super().__init__(path)
@@ -64,13 +66,13 @@ class _SeekingReader(VideoReader):
         self._image: NDArray[np.uint8] | None = self._upright(self._first)
 
     def at(self, time: float) -> NDArray[np.uint8] | None:
-        """The frame shown at so many seconds from the first; the last good one where none can be decoded."""
+        """The frame at a time in seconds from the first frame; if it cannot be decoded, the last good one."""
         early = 1e-3
-        if not self._now - early <= time <= self._now + _AHEAD:
+        if not self._now - early <= time <= self._now + _DECODE_AHEAD_S:
             try:
                 offset = round((self.start + time) / self._stream.time_base)
                 self._container.seek(offset, stream=self._stream, backward=True)
-            except OSError:  # not every kind of file can
+            except OSError:  # not every format supports seeking
                 return self._image
             self._frames, self._now = self._decode(), -1.0
         if self._now < time - early:

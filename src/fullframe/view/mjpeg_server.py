@@ -1,4 +1,4 @@
-"""A page on this computer that shows pictures as they come."""
+"""A local web page that shows a live video as motion JPEG."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,14 +12,14 @@ PORT = 8090
 
 _HTML = b"""<!doctype html><meta charset="utf-8"><title>fullframe</title>
 <style>html,body{margin:0;height:100%;background:#16181c}
-img{width:100%;height:100%;object-fit:contain}</style><img src="stream" alt="the camera's picture">"""
-_BOUNDARY = "picture"
+img{width:100%;height:100%;object-fit:contain}</style><img src="stream" alt="live video">"""
+_BOUNDARY = "frame"
 
 
-class Page:
-    """Serves what `show` is given at `address` to any number of browsers, as motion JPEG.
+class MjpegServer:
+    """Serves the images given to `show` at `address` to any number of browsers.
 
-    It is served to this computer only (127.0.0.1), on PORT or, if that is taken, on a free one.
+    For this computer only (127.0.0.1), on PORT or, if that is taken, on a free one.
     """
 
     def __init__(self) -> None:
@@ -27,12 +27,12 @@ class Page:
         self._number = 0
         self._jpeg = b""
         self._closed = False
-        page = self
+        owner = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/stream":
-                    page._stream(self)
+                    owner._stream(self)
                 else:
                     self.send_response(200)
                     self.send_header("Content-Type", "text/html")
@@ -41,7 +41,7 @@ class Page:
                     self.wfile.write(_HTML)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Requests are not reported."""
+                """Requests are not logged."""
 
         try:
             self._server = ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
@@ -50,9 +50,9 @@ class Page:
         self._server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self._server.server_port}"
 
-    def show(self, picture: NDArray[np.uint8]) -> None:
-        """Show a picture (H, W, 3) RGB."""
-        good, jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    def show(self, image: NDArray[np.uint8]) -> None:
+        """Show an image (H, W, 3) RGB."""
+        good, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         with self._new:
             self._number, self._jpeg = self._number + 1, jpeg.tobytes() if good else b""
             self._new.notify_all()
@@ -72,10 +72,10 @@ class Page:
                     sent, jpeg = self._number, self._jpeg
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                 request.wfile.write(head.encode() + jpeg + b"\r\n")
-        except ConnectionError:  # the browser left
+        except ConnectionError:  # the browser closed the page
             return
 
-    def __enter__(self) -> "Page":
+    def __enter__(self) -> "MjpegServer":
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 

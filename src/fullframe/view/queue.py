@@ -1,4 +1,4 @@
-"""One job at a time, and everybody who waits knows their place."""
+"""A queue that runs one job at a time and reports the positions of the others."""
 
 import threading
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(eq=False)
 class Job:
-    """Work for the queue.
+    """A job of the queue.
 
     Attributes:
-        run: does it; must raise nothing.
-        moved: told how many jobs are before this one whenever that changes, from 1.
+        run: must not raise.
+        moved: called whenever its position in the queue changes, with the number of jobs before it, from 1.
     """
 
     run: Callable[[], None]
@@ -19,7 +19,7 @@ class Job:
 
 
 class Queue:
-    """Runs jobs one after another in a thread of its own."""
+    """Runs jobs one after another in a background thread."""
 
     def __init__(self) -> None:
         self._jobs: list[Job] = []  # the first one is running
@@ -32,28 +32,28 @@ class Queue:
         with self._changed:
             self._jobs.append(job)
             self._changed.notify()
-        self._tell()
+        self._report_positions()
 
     def remove(self, job: Job) -> None:
-        """Take a job out that waits; one that runs goes on."""
+        """Remove a waiting job; a running one continues."""
         with self._changed:
             if job in self._jobs[1:]:
                 self._jobs.remove(job)
-        self._tell()
+        self._report_positions()
 
     def close(self, timeout: float) -> None:
-        """Forget who waits, and wait up to `timeout` seconds for the job that runs."""
+        """Remove all waiting jobs, and wait up to `timeout` seconds for the running one."""
         with self._changed:
             self._closed = True
             del self._jobs[1:]
             self._changed.notify()
         self._thread.join(timeout)
 
-    def _tell(self) -> None:
+    def _report_positions(self) -> None:
         with self._changed:
             waiting = list(enumerate(self._jobs))[1:]
-        for place, job in waiting:
-            job.moved(place)
+        for position, job in waiting:
+            job.moved(position)
 
     def _work(self) -> None:
         while True:
@@ -67,4 +67,4 @@ class Queue:
             finally:
                 with self._changed:
                     self._jobs.pop(0)
-            self._tell()
+            self._report_positions()

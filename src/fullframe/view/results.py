@@ -1,4 +1,4 @@
-"""What `fullframe run` wrote, as clips: a photo is a clip of one frame."""
+"""Reading the results of `fullframe run` as clips: a photo is a clip of one frame."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from fullframe.results.people import People
 
 
 def find_results(path: Path) -> list[Path]:
-    """A file of results itself, or those in a folder by name; other .npz files there are passed over.
+    """The files of results in a folder, sorted by name, or the file itself; other .npz files are ignored.
 
     Raises:
         FileNotFoundError: if there is no such file or folder.
@@ -23,7 +23,9 @@ def find_results(path: Path) -> list[Path]:
         return [path]
     found = [file for file in sorted(path.glob("*.npz")) if _kind(file)]
     if not found:
-        raise ValueError(f"{path}: no .npz of `fullframe run` in this folder; was it run without --save npz?")
+        raise ValueError(
+            f"{path}: no .npz of `fullframe run` in this folder; was it run with --save but without npz?"
+        )
     return found
 
 
@@ -56,10 +58,10 @@ def clip_of(people: People) -> Clip:
 
 @lru_cache(maxsize=4)
 def body_named(name: str, path: Path | None, num_betas: int) -> BodyModel:
-    """The body of a result, loaded once for all browser tabs.
+    """The body of a result, loaded once for all pages.
 
     Raises:
-        fullframe.body.BodyFileError: if it is not there.
+        fullframe.body.BodyFileError: if its file is missing.
     """
     return load_body(name, path if name != "open" else None, num_betas)
 
@@ -68,7 +70,7 @@ def _kind(path: Path) -> type[Clip] | type[People] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             names = set(file.files)
-    except Exception:  # whatever is wrong with it, it is no result
+    except Exception:  # any error means that it is not a result
         return None
     if not {"header", "pose", "translation"} <= names:
         return None

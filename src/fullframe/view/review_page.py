@@ -5,6 +5,7 @@ same with the body over it; and the body alone, which can be rotated.
 """
 
 import contextlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from fullframe.io.image import ImageError, read_photo
 from fullframe.render.colors import PALETTE
 from fullframe.render.meshes import draw_meshes
 from fullframe.view.rig import UPRIGHT, quaternion
-from fullframe.view.server import address, say_until_ctrl_c, serve, tabs
+from fullframe.view.server import pages, serve, wait_for_interrupt
 
 SIDE = 800
 """Side of the photo that is sent to the browser, px."""
@@ -40,26 +41,24 @@ _HELP = (
 )
 
 
-def serve_review(review: Review, images: Path, host: str, port: int) -> None:
+def serve_review(review: Review, images: Path, host: str, port: int, ready: Callable[[str], object]) -> None:
     """Serve the page until Ctrl-C. Each browser tab has its own position in the same review.
 
     Args:
         images: the folder that the names of the photos are relative to.
+        ready: called with the address of the page.
 
     Raises:
         OSError: the server cannot listen on the host.
     """
     with (
         serve(host, port, "fullframe review") as server,
-        tabs(server, lambda client: Tab(client, review, images)),
+        pages(server, lambda client: ReviewPage(client, review, images)),
     ):
-        say_until_ctrl_c(
-            f"{review.path}: review it on {address(server)} (Ctrl-C ends); every verdict is saved at once in "
-            f"{review.file}"
-        )
+        wait_for_interrupt(server, ready)
 
 
-class Tab:
+class ReviewPage:
     """A browser tab that shows one person at a time."""
 
     def __init__(self, client: viser.ClientHandle, review: Review, images: Path) -> None:

@@ -1,4 +1,4 @@
-"""The maths of a scene whose bodies are skinned in the browser: what is sent once, and what per frame."""
+"""Geometry of bodies that are skinned in the browser: the rig, sent once, and bone poses per frame."""
 
 from typing import NamedTuple
 
@@ -12,13 +12,13 @@ from fullframe.export.skin import four_joints
 from fullframe.geometry.rotation import matrix_to_quaternion
 
 UPRIGHT = np.diag([1.0, -1.0, -1.0])
-"""Camera frame (y down) to a world with y up, for a camera that is held level; also its own inverse."""
+"""Camera frame (y down) to a world with y up, for a level camera; its own inverse."""
 
 
 class Rig(NamedTuple):
     """A body in its T-pose, y up, metres: vertices (V, 3), joints (24, 3), and bone weights (V, 24).
 
-    No vertex has more than four weights, which is what graphics cards take.
+    No vertex has more than four weights, the limit of graphics cards.
     """
 
     vertices: NDArray[np.float32]
@@ -27,9 +27,9 @@ class Rig(NamedTuple):
 
 
 class BonePoses(NamedTuple):
-    """Where the 24 bones of N people are, in the camera frame.
+    """Poses of the 24 bones of N people, in the camera frame.
 
-    A vertex v of the T-pose goes with bone k to R_k (v - rest joint_k) + position_k.
+    Bone k moves a vertex v of the T-pose to R_k (v - rest joint_k) + position_k.
 
     Attributes:
         wxyz: (N, 24, 4) unit quaternions of R, real part first.
@@ -67,10 +67,10 @@ def bone_poses(body: BodyModel, betas: Tensor, pose: Tensor, translation: Tensor
 
 
 def world_from_camera(ground: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The pose of a camera in the world that is shown: y up, the camera's view towards -z, metres.
+    """The pose of a camera in the displayed world: y up, looking towards -z, metres.
 
-    With a known ground that is level at y = 0 with the camera above the origin; else the camera is in the
-    origin and taken to be level.
+    A known ground is the plane y = 0, with the camera above the origin; otherwise the camera is at the origin
+    and assumed to be level.
 
     Args:
         ground: (4,) (n, d) with n . x + d = 0 on the ground and n upwards, camera frame; NaN if unknown.
@@ -81,7 +81,7 @@ def world_from_camera(ground: NDArray[np.float64]) -> tuple[NDArray[np.float64],
     if not np.isfinite(ground).all():
         return UPRIGHT, np.zeros(3)
     up = ground[:3] / np.linalg.norm(ground[:3])
-    # The view along the ground; a camera that looks straight down has its picture's top ahead instead.
+    # The viewing direction along the ground; for a camera that looks straight down, the top of its image.
     ahead = _along(np.array([0.0, 0.0, 1.0]), up)
     if np.linalg.norm(ahead) < 1e-3:
         ahead = _along(np.array([0.0, -1.0, 0.0]), up)

@@ -1,4 +1,4 @@
-"""The web server under all pages."""
+"""The web server of all pages."""
 
 import contextlib
 import io
@@ -10,29 +10,27 @@ from typing import Protocol
 
 import viser
 
-from fullframe.cli.console import say
-
 
 class Server(viser.ViserServer):
-    """viser's server without its way to the public internet, which anybody with the page open could take."""
+    """viser's server without share URLs: every visitor of the page could publish it on the internet."""
 
     def request_share_url(self, verbose: bool = True) -> None:
         return None
 
 
-class _Tab(Protocol):
-    """What one visitor sees."""
+class Page(Protocol):
+    """The page of one visitor."""
 
     def close(self) -> None:
-        """Stop: the visitor has left. Called once, in any thread."""
+        """The visitor has left. Called once, in any thread."""
 
 
 @contextlib.contextmanager
 def serve(host: str, port: int, title: str) -> Iterator[Server]:
-    """A running server; it stops at the end of the block.
+    """A running server, stopped at the end of the block.
 
     Args:
-        port: the next free one is taken if it is not free.
+        port: if it is taken, the next free one is used.
 
     Raises:
         OSError: if nothing can listen on this host; the message says so.
@@ -41,7 +39,7 @@ def serve(host: str, port: int, title: str) -> Iterator[Server]:
         socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
         raise OSError(f"cannot listen on --host {host}: {error.strerror or error}") from error
-    with contextlib.redirect_stdout(io.StringIO()):  # viser's own greeting
+    with contextlib.redirect_stdout(io.StringIO()):  # viser's greeting
         server = Server(host, port, label=title, verbose=False)
     try:
         server.scene.set_up_direction("+y")
@@ -55,20 +53,20 @@ def serve(host: str, port: int, title: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def tabs(server: Server, open_tab: Callable[[viser.ClientHandle], _Tab]) -> Iterator[None]:
-    """A tab for each visitor, closed when the visitor leaves, or at the end of the block."""
-    opened: dict[int, _Tab] = {}
+def pages(server: Server, open_page: Callable[[viser.ClientHandle], Page]) -> Iterator[None]:
+    """Open a page for each visitor, and close it when the visitor leaves or the block ends."""
+    opened: dict[int, Page] = {}
 
     def close(client_id: int) -> None:
-        # Two may want to at the same time: the visitor leaves while the block ends.
-        tab = opened.pop(client_id, None)
-        if tab is not None:
-            tab.close()
+        # May be called twice: the visitor leaves while the block ends.
+        page = opened.pop(client_id, None)
+        if page is not None:
+            page.close()
 
     @server.on_client_connect
     def _(client: viser.ClientHandle) -> None:
-        opened[client.client_id] = open_tab(client)
-        if client.client_id not in server.get_clients():  # left before the tab was there
+        opened[client.client_id] = open_page(client)
+        if client.client_id not in server.get_clients():  # left before the page was ready
             close(client.client_id)
 
     @server.on_client_disconnect
@@ -83,15 +81,15 @@ def tabs(server: Server, open_tab: Callable[[viser.ClientHandle], _Tab]) -> Iter
 
 
 def address(server: Server) -> str:
-    """Where a browser finds the page."""
+    """The address of the page for a browser."""
     host = server.get_host()
     shown = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{server.get_port()}"
 
 
-def say_until_ctrl_c(line: str) -> None:
-    """Tell the user where to look, and return on Ctrl-C, or when the system asks the process to end."""
+def wait_for_interrupt(server: Server, ready: Callable[[str], object]) -> None:
+    """Call `ready` with the address of the page, and return on Ctrl-C or SIGTERM."""
     with contextlib.suppress(KeyboardInterrupt):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        say(line)
+        ready(address(server))
         threading.Event().wait()

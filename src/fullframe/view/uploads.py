@@ -1,4 +1,4 @@
-"""Files that strangers send: how many bytes are taken, and what they are by their content."""
+"""Checks of untrusted uploads: size, and type by content."""
 
 import io
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from viser import _messages
 MAX_BYTES = 200_000_000
 MAX_PIXELS = 50_000_000
 MAX_SECONDS = 30
-"""Of one upload, one photo and one clip."""
+"""Limits of one upload, one photo and one clip."""
 
 PHOTOS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-"""Pillow's names of what is taken for a photo."""
+"""Pillow's names of the accepted photo formats."""
 
 LIMITS = (
     f"Photos (JPEG, PNG, WebP, TIFF, BMP, GIF) of up to {MAX_PIXELS // 1_000_000} megapixels, or clips "
@@ -24,17 +24,17 @@ LIMITS = (
 
 
 class UploadError(ValueError):
-    """An upload that is not taken; the message says why, for the person in front of the page."""
+    """A rejected upload; the message is for the visitor of the page."""
 
 
 def check_upload(content: bytes) -> str:
-    """Look at the content alone, never at the name or type that the browser told.
+    """Check the content alone; name and type as sent by the browser are not trusted.
 
     Returns:
-        The ending for the file's name: ".jpg", ".mp4" and so on.
+        The suffix for the file: ".jpg", ".mp4" and so on.
 
     Raises:
-        UploadError: if it is too large or too long, or no photo or clip.
+        UploadError: if it is too large or too long, or not a photo or clip.
     """
     if not content:
         raise UploadError("The file is empty.")
@@ -48,17 +48,17 @@ def check_upload(content: bytes) -> str:
 
 
 def too_large(size: int) -> str:
-    return f"The file has {size / 1e6:.0f} MB; at most {MAX_BYTES // 1_000_000} MB are taken."
+    return f"The file has {size / 1e6:.0f} MB; the limit is {MAX_BYTES // 1_000_000} MB."
 
 
 def _container(content: bytes) -> str | None:
-    """FFmpeg's name for the kind of video by its first bytes.
+    """FFmpeg's name of the video container, by its first bytes.
 
-    Only these three: FFmpeg knows many more, among them playlists that name other files and addresses.
+    Only these three: FFmpeg supports many more, among them playlists that refer to other files and addresses.
     """
     if content[4:8] == b"ftyp" and content[8:12] not in (b"avif", b"heic", b"heix", b"mif1"):
         return "mov"
-    if content[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip"):  # QuickTime before there was ftyp
+    if content[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip"):  # old QuickTime, without ftyp
         return "mov"
     if content[:4] == b"\x1a\x45\xdf\xa3":
         return "matroska"
@@ -74,13 +74,14 @@ def _check_photo(content: bytes) -> str:
             suffix = f".{(image.format or '').lower()}"
     except Image.DecompressionBombError as error:
         raise UploadError(
-            f"The photo has too many pixels; {MAX_PIXELS // 1_000_000} megapixels go."
+            f"The photo has too many pixels; the limit is {MAX_PIXELS // 1_000_000} megapixels."
         ) from error
     except Exception as error:  # Pillow raises many kinds for damaged files
-        raise UploadError(f"This is no photo or clip that can be read here. {LIMITS}") from error
+        raise UploadError(f"This is not a photo or clip that can be read. {LIMITS}") from error
     if width * height > MAX_PIXELS:
         raise UploadError(
-            f"The photo has {width * height / 1e6:.0f} megapixels; {MAX_PIXELS // 1_000_000} go."
+            f"The photo has {width * height / 1e6:.0f} megapixels; "
+            f"the limit is {MAX_PIXELS // 1_000_000} megapixels."
         )
     return suffix
 
@@ -89,23 +90,19 @@ def _check_clip(content: bytes, container: str) -> None:
     try:
         with av.open(io.BytesIO(content), "r", format=container) as file:
             if not file.streams.video:
-                raise UploadError("There is no picture in this file, only sound.")
+                raise UploadError("This file has no video stream, only sound.")
             stream = file.streams.video[0]
             seconds = _seconds(file, stream)
     except UploadError:
         raise
     except Exception as error:  # FFmpeg's, and ValueError of PyAV
-        raise UploadError(
-            "The clip is damaged, or was not sent to its end, or is of a kind that cannot be read here."
-        ) from error
+        raise UploadError("The clip is damaged, incomplete, or of an unsupported format.") from error
     if seconds > MAX_SECONDS + 0.5:
-        raise UploadError(
-            f"The clip is {seconds:.0f} s long; up to {MAX_SECONDS} s are taken: cut out a part."
-        )
+        raise UploadError(f"The clip is {seconds:.0f} s long; the limit is {MAX_SECONDS} s: cut out a part.")
 
 
 def _seconds(file: av.container.InputContainer, stream: av.VideoStream) -> float:
-    """How long a clip is: what the file says, or else to its last packet."""
+    """Duration of a clip: as stated in the file, else until its last packet."""
     base = stream.time_base or Fraction(1, 1000)
     if stream.duration:
         return float(stream.duration * base)
@@ -118,10 +115,11 @@ def _seconds(file: av.container.InputContainer, stream: av.VideoStream) -> float
 def limit_uploads(client: viser.ClientHandle, refuse: Callable[[int], None]) -> None:
     """Stop uploads of more than MAX_BYTES before they are in memory.
 
-    viser collects what a browser sends, however much; it has no setting for a limit.
+    viser collects whatever a browser sends and has no setting for a limit, so its private state is inspected
+    here and its private handlers are extended.
 
     Args:
-        refuse: called in viser's event loop with the size in bytes of an upload that was dropped.
+        refuse: called in viser's event loop with the size in bytes of a dropped upload.
     """
     uploads = client.gui._current_file_upload_states
 
@@ -129,7 +127,7 @@ def limit_uploads(client: viser.ClientHandle, refuse: Callable[[int], None]) -> 
         upload = uploads.get(message.transfer_uuid)
         if upload is None:
             return
-        # A browser of bad intent may announce little, and many at once.
+        # A malicious client may announce small sizes, and send several uploads at once.
         others = sum(u["transferred_bytes"] for u in uploads.values() if u is not upload)
         size = max(upload["total_bytes"], upload["transferred_bytes"] + others)
         if size > MAX_BYTES:

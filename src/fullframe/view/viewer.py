@@ -1,7 +1,7 @@
-"""One clip in one browser tab: the scene, its switches, and the time line.
+"""A clip in one browser page: scene, controls and time line.
 
-The people's meshes are sent once; for each frame only the poses of their bones follow, and the browser does
-the skinning. Pose blend shapes are left out: they move the surface by some millimetres.
+Meshes are sent once, for each frame only the poses of their bones; the browser does the skinning.
+Pose blend shapes are left out: they move the surface by some millimetres.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.body.model import BodyModel
 from fullframe.render.colors import person_colors
 from fullframe.results.clip import Clip
-from fullframe.view.backdrops import Pictures
+from fullframe.view.backdrops import Backdrops
 from fullframe.view.rig import BonePoses, bone_poses, quaternion, rig, world_from_camera
 
 _NUMBERS = itertools.count()
@@ -33,8 +33,8 @@ _INK = (60, 66, 76)
 
 
 @dataclass
-class _Person:
-    """What one track has in the scene and in the panel."""
+class _TrackHandles:
+    """The handles of one track in the scene and in the panel."""
 
     track: int
     trail: viser.LineSegmentsHandle | None
@@ -49,8 +49,8 @@ class _Person:
 class Viewer:
     """Shows a clip to one client until `close`.
 
-    All nodes are children of one of its own, so that everything can be told in the clip's camera frame; the
-    world around it has y up, and y = 0 is the ground where that is known.
+    All nodes are children of one of its own, so that everything in them is in the clip's camera frame; the
+    world has y up, and y = 0 is the ground if that is known.
 
     Args:
         body: the clip's, with as many betas.
@@ -60,10 +60,10 @@ class Viewer:
         self._client, self._clip, self._body = client, clip, body
         self._name = f"/clip_{next(_NUMBERS)}"
         self._rotation, self._position = world_from_camera(clip.ground)
-        self._pictures = Pictures(clip)
-        self._wake, self._picture_wanted = threading.Event(), threading.Event()
+        self._backdrops = Backdrops(clip)
+        self._wake, self._image_wanted = threading.Event(), threading.Event()
         self._closed = False
-        self._shown_frame, self._shown_picture = -1, -1
+        self._shown_frame, self._shown_image = -1, -1
         self._followed: tuple[str, NDArray[np.float64]] | None = None
 
         pelvises = self._pelvises()
@@ -82,22 +82,22 @@ class Viewer:
             self._people = self._add_people()
             self._draw()
         self.look_from("outside")
-        self._threads = [threading.Thread(target=f, daemon=True) for f in (self._play, self._read_pictures)]
+        self._threads = [threading.Thread(target=f, daemon=True) for f in (self._play, self._read_images)]
         for thread in self._threads:
             thread.start()
 
     def close(self, page: bool = True) -> None:
-        """Stop, and take everything out of the page unless that is closed already.
+        """Stop, and remove everything from the page unless that is closed already.
 
-        Skinned meshes are only hidden: the page of viser 1.1 dies where one is removed or replaced ("Cannot
-        read properties of null").
+        Skinned meshes are only hidden: the client of viser 1.1 crashes when one is removed or replaced
+        ("Cannot read properties of null").
         """
         self._closed = True
         self._wake.set()
-        self._picture_wanted.set()
+        self._image_wanted.set()
         for thread in self._threads:
             thread.join()
-        self._pictures.close()
+        self._backdrops.close()
         if page:
             for person in self._people:
                 person.mesh.visible = False
@@ -128,7 +128,7 @@ class Viewer:
                 "Follow", (_NOBODY, *tracks), initial_value=_NOBODY, visible=moves
             )
             self._distance = gui.add_slider(
-                "Picture at",
+                "Image at",
                 0.1,
                 round(self._far, 1),
                 0.1,
@@ -142,9 +142,9 @@ class Viewer:
             self._joints = gui.add_checkbox("Joints", False)
             self._names = gui.add_checkbox("Joint names", False)
             self._trails = gui.add_checkbox("Paths", True, visible=moves)
-            self._picture = gui.add_checkbox("Picture", True, visible=not self._pictures.problem)
-            if self._pictures.problem:
-                gui.add_markdown(f"*No picture: {self._pictures.problem}.*")
+            self._image = gui.add_checkbox("Image", True, visible=not self._backdrops.problem)
+            if self._backdrops.problem:
+                gui.add_markdown(f"*No image: {self._backdrops.problem}.*")
         people = gui.add_folder("People", expand_by_default=len(tracks) <= 8)
         self._folders = [time_line, view, switches, people]
 
@@ -153,7 +153,7 @@ class Viewer:
             self.look_from(viewpoint.value)
 
         for handle in (self._frame, self._playing, self._speed, self._follow, self._distance, self._mesh,
-                       self._skeleton, self._joints, self._names, self._trails, self._picture):  # fmt: skip
+                       self._skeleton, self._joints, self._names, self._trails, self._image):  # fmt: skip
             handle.on_update(self._on_change)
 
     def _on_change(self, _: object) -> None:
@@ -166,9 +166,9 @@ class Viewer:
         scene.add_frame(self._name, show_axes=False, wxyz=quaternion(self._rotation), position=self._position)
         width, height = camera.size
         blank = np.full((2, 2, 3), 255, np.uint8)
-        # One metre from the camera; moved away it grows by its scale.
+        # One metre from the camera; its scale is its distance.
         self._plane = scene.add_image(
-            f"{self._name}/picture",
+            f"{self._name}/image",
             blank,
             width / camera.focal[0],
             height / camera.focal[1],
@@ -177,7 +177,7 @@ class Viewer:
             receive_shadow=False,
             visible=False,
         )
-        corners = picture_corners(self._clip)
+        corners = image_corners(self._clip)
         edges = np.stack([np.stack((np.zeros(3), c)) for c in corners])
         frame = np.stack((corners, np.roll(corners, -1, axis=0)), axis=1)
         self._frustum = scene.add_line_segments(
@@ -202,8 +202,8 @@ class Viewer:
                 shadow_opacity=0.0,
             )
 
-    def _add_people(self) -> list[_Person]:
-        people: list[_Person] = []
+    def _add_people(self) -> list[_TrackHandles]:
+        people: list[_TrackHandles] = []
         gui, scene = self._client.gui, self._client.scene
         for track, rows in self._clip.tracks():
             name, color = f"{self._name}/person_{track}", person_colors([track])[0]
@@ -234,7 +234,7 @@ class Viewer:
             shown.on_update(self._on_change)
             rgb.on_update(self._on_change)
             trail = self._add_trail(f"{name}/path", rows, color)
-            people.append(_Person(track, trail, mesh, skeleton, joints, shown, rgb))
+            people.append(_TrackHandles(track, trail, mesh, skeleton, joints, shown, rgb))
         return people
 
     def _add_trail(
@@ -256,12 +256,12 @@ class Viewer:
         pelvises: NDArray[np.float64] = (rest + self._clip.translation[rows]).astype(np.float64)
         return pelvises
 
-    # What changes
+    # Updates
 
     def _play(self) -> None:
-        """Draw whenever something changed, and move the time on while playing."""
+        """Redraw after every change, and advance the time while playing."""
         times = self._clip.times
-        # The last frame is shown as long as the others.
+        # The last frame is shown as long as an average frame.
         length = float(times[-1]) + 1 / self._clip.fps
         now, last, frame = 0.0, time.monotonic(), -1
         while not self._closed:
@@ -285,7 +285,7 @@ class Viewer:
                 last = time.monotonic()
 
     def _draw(self) -> None:
-        """Bring the page to what the panel says."""
+        """Update the scene from the controls."""
         frame, clip = int(self._frame.value), self._clip
         rows = clip.rows_of(frame)
         poses = bone_poses(
@@ -299,17 +299,17 @@ class Viewer:
         distance = float(self._distance.value)
         self._frustum.scale = distance
         self._plane.scale = distance
-        offset = picture_corners(clip).mean(axis=0) * distance
+        offset = image_corners(clip).mean(axis=0) * distance
         self._plane.position = offset
-        self._plane.visible = self._picture.value and self._shown_picture >= 0
+        self._plane.visible = self._image.value and self._shown_image >= 0
         if frame != self._shown_frame:
             self._shown_frame = frame
             self._clock.value = f"{clip.times[frame]:.2f} of {clip.times[-1]:.2f} s"
-            self._picture_wanted.set()
-        if self._picture.value and self._shown_picture != frame:
-            self._picture_wanted.set()
+            self._image_wanted.set()
+        if self._image.value and self._shown_image != frame:
+            self._image_wanted.set()
 
-    def _draw_person(self, person: _Person, poses: BonePoses, row: int | None) -> None:
+    def _draw_person(self, person: _TrackHandles, poses: BonePoses, row: int | None) -> None:
         shown, here = person.shown.value, person.shown.value and row is not None
         color = person.color.value
         inside = self._skeleton.value or self._joints.value
@@ -347,7 +347,7 @@ class Viewer:
                 label.position = position
 
     def _follow_person(self, poses: BonePoses, present: dict[int, int]) -> None:
-        """Carry the viewpoint along with the followed person's pelvis."""
+        """Move the viewpoint with the pelvis of the followed person."""
         name = self._follow.value
         row = None if name == _NOBODY else present.get(int(name.split()[-1]))
         if row is None:
@@ -359,27 +359,27 @@ class Viewer:
             camera.position = camera.position + (pelvis - self._followed[1])
         self._followed = (name, pelvis)
 
-    def _read_pictures(self) -> None:
-        """Show the picture of the frame; those that were passed meanwhile are never read."""
+    def _read_images(self) -> None:
+        """Show the image of the current frame; frames passed in the meantime are never read."""
         while True:
-            self._picture_wanted.wait()
-            self._picture_wanted.clear()
+            self._image_wanted.wait()
+            self._image_wanted.clear()
             if self._closed:
                 return
             frame = int(self._frame.value)
-            if not self._picture.value or frame == self._shown_picture:
+            if not self._image.value or frame == self._shown_image:
                 continue
-            picture = self._pictures(frame)
-            if picture is None:
+            image = self._backdrops(frame)
+            if image is None:
                 continue
-            if picture is not self._plane.image:
-                self._plane.image = picture
-            first, self._shown_picture = self._shown_picture < 0, frame
+            if image is not self._plane.image:
+                self._plane.image = image
+            first, self._shown_image = self._shown_image < 0, frame
             if first:
                 self._wake.set()
 
     def look_from(self, viewpoint: str) -> None:
-        """Move the client's camera "outside", "above", or to where the picture was taken from: "camera"."""
+        """Move the client's camera: "outside", "above", or "camera", where the image was taken."""
         camera, center = self._client.camera, self._center
         with self._client.atomic():
             camera.up_direction = (0.0, 1.0, 0.0)
@@ -387,9 +387,9 @@ class Viewer:
                 self._follow.value = _NOBODY
                 self._distance.value = round(self._far, 1)
                 camera.fov = fitting_fov(self._clip, camera.aspect)
-                # With its own up, since the world's is that of the ground.
+                # The camera's own up: the world's is that of the ground.
                 camera.up_direction = self._rotation @ np.array([0.0, -1.0, 0.0])
-                axis = picture_corners(self._clip).mean(axis=0)
+                axis = image_corners(self._clip).mean(axis=0)
                 camera.position = self._position
                 camera.look_at = self._position + self._rotation @ axis * self._far
                 return
@@ -403,10 +403,10 @@ class Viewer:
             camera.look_at = center
 
 
-def picture_corners(clip: Clip) -> NDArray[np.float64]:
-    """The picture's corners one metre from the camera, (4, 3) in its frame, clockwise from the upper left.
+def image_corners(clip: Clip) -> NDArray[np.float64]:
+    """The image corners at 1 m depth, (4, 3) in the camera frame, clockwise from the upper left.
 
-    Pixel (0, 0) is the centre of the upper left one, so the picture begins half a pixel before.
+    Pixel (0, 0) is the centre of the upper left pixel, so the image begins half a pixel before.
     """
     camera = clip.camera
     width, height = camera.size
@@ -416,14 +416,14 @@ def picture_corners(clip: Clip) -> NDArray[np.float64]:
 
 
 def fitting_fov(clip: Clip, aspect: float) -> float:
-    """The vertical field of view, radians, in which a window (width / height = aspect) holds the picture."""
-    left_top, right_bottom = picture_corners(clip)[[0, 2], :2]
+    """The vertical field of view, radians, at which a window of an aspect (w / h) contains the image."""
+    left_top, right_bottom = image_corners(clip)[[0, 2], :2]
     half_width, half_height = (right_bottom - left_top) / 2
     return float(2 * np.arctan(max(half_height, half_width / aspect)))
 
 
 def set_changed(handle: viser.SceneNodeHandle, **properties: Any) -> None:
-    """Set properties, sending only those that differ."""
+    """Set properties, sending only changed ones."""
     for name, value in properties.items():
         if not np.array_equal(getattr(handle, name), value):
             setattr(handle, name, value)
@@ -435,10 +435,10 @@ def set_bones(
     wxyz: NDArray[np.float64],
     positions: NDArray[np.float64],
 ) -> None:
-    """Pose the bones of a mesh: what `bone.wxyz = ...; bone.position = ...` does for each, but faster.
+    """Pose the bones of a mesh: as `bone.wxyz = ...; bone.position = ...` for each bone, but faster.
 
-    viser compares old and new numbers bone by bone, which for five people takes longer than a frame of video
-    lasts. Bones set here must always be set here, since the handles do not learn of it.
+    viser compares old and new values bone by bone, which for five people takes longer than a video frame; so
+    this queues viser's private messages. The handles of the bones are not updated.
     """
     name, queue = mesh.name, client.scene._queue_scene_message
     for bone, (rotation, position) in enumerate(zip(wxyz.tolist(), positions.tolist(), strict=True)):

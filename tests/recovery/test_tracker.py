@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullframe.recover.tracker import Tracker
+from fullframe.recovery.tracker import Tracker
 
 
 def box(x: float, y: float = 300, height: float = 300) -> list[float]:
@@ -65,7 +65,7 @@ def test_somebody_in_other_clothes_elsewhere_is_another():
 def test_ids_do_not_survive_a_cut():
     tracker = Tracker(30)
     before = tracker.update(0, np.array([box(300)]), np.array([0.9]))
-    tracker.cut()
+    tracker.reset()
     after = tracker.update(1 / 30, np.array([box(300)]), np.array([0.9]))
     assert before[0] == 0
     assert after[0] == 1

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from video_fixtures import picture
 
-from fullframe.recover.live import watch
-from fullframe.recover.photo import Recoverer
+from fullframe.recovery.live import watch
+from fullframe.recovery.photo import Recoverer
 from fullframe.video.reader import VideoError, VideoReader
-from fullframe.view.mjpeg_server import Page
+from fullframe.view.mjpeg_server import MjpegServer
 
 
 class Camera:
@@ -87,7 +87,7 @@ def test_no_camera_is_told(recoverer: Recoverer) -> None:
 
 def test_the_page_shows_what_it_is_given() -> None:
     pictures = [np.full((32, 48, 3), value, np.uint8) for value in (40, 200)]
-    with Page() as page:
+    with MjpegServer() as page:
         assert page.address.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(page.address, timeout=10) as answer:
             assert b'src="stream"' in answer.read()
@@ -104,5 +104,5 @@ def test_the_page_shows_what_it_is_given() -> None:
                 found = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
                 assert found.shape == picture.shape and abs(int(found.mean()) - int(picture.mean())) < 4
                 page.show(pictures[1])
-        with Page() as second:  # its port is taken
+        with MjpegServer() as second:  # its port is taken
             assert second.address != page.address

@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fullframe.recover import analysis
-from fullframe.recover.analysis import BETWEEN, Found, VideoTracker, analyse, find, plan
-from fullframe.recover.frame_results import CHUNK, Rows, join
-from fullframe.recover.photo import Recoverer
-from fullframe.recover.video import clip_camera
+from fullframe.recovery import video_tracker
+from fullframe.recovery.frame_results import CHUNK, FrameResults
+from fullframe.recovery.photo import Recoverer
+from fullframe.recovery.video import clip_camera
+from fullframe.recovery.video_tracker import (
+    MAX_INTERPOLATION_S,
+    Detections,
+    VideoTracker,
+    analyse,
+    detect,
+    plan_detections,
+)
 from fullframe.video.reader import Frame, VideoReader
 
 RNG = np.random.default_rng(0)
@@ -22,10 +29,10 @@ def frames(times: list[float], place: Callable[[int], int] = lambda index: 0) ->
         yield Frame(index, time, PLACES[place(index)])
 
 
-def looks(times: list[float], most: int = 4, between: float = BETWEEN, **more: Any) -> list[int]:
-    views = list(plan(frames(times, **more), between, most))
+def looks(times: list[float], most: int = 4, between: float = MAX_INTERPOLATION_S, **more: Any) -> list[int]:
+    views = list(plan_detections(frames(times, **more), between, most))
     assert [view.frame.index for view in views] == list(range(len(times)))
-    return [view.frame.index for view in views if view.look]
+    return [view.frame.index for view in views if view.detect]
 
 
 def test_looks_are_no_further_apart_than_people_move_evenly() -> None:
@@ -45,9 +52,11 @@ def test_one_frame_and_none() -> None:
 
 
 def test_both_sides_of_a_cut_are_looked_at() -> None:
-    views = list(plan(frames([i / 30 for i in range(10)], lambda i: int(i >= 4)), BETWEEN, 4))
-    assert [view.frame.index for view in views if view.cut] == [4]
-    assert [view.frame.index for view in views if view.look] == [0, 2, 3, 4, 6, 8, 9]
+    views = list(
+        plan_detections(frames([i / 30 for i in range(10)], lambda i: int(i >= 4)), MAX_INTERPOLATION_S, 4)
+    )
+    assert [view.frame.index for view in views if view.is_cut] == [4]
+    assert [view.frame.index for view in views if view.detect] == [0, 2, 3, 4, 6, 8, 9]
 
 
 def test_every_chunk_can_be_finished_without_the_next() -> None:
@@ -55,9 +64,9 @@ def test_every_chunk_can_be_finished_without_the_next() -> None:
     assert {CHUNK - 1, 2 * CHUNK - 1} <= set(found) and len(found) < 2 * CHUNK / 3
 
 
-def rows_of(recoverer: Recoverer, video: Path) -> Rows:
+def rows_of(recoverer: Recoverer, video: Path) -> FrameResults:
     with VideoReader(video) as reader:
-        return join([part for part, _ in analyse(recoverer, reader, clip_camera(reader), [])])
+        return FrameResults.joined([part for part, _ in analyse(recoverer, reader, clip_camera(reader), [])])
 
 
 def test_people_are_found_where_they_are_in_frames_that_are_not_looked_at(
@@ -68,7 +77,7 @@ def test_people_are_found_where_they_are_in_frames_that_are_not_looked_at(
     video = make_video(frames=17, images=lambda i: picture(i, people=2))
     quick = rows_of(recoverer, video)
     assert recoverer.detector.calls == 9  # type: ignore[attr-defined]
-    monkeypatch.setattr(analysis, "BETWEEN", 0)
+    monkeypatch.setattr(video_tracker, "MAX_INTERPOLATION_S", 0)
     every = rows_of(recoverer, video)
     assert recoverer.detector.calls == 9 + 17  # type: ignore[attr-defined]
     assert len(quick.frames) == 2 * 17
@@ -84,20 +93,20 @@ def test_who_is_seen_in_one_look_only_is_in_that_frame_only(recoverer: Recoverer
     class Video:
         size = original_size = (96, 64)
 
-    views = list(plan((Frame(i, i / 30, picture(i)) for i in range(5)), BETWEEN, 4))
-    watcher = VideoTracker(recoverer, clip_camera(Video()), 30)  # type: ignore[arg-type]
+    views = list(plan_detections((Frame(i, i / 30, picture(i)) for i in range(5)), MAX_INTERPOLATION_S, 4))
+    tracker = VideoTracker(recoverer, clip_camera(Video()), 30)  # type: ignore[arg-type]
     for view in views:
-        found = find(recoverer, view.frame) if view.look else None
+        found = detect(recoverer, view.frame) if view.detect else None
         if found is not None and view.frame.index == 4:
             found = nobody(found)
-        watcher.see(view, found)
-    rows = watcher.take()
+        tracker.update(view, found)
+    rows = tracker.flush()
     assert rows.frames.tolist() == [0, 1, 2] and len(rows.times) == 5
 
 
-def nobody(found: Found) -> Found:
+def nobody(found: Detections) -> Detections:
     none: NDArray[np.bool_] = np.zeros(len(found.boxes), bool)
-    return Found(found.boxes[none], found.scores[none], found.keypoints[none])
+    return Detections(found.boxes[none], found.scores[none], found.keypoints[none])
 
 
 def test_bodies_that_are_fitted_need_keypoints_of_every_frame(

@@ -1,4 +1,4 @@
-"""What the user names: photos, videos, folders and patterns of them, cameras and streams."""
+"""Finding photos, videos and streams from paths, folders, glob patterns and addresses."""
 
 import glob
 import re
@@ -6,18 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlparse
 
-from fullframe.cli.console import UsageError
-
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv"}
     | {".3gp", ".ogv", ".y4m"}
 )
-"""File endings that a folder is searched for. A file with another ending is a video if it can be played."""
+"""Suffixes of files to find in a folder. A file with another suffix is a video if it can be decoded."""
 
 
 def is_live(name: str) -> bool:
-    """Whether this is a camera (0, 1, ... or /dev/videoN) or the address of a stream, not of a file."""
+    """Whether a name is a camera (0, 1, ... or /dev/videoN) or the address of a stream, not of a file."""
     if "://" in name:
         return Path(urlparse(name).path).suffix.lower() not in VIDEO_SUFFIXES
     return bool(re.fullmatch(r"\d+|/dev/video\d+", name)) and not Path(name).is_file()
@@ -45,10 +43,10 @@ def is_video(name: str) -> bool:
 
 
 def find_inputs(patterns: Iterable[str]) -> list[str]:
-    """The photos and videos that paths, folders, glob patterns and addresses name, in order and each once.
+    """The photos and videos given by paths, folders, patterns and addresses, in order, without duplicates.
 
     Raises:
-        UsageError: if a pattern matches nothing, or a folder holds no photo or video.
+        ValueError: if a pattern matches nothing, or a folder contains no photo or video.
     """
     found: dict[str | Path, str] = {}
     for pattern in patterns:
@@ -57,23 +55,23 @@ def find_inputs(patterns: Iterable[str]) -> list[str]:
             continue
         path = Path(pattern).expanduser()
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if _is_input(p))
-            if not inside:
-                raise UsageError(f"{path}: no photos or videos in this folder")
+            files = sorted(p for p in path.iterdir() if _is_input(p))
+            if not files:
+                raise ValueError(f"{path}: no photos or videos in this folder")
         elif path.exists() or not glob.has_magic(pattern):
-            # A missing file is reported with the failures, so that it does not stop the others.
-            inside = [path]
+            # A missing file fails later and alone, so that the other inputs are processed.
+            files = [path]
         else:
-            inside = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file())
-            if not inside:
-                raise UsageError(f"{pattern}: no file matches")
-        for file in inside:
+            files = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file())
+            if not files:
+                raise ValueError(f"{pattern}: no file matches")
+        for file in files:
             found.setdefault(file.resolve(), str(file))
     return list(found.values())
 
 
 def searched_folder(pattern: str) -> Path | None:
-    """The folder that is searched for what a folder or pattern names; None for a file, camera or address."""
+    """The folder that `find_inputs` searches for a folder or pattern; None for a file, camera or address."""
     path = Path(pattern).expanduser()
     if path.is_dir():
         return path
@@ -83,18 +81,3 @@ def searched_folder(pattern: str) -> Path | None:
 def _is_input(path: Path) -> bool:
     suffixes = PHOTO_SUFFIXES | VIDEO_SUFFIXES
     return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-
-
-def output_names(inputs: Iterable[str]) -> dict[str, str]:
-    """A file name stem for the results of each input; inputs of the same name stay apart."""
-    names: dict[str, str] = {}
-    taken: set[str] = set()
-    for number, name in enumerate(inputs):
-        path = Path(urlparse(name).path if "://" in name else name)
-        stem = path.stem or "video"
-        choices = (stem, f"{path.parent.resolve().name}_{stem}", f"{stem}_{path.suffix[1:]}")
-        numbered = (f"{stem}_{i}" for i in range(2, number + 3))
-        # Without regard to case, since some file systems have none.
-        names[name] = next(choice for choice in (*choices, *numbered) if choice.lower() not in taken)
-        taken.add(names[name].lower())
-    return names

@@ -1,4 +1,4 @@
-"""What the analysis of a video finds, kept in files so that a run that was stopped goes on where it was."""
+"""The results of single frames of a video, before they become motion, and their files."""
 
 import json
 import re
@@ -15,21 +15,21 @@ from fullframe.io.atomic import atomic_path, write_npz
 from fullframe.results.clip import Clip
 
 CHUNK = 64
-"""Frames in a file: what a killed run loses at most."""
+"""Frames per file: what a killed run loses at most."""
 
 
 @dataclass
-class Rows:
-    """What was found in F frames that follow one another: D boxes, one row each, by frame.
+class FrameResults:
+    """The results of F consecutive frames: D boxes, one row each, sorted by frame.
 
     Attributes:
         times: (F,) float64 s.
-        cuts: (C,) int64, frames that begin another shot.
+        cuts: (C,) int64, frames that begin a new shot.
         frames: (D,) int64, counted from the first frame of the video, like `cuts`.
-        track_ids: (D,) int64; -1 for a box that is not believed, which has no body: all zero.
+        track_ids: (D,) int64; -1 for a box of no confirmed track, whose body is all zero.
         boxes: (D, 4) float32 px.
         scores: (D,) float32.
-        keypoints: (D, 17, 3) float32; all 0 if they were not asked for.
+        keypoints: (D, 17, 3) float32; all 0 where none were detected.
         pose: (D, 24, 3, 3) float32.
         betas: (D, B) float32.
         translation: (D, 3) float32 m.
@@ -47,11 +47,11 @@ class Rows:
     translation: NDArray[np.float32]
 
     def save(self, path: Path) -> None:
-        """Write one .npz, whole or not at all."""
+        """Write one .npz atomically."""
         write_npz(path, {f.name: getattr(self, f.name) for f in fields(self)}, compress=False)
 
     @classmethod
-    def load(cls, path: Path) -> "Rows":
+    def load(cls, path: Path) -> "FrameResults":
         """Read what `save` wrote.
 
         Raises:
@@ -63,31 +63,30 @@ class Rows:
         except Exception as error:
             raise ValueError(f"{path} is damaged: remove the folder {path.parent} and run again") from error
 
+    @classmethod
+    def joined(cls, parts: "list[FrameResults]") -> "FrameResults":
+        """The results of consecutive parts of a video, at least one.
 
-def join(parts: list[Rows]) -> Rows:
-    """The rows of parts of a video that follow one another; at least one part.
+        Empties the list: hours of people should not be in memory twice.
+        """
+        joined = cls(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)})
+        parts.clear()
+        return joined
 
-    Empties the list: hours of people are not to be in memory twice.
-    """
-    joined = Rows(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Rows)})
-    parts.clear()
-    return joined
-
-
-def raw_clip(rows: Rows, camera: Camera, body: str, model: str, video: str) -> Clip:
-    """The people that are believed, as they were found."""
-    believed = np.flatnonzero(rows.track_ids >= 0)
-    believed = believed[np.lexsort((rows.track_ids[believed], rows.frames[believed]))]
-    columns = ("frames", "track_ids", "boxes", "scores", "keypoints", "pose", "betas", "translation")
-    return Clip(
-        times=rows.times,
-        detected=np.ones(len(believed), bool),
-        camera=camera,
-        body=body,
-        model=model,
-        video=video,
-        **{name: getattr(rows, name)[believed] for name in columns},
-    )
+    def to_clip(self, camera: Camera, body: str, model: str, video: str) -> Clip:
+        """The people of confirmed tracks, unsmoothed."""
+        rows = np.flatnonzero(self.track_ids >= 0)
+        rows = rows[np.lexsort((self.track_ids[rows], self.frames[rows]))]
+        columns = ("frames", "track_ids", "boxes", "scores", "keypoints", "pose", "betas", "translation")
+        return Clip(
+            times=self.times,
+            detected=np.ones(len(rows), bool),
+            camera=camera,
+            body=body,
+            model=model,
+            video=video,
+            **{name: getattr(self, name)[rows] for name in columns},
+        )
 
 
 class Work:
@@ -120,14 +119,14 @@ class Work:
         with atomic_path(self._end) as temporary:
             temporary.write_text(json.dumps({"skipped": skipped}))
 
-    def add(self, index: int, rows: Rows) -> None:
-        rows.save(self._path(index))
+    def add(self, index: int, results: FrameResults) -> None:
+        results.save(self._path(index))
 
-    def chunks(self) -> list[Rows]:
+    def chunks(self) -> list[FrameResults]:
         """What there is, from the first chunk on."""
-        found: list[Rows] = []
+        found: list[FrameResults] = []
         while (path := self._path(len(found))).is_file():
-            found.append(Rows.load(path))
+            found.append(FrameResults.load(path))
         return found
 
     @staticmethod

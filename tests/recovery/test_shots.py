@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fullframe.recover.shots import ShotBoundaryDetector
+from fullframe.recovery.shots import ShotBoundaryDetector
 from fullframe.synth.backgrounds import procedural_background
 
 

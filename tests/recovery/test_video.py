@@ -12,10 +12,10 @@ import pytest
 import video_fixtures
 
 from fullframe.geometry.camera import Camera
-from fullframe.recover import analysis
-from fullframe.recover import video as recovery
-from fullframe.recover.photo import Recoverer
-from fullframe.recover.video import process
+from fullframe.recovery import video as recovery
+from fullframe.recovery import video_tracker
+from fullframe.recovery.photo import CameraOptions, Recoverer
+from fullframe.recovery.video import process
 from fullframe.results.clip import Clip
 from fullframe.video.reader import VideoReader
 
@@ -29,7 +29,7 @@ def looks(first: int, frames: int) -> int:
 
 @pytest.fixture(autouse=True)
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (analysis, recovery):
+    for module in (video_tracker, recovery):
         monkeypatch.setattr(module, "CHUNK", 8)
 
 
@@ -49,21 +49,22 @@ def frames_of(path: Path) -> int:
 
 def test_people_of_a_video(make_video: Any, recoverer: Recoverer, tmp_path: Path) -> None:
     video = make_video(frames=20, sound="aac")
-    told: list[tuple[str, int, int | None]] = []
+    reports: list[tuple[str, int, int | None]] = []
     result = process(
         recoverer,
         video,
+        CameraOptions(focal=100),
         overlay=tmp_path / "overlay.mp4",
         smooth=False,
-        focal=100,
-        progress=lambda *arguments: told.append(arguments),
+        progress=lambda *arguments: reports.append(arguments),
     )
     clip = result.clip
     assert clip.num_frames == 20 and set(clip.track_ids) == {0} and result.complete and result.drawn == 20
     assert clip.camera.source == "focal" and clip.camera.size == (96, 64) and clip.video == str(video)
     np.testing.assert_allclose(clip.times, np.arange(20) / 25, atol=1e-4)
     assert (np.ptp(clip.betas, axis=0) == 0).all()  # one shape
-    assert told[0] == ("people", 1, 20) and told[-1] == ("overlay", 20, 20) and len(told) == 40
+    assert reports[0] == ("finding people", 1, 20) and len(reports) == 40
+    assert reports[-1] == ("drawing the overlay", 20, 20)
     with VideoReader(tmp_path / "overlay.mp4") as reader, VideoReader(video) as original:
         assert reader.size == (96, 64) and reader.has_audio
         pairs = list(zip(reader, original, strict=True))
@@ -77,14 +78,14 @@ def test_each_row_is_what_the_network_says_of_the_frame_alone(make_video: Any, r
     from video_fixtures import picture
 
     from fullframe.models import predict_people
-    from fullframe.recover.frame_results import join, raw_clip
-    from fullframe.recover.video import clip_camera
+    from fullframe.recovery.frame_results import FrameResults
+    from fullframe.recovery.video import clip_camera
 
     video = make_video(frames=11, images=lambda i: picture(i, people=PEOPLE))
     with VideoReader(video) as reader:
         camera = clip_camera(reader)
-        rows = join([part for part, _ in analysis.analyse(recoverer, reader, camera, [])])
-    clip = raw_clip(rows, camera, "open", "tiny", "")
+        rows = FrameResults.joined([part for part, _ in video_tracker.analyse(recoverer, reader, camera, [])])
+    clip = rows.to_clip(camera, "open", "tiny", "")
     assert len(clip) == 11 * PEOPLE
     with VideoReader(video) as reader:
         for frame in reader:
@@ -95,7 +96,7 @@ def test_each_row_is_what_the_network_says_of_the_frame_alone(make_video: Any, r
 
 
 @pytest.mark.parametrize("stop_at", [3, 8, 13, 19])
-def test_a_stopped_run_goes_on_with_the_same_result(
+def test_a_stopped_run_resumes_with_the_same_result(
     make_video: Any, recoverer: Recoverer, tmp_path: Path, stop_at: int
 ) -> None:
     video, work = make_video(frames=20), tmp_path / "work"
@@ -117,7 +118,7 @@ def test_a_stopped_run_goes_on_with_the_same_result(
     assert_same(again.clip, whole)
 
 
-def test_an_analysed_video_is_not_looked_at_again(
+def test_an_analysed_video_is_not_analysed_again(
     make_video: Any, recoverer: Recoverer, tmp_path: Path
 ) -> None:
     video, work = make_video(frames=20), tmp_path / "work"
@@ -125,7 +126,9 @@ def test_an_analysed_video_is_not_looked_at_again(
     recoverer.detector.calls = 0  # type: ignore[attr-defined]
     assert_same(process(recoverer, video, work=work).clip, whole)
     assert recoverer.detector.calls == 0  # type: ignore[attr-defined]
-    process(recoverer, video, work=work, focal=500)  # another camera is another request
+    process(
+        recoverer, video, work=work, camera_options=CameraOptions(focal=500)
+    )  # another camera is another request
     assert recoverer.detector.calls == looks(0, 20)  # type: ignore[attr-defined]
 
 
@@ -134,9 +137,9 @@ def test_stopping_while_drawing_leaves_a_playable_overlay(
 ) -> None:
     video, drawn = make_video(frames=20), 0
 
-    def progress(doing: str, done: int, total: int | None) -> None:
+    def progress(stage: str, done: int, total: int | None) -> None:
         nonlocal drawn
-        drawn = done if doing == "overlay" else 0
+        drawn = done if stage == "drawing the overlay" else 0
 
     overlay = tmp_path / "o.mp4"
     result = process(recoverer, video, overlay=overlay, stop=lambda: drawn >= 5, progress=progress)
@@ -149,8 +152,8 @@ def test_an_error_leaves_no_overlay_and_no_folder(
 ) -> None:
     video = make_video(frames=20)
 
-    def progress(doing: str, done: int, total: int | None) -> None:
-        if doing == "overlay" and done == 5:
+    def progress(stage: str, done: int, total: int | None) -> None:
+        if stage == "drawing the overlay" and done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -158,7 +161,7 @@ def test_an_error_leaves_no_overlay_and_no_folder(
     assert [p.name for p in tmp_path.iterdir()] == [video.name]
 
 
-def test_nobody_for_the_whole_video(make_video: Any, recoverer: Recoverer, tmp_path: Path) -> None:
+def test_a_video_without_people(make_video: Any, recoverer: Recoverer, tmp_path: Path) -> None:
     ground = np.full((64, 96, 3), 60, np.uint8)
     video = make_video(frames=30, images=lambda index: ground)
     result = process(recoverer, video, overlay=tmp_path / "o.mp4")
@@ -186,11 +189,11 @@ def test_one_frame_and_slow_ones(make_video: Any, recoverer: Recoverer) -> None:
     assert process(recoverer, make_video(frames=4, fps=1)).clip.times[-1] == pytest.approx(3)
 
 
-def test_the_camera_is_told_for_the_size_as_it_was() -> None:
+def test_the_camera_is_given_for_the_original_size() -> None:
     class Large:
         original_size, size = (8192, 4096), (4096, 2048)
 
-    camera = recovery.clip_camera(Large(), focal=6000)  # type: ignore[arg-type]
+    camera = recovery.clip_camera(Large(), CameraOptions(focal=6000))  # type: ignore[arg-type]
     assert camera == Camera((3000, 3000), (2048, 1024), (4096, 2048), "focal")
     assert recovery.clip_camera(Large()).focal[0] == pytest.approx(np.hypot(4096, 2048))  # type: ignore[arg-type]
 
@@ -201,14 +204,14 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {here!r})
 import video_fixtures
-from fullframe.recover import analysis, video
-analysis.CHUNK = video.CHUNK = 8
+from fullframe.recovery import video_tracker, video
+video_tracker.CHUNK = video.CHUNK = 8
 recoverer = video_fixtures.recoverer.__wrapped__(video_fixtures.load_body(num_betas=11))
 video.process(recoverer, sys.argv[1], work=Path(sys.argv[2]), progress=lambda *a: time.sleep(0.1))
 """
 
 
-def test_a_killed_run_goes_on_with_the_same_result(
+def test_a_killed_run_resumes_with_the_same_result(
     make_video: Any, recoverer: Recoverer, tmp_path: Path
 ) -> None:
     video, work = make_video(frames=40), tmp_path / "work"
@@ -246,7 +249,7 @@ def test_memory_does_not_grow_with_the_frames(make_video: Any, recoverer: Recove
         recoverer,
         video,
         overlay=tmp_path / "o.mp4",
-        progress=lambda doing, done, total: memory.append(resident()),
+        progress=lambda stage, done, total: memory.append(resident()),
     )
     assert len(memory) == 600
     for start in (0, 300):

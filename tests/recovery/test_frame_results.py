@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from fullframe.geometry.camera import Camera
-from fullframe.recover.frame_results import Rows, Work, join, raw_clip
+from fullframe.recovery.frame_results import FrameResults, Work
 
 
-def some_rows(first: int, ids: list[int]) -> Rows:
+def some_rows(first: int, ids: list[int]) -> FrameResults:
     """Two frames from `first` on, with the boxes of `ids` in each."""
     count = 2 * len(ids)
     rng = np.random.default_rng(first)
-    return Rows(
+    return FrameResults(
         times=np.arange(first, first + 2) / 30,
         cuts=np.array([first], np.int64),
         frames=np.repeat([first, first + 1], len(ids)),
@@ -26,8 +26,8 @@ def some_rows(first: int, ids: list[int]) -> Rows:
     )
 
 
-def assert_same(one: Rows, other: Rows) -> None:
-    for field in fields(Rows):
+def assert_same(one: FrameResults, other: FrameResults) -> None:
+    for field in fields(FrameResults):
         a, b = getattr(one, field.name), getattr(other, field.name)
         assert a.dtype == b.dtype, field.name
         np.testing.assert_array_equal(a, b, field.name)
@@ -36,18 +36,18 @@ def assert_same(one: Rows, other: Rows) -> None:
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     rows = some_rows(0, [3, -1, 0])
     rows.save(tmp_path / "a.npz")
-    assert_same(Rows.load(tmp_path / "a.npz"), rows)
+    assert_same(FrameResults.load(tmp_path / "a.npz"), rows)
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "000000.npz").write_bytes(b"half")
     with pytest.raises(ValueError, match=r"000000\.npz is damaged: remove the folder"):
-        Rows.load(tmp_path / "000000.npz")
+        FrameResults.load(tmp_path / "000000.npz")
 
 
 def test_a_clip_has_those_who_are_believed_in_order() -> None:
-    rows = join([some_rows(0, [3, -1, 0]), some_rows(2, [1])])
-    clip = raw_clip(rows, Camera.from_diagonal((64, 48)), "open", "tiny", "a.mp4")
+    rows = FrameResults.joined([some_rows(0, [3, -1, 0]), some_rows(2, [1])])
+    clip = rows.to_clip(Camera.from_diagonal((64, 48)), "open", "tiny", "a.mp4")
     assert clip.num_frames == 4 and clip.video == "a.mp4" and clip.detected.all()
     assert clip.frames.tolist() == [0, 0, 1, 1, 2, 3] and clip.track_ids.tolist() == [0, 3, 0, 3, 1, 1]
     np.testing.assert_array_equal(clip.pose[0], rows.pose[2])

@@ -1,4 +1,4 @@
-"""The people of a clip drawn over its video."""
+"""Drawing the people of a clip over its video."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -8,11 +8,14 @@ import av
 import torch
 
 from fullframe.body.model import BodyModel
+from fullframe.io.progress import Progress, silent
 from fullframe.render import overlay
 from fullframe.results.clip import Clip
-from fullframe.video.prefetch import ahead, frames_ahead, ordered_map
+from fullframe.video.prefetch import ordered_map, prefetch, prefetch_depth
 from fullframe.video.reader import Frame, VideoReader
 from fullframe.video.writer import VideoWriter, to_yuv
+
+STAGE = "drawing the overlay"
 
 
 def write_overlay(
@@ -22,17 +25,17 @@ def write_overlay(
     path: Path,
     *,
     stop: Callable[[], bool] = lambda: False,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Progress = silent,
 ) -> int:
-    """Draw everyone over every frame and write an .mp4 with the video's sound.
+    """Draw the people over every frame and write an .mp4 with the video's sound.
 
-    The file is playable whatever ends this, except for the death of the process.
+    The file is playable after an exception or stop too.
 
     Args:
-        clip: of this video; where it has fewer frames, the overlay has too.
+        clip: of this video; if it has fewer frames, so has the overlay.
         body: the one named in the clip.
-        stop: asked after each frame.
-        progress: called with the number of frames written.
+        stop: called after each frame; True ends the file there.
+        progress: called after each frame.
 
     Returns:
         The number of frames written.
@@ -41,16 +44,16 @@ def write_overlay(
     def draw(frame: Frame) -> tuple[float, av.VideoFrame]:
         return frame.time, to_yuv(overlay(frame.image, clip.people(frame.index, body)))
 
-    waiting = frames_ahead(video.size)
-    frames = ahead(islice(video, clip.num_frames), waiting)
-    drawn = ordered_map(draw, frames, torch.get_num_threads(), waiting)
+    depth = prefetch_depth(video.size)
+    frames = prefetch(islice(video, clip.num_frames), depth)
+    drawn = ordered_map(draw, frames, torch.get_num_threads(), depth)
     done = 0
     try:
         with VideoWriter(path, video.size, video.fps, video) as writer:
             for time, picture in drawn:
                 writer.write(picture, time)
                 done += 1
-                progress(done)
+                progress(STAGE, done, clip.num_frames)
                 if stop():
                     break
     finally:

@@ -1,5 +1,6 @@
-"""From a photo to the people in it."""
+"""Recovering the people of a photo."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +18,16 @@ from fullframe.models.checkpoint import read_card
 from fullframe.results.people import People
 
 NETWORK = "cliff-lite"
-"""The network that comes with fullframe; it predicts the open body."""
+"""The built-in network; it predicts the open body."""
 FIT = KeypointFitter.name
-"""The model that needs no weights: bodies fitted to detected 2D keypoints."""
+"""The model without weights: bodies fitted to detected 2D keypoints."""
 
 
-def camera_from_options(
-    size: tuple[int, int],
-    focal: float | None = None,
-    fov: float | None = None,
-    intrinsics: ArrayLike | None = None,
-) -> Camera | None:
-    """The camera of an image of `size` (width, height) px that the user tells; None if nothing is told.
+@dataclass(frozen=True)
+class CameraOptions:
+    """The camera as specified by the user, in px of the upright image: one of the three, or none if unknown.
 
-    Args:
+    Attributes:
         focal: focal length in px.
         fov: horizontal field of view in degrees.
         intrinsics: (3, 3) K or (fx, fy, cx, cy), px.
@@ -38,30 +35,43 @@ def camera_from_options(
     Raises:
         ValueError: for impossible values, or more than one of them.
     """
-    if sum(value is not None for value in (focal, fov, intrinsics)) > 1:
-        raise ValueError("give only one of focal, fov and intrinsics")
-    if focal is not None:
-        return Camera.from_focal(focal, size)
-    if fov is not None:
-        return Camera.from_fov(fov, size)
-    if intrinsics is not None:
-        return Camera.from_intrinsics(intrinsics, size)
-    return None
+
+    focal: float | None = None
+    fov: float | None = None
+    intrinsics: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        if sum(value is not None for value in (self.focal, self.fov, self.intrinsics)) > 1:
+            raise ValueError("give only one of focal, fov and intrinsics")
+        self.camera((1, 1))  # no check depends on the size
+
+    def camera(self, size: tuple[int, int]) -> Camera | None:
+        """The camera of an image of `size` (width, height) px; None if unknown."""
+        if self.focal is not None:
+            return Camera.from_focal(self.focal, size)
+        if self.fov is not None:
+            return Camera.from_fov(self.fov, size)
+        if self.intrinsics is not None:
+            return Camera.from_intrinsics(self.intrinsics, size)
+        return None
+
+
+UNKNOWN_CAMERA = CameraOptions()
 
 
 class Recoverer:
-    """Recovers people from many photos with everything loaded once.
+    """Recovers the people of photos with models that are loaded once.
 
     Args:
-        model: "cliff-lite", which comes with fullframe, or the path of a checkpoint (.safetensors), or
+        model: "cliff-lite", which is built in, or the path of a checkpoint (.safetensors), or
             "keypoint-fit". None: cliff-lite for the open body, keypoint-fit for SMPL.
         refine: fit the network's bodies to the detected keypoints afterwards.
-        body: "open" or "smpl"; "smpl-neutral", "-male" or "-female" where the file's name does not say which.
-        body_path: where SMPL lies (.npz or .pkl).
+        body: "open" or "smpl"; "smpl-neutral", "-male" or "-female" if the file name does not say which.
+        body_path: SMPL file (.npz or .pkl).
         detector: provider of boxes and keypoints, see `fullframe.detect`.
 
     Raises:
-        ValueError: for unknown names, or files that do not go together.
+        ValueError: for unknown names, or files that do not match.
         FileNotFoundError: if a body or checkpoint is missing.
     """
 
@@ -77,16 +87,16 @@ class Recoverer:
             model = NETWORK if body == "open" else FIT
         weights = None if str(model) == FIT else model
         if weights is None and refine:
-            raise ValueError(f"{FIT} needs no refinement; refine the result of a network: give its model")
-        num_betas = read_card(weights).options.get("num_betas", 10) if weights else 10
-        self.body = load_body(body, body_path, num_betas)
+            raise ValueError(f"{FIT} cannot be refined: choose a network as the model")
+        self.card = read_card(weights) if weights else None
+        self.body = load_body(body, body_path, self.card.options.get("num_betas", 10) if self.card else 10)
         self.detector = load_detector(detector)
         self.network = load_model(weights, self.body.name).network if weights else None
         if self.network is not None:
             fold(self.network.encoder.net)
         self.fitter = KeypointFitter(self.body) if self.network is None or refine else None
-        network = [Path(weights).stem] if weights else []
-        self.name = "+".join(network + ([] if self.fitter is None else [self.fitter.name]))
+        names = [] if weights is None else [Path(weights).stem]
+        self.name = "+".join(names + ([] if self.fitter is None else [self.fitter.name]))
 
     def __call__(
         self,
@@ -99,11 +109,11 @@ class Recoverer:
         scores: ArrayLike | None = None,
         keypoints: ArrayLike | None = None,
     ) -> People:
-        """Find the people of one photo.
+        """Recover the people of one photo.
 
         Args:
-            image: path, or (H, W, 3) uint8 RGB pixels that are upright, or a Photo.
-            focal: focal length, px. Without focal, fov or intrinsics, EXIF is asked, else the diagonal taken.
+            image: path, or (H, W, 3) uint8 RGB pixels, upright, or a Photo.
+            focal: focal length, px. Without focal, fov or intrinsics: from EXIF, else the image diagonal.
             fov: horizontal field of view, degrees.
             intrinsics: (3, 3) K or (fx, fy, cx, cy), px.
             boxes: (N, 4) x1, y1, x2, y2 px; detected if not given.
@@ -115,9 +125,9 @@ class Recoverer:
             ValueError: for impossible cameras, boxes or keypoints, or different numbers of them.
         """
         photo = image if isinstance(image, Photo) else _photo(image)
-        camera = camera_from_options(photo.size, focal, fov, intrinsics)
+        camera = CameraOptions(focal, fov, intrinsics).camera(photo.size)
         camera = camera or photo.exif_camera or Camera.from_diagonal(photo.size)
-        xyxy, scores, points = self._find(photo.pixels, boxes, scores, keypoints)
+        xyxy, scores, points = self._detect(photo.pixels, boxes, scores, keypoints)
         bodies = None
         if self.network is not None:
             bodies = predict_people(self.network, photo.pixels, xyxy, camera)
@@ -139,14 +149,14 @@ class Recoverer:
             orientation=photo.orientation,
         )
 
-    def _find(
+    def _detect(
         self,
         pixels: NDArray[np.uint8],
         boxes: ArrayLike | None,
         scores: ArrayLike | None,
         keypoints: ArrayLike | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Boxes, scores and keypoints: those given, the rest detected."""
+        """Boxes, scores and keypoints, detected unless given."""
         if keypoints is not None:
             points: NDArray[np.float32] = np.asarray(keypoints, np.float32)
             if points.shape[1:] != (17, 3):
@@ -167,10 +177,10 @@ class Recoverer:
             if scores is not None:
                 found_scores = np.asarray(scores, np.float32).reshape(len(xyxy))
         if keypoints is None:
-            # Also without a fit: whoever draws or measures a result wants to see what was detected.
+            # Also without a fit: they are part of the result.
             points = self.detector.keypoints(pixels, xyxy)
         if len(points) != len(xyxy):
-            raise ValueError(f"{len(xyxy)} boxes but keypoints of {len(points)} people")
+            raise ValueError(f"got {len(xyxy)} boxes but keypoints of {len(points)} people")
         return xyxy, found_scores, points
 
 
@@ -198,12 +208,12 @@ def recover(
 ) -> People:
     """The people in one photo, as 3D meshes in the camera of the full frame.
 
-    For many photos create a `Recoverer` once and call it with each. `model`, `refine`, `body`, `body_path`
-    and `detector` are its arguments, the others those of its call.
+    For several photos, create one `Recoverer` and call it with each. `model`, `refine`, `body`, `body_path`
+    and `detector` are arguments of `Recoverer`, the others of its call.
 
     Raises:
         fullframe.io.image.ImageError: if the file cannot be read.
-        ValueError: for impossible cameras, boxes or keypoints, or files that do not go together.
+        ValueError: for impossible cameras, boxes or keypoints, or files that do not match.
     """
     recoverer = Recoverer(model, refine, body, body_path, detector)
     return recoverer(image, focal=focal, fov=fov, intrinsics=intrinsics, boxes=boxes, keypoints=keypoints)

@@ -1,0 +1,40 @@
+"""The command `fullframe app`."""
+
+from pathlib import Path
+
+from fullframe.cli.console import UsageError, console, say, usage_errors
+
+
+def app(
+    model: str | None = None,
+    body: str = "open",
+    body_path: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+) -> int:
+    """Serve a page in the browser that takes photos and short clips and shows their people in 3D.
+
+    Ctrl-C stops it. Uploads are kept in a temporary folder and deleted when their page is closed, and at the
+    end.
+
+    Args:
+        model: cliff-lite (the default, built in), a trained network (.safetensors), or keypoint-fit (the
+            default for SMPL): bodies fitted to 2D keypoints.
+        body: open (built in) or smpl; smpl-neutral, -male, -female if the file name does not say which.
+        body_path: your SMPL file, .npz or .pkl; default: the one that fullframe doctor finds.
+        host: 127.0.0.1: for this computer only; 0.0.0.0: for the whole network. There is no password.
+        port: if it is taken, the next free one is used.
+    """
+    try:
+        from fullframe.view.app import serve_app
+    except ImportError as error:
+        raise UsageError(
+            f"this page needs one more package ({error}): pip install 'fullframe[view]'"
+        ) from error
+    from fullframe.recovery.photo import Recoverer
+
+    with usage_errors():
+        with console.status("loading"):
+            recoverer = Recoverer(model, body=body, body_path=body_path)
+        serve_app(recoverer, host, port, ready=lambda address: say(f"open {address} (Ctrl-C stops)"))
+    return 0

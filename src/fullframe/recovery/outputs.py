@@ -1,0 +1,95 @@
+"""The files that are written for a photo or video: their names and contents."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlparse
+
+if TYPE_CHECKING:  # imported where files are written: names alone need no torch
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fullframe.body.model import BodyModel
+    from fullframe.results.clip import Clip
+    from fullframe.results.people import People
+
+PHOTO_OUTPUTS = ("overlay", "sheet", "npz", "json", "glb", "obj", "ply")
+VIDEO_OUTPUTS = ("overlay", "npz", "json", "csv", "glb", "bvh", "usd", "smpl")
+"""Kinds of files for a photo and for a video."""
+
+
+def output_names(inputs: Iterable[str]) -> dict[str, str]:
+    """A file name stem for the results of each input; inputs of the same name get different stems."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for number, name in enumerate(inputs):
+        path = Path(urlparse(name).path if "://" in name else name)
+        stem = path.stem or "video"
+        choices = (stem, f"{path.parent.resolve().name}_{stem}", f"{stem}_{path.suffix[1:]}")
+        numbered = (f"{stem}_{i}" for i in range(2, number + 3))
+        # Compared without case: some file systems ignore it.
+        names[name] = next(choice for choice in (*choices, *numbered) if choice.lower() not in taken)
+        taken.add(names[name].lower())
+    return names
+
+
+def photo_files(stem: Path, kinds: Iterable[str]) -> dict[str, Path]:
+    """The files of one photo by kind: `<stem>_overlay.jpg`, `<stem>_sheet.jpg`, `<stem>.npz`, ..."""
+    pictures = ("overlay", "sheet")
+    return {k: stem.with_name(f"{stem.name}_{k}.jpg" if k in pictures else f"{stem.name}.{k}") for k in kinds}
+
+
+def video_files(stem: Path, kinds: Iterable[str]) -> dict[str, Path]:
+    """The files of one video by kind: `<stem>_overlay.mp4`, `<stem>.npz`, ..."""
+    return {
+        k: stem.with_name(f"{stem.name}_{k}.mp4" if k == "overlay" else f"{stem.name}.{k}") for k in kinds
+    }
+
+
+def make_writable(folder: Path) -> None:
+    """Create a folder for results.
+
+    Raises:
+        ValueError: if that, or writing into it, is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise ValueError(f"cannot create the output folder {folder}: {error.strerror}") from error
+    if not writable:
+        raise ValueError(f"the output folder {folder} is not writable; choose another")
+
+
+def write_photo(people: "People", pixels: "NDArray[np.uint8]", files: Mapping[str, Path]) -> None:
+    """Write the results of one photo, each file atomically.
+
+    Args:
+        pixels: (H, W, 3) RGB of the photo.
+        files: as `photo_files` returns them.
+    """
+    from fullframe.export import EXPORTERS
+    from fullframe.io.image import write_jpeg
+    from fullframe.render import overlay, sheet
+
+    pictures = {"overlay": overlay, "sheet": sheet}
+    for kind, path in files.items():
+        if kind in pictures:
+            write_jpeg(path, pictures[kind](pixels, people))
+        else:
+            EXPORTERS[kind](people, path)
+
+
+def write_clip(clip: "Clip", body: "BodyModel", files: Mapping[str, Path]) -> list[Path]:
+    """Write the results of one video, each file atomically.
+
+    Args:
+        files: as `video_files` returns them, without the overlay.
+
+    Returns:
+        The files; some kinds have one for each person.
+    """
+    from fullframe.export import CLIP_EXPORTERS
+
+    return [file for kind, path in files.items() for file in CLIP_EXPORTERS[kind](clip, body, path)]

@@ -1,0 +1,216 @@
+"""Recovering the people of a video."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from fullframe.geometry.camera import Camera
+from fullframe.io.progress import Progress, silent
+from fullframe.motion import finish
+from fullframe.recovery.frame_results import CHUNK, FrameResults, Work
+from fullframe.recovery.photo import UNKNOWN_CAMERA, CameraOptions, Recoverer
+from fullframe.recovery.video_overlay import write_overlay
+from fullframe.recovery.video_tracker import analyse
+from fullframe.results.clip import Clip
+from fullframe.video.prefetch import trim_malloc
+from fullframe.video.reader import VideoReader
+
+
+@dataclass
+class VideoResult:
+    """The result of a video.
+
+    Attributes:
+        clip: the people, as far as the video was analysed.
+        analysed: whether it was analysed to its end.
+        frames: number of frames according to the file; None if it does not say.
+        skipped: number of broken frames that were left out.
+        drawn: number of frames in the overlay; None without one.
+        complete: False if `stop` ended the analysis or the overlay early.
+    """
+
+    clip: Clip
+    analysed: bool
+    frames: int | None
+    skipped: int
+    drawn: int | None = None
+    complete: bool = True
+
+
+def process(
+    recoverer: Recoverer,
+    video: str | Path,
+    camera_options: CameraOptions = UNKNOWN_CAMERA,
+    *,
+    overlay: Path | None = None,
+    work: Path | None = None,
+    smooth: bool = True,
+    lock_feet: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Progress = silent,
+) -> VideoResult:
+    """Recover the people of a video with models that are loaded. Arguments as for `recover_video`, and:
+
+    Args:
+        camera_options: in px of the original upright frames.
+        work: is not removed; see `Work.clear`.
+        stop: called after each frame. Once it returns True, the analysis ends, and the frames analysed so far
+            are finished and drawn; if it returns True only during drawing, the overlay ends there.
+        progress: called after each frame.
+    """
+    with ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(video))
+        camera, total = clip_camera(reader, camera_options), reader.num_frames
+        folder = stack.enter_context(_work_folder(work, overlay, _request(recoverer, video, camera)))
+        parts, skipped = folder.chunks(), folder.skipped
+        analysed = skipped is not None
+        if skipped is None:
+            chunks = analyse(recoverer, reader, camera, list(parts), stop, progress)
+            stack.callback(chunks.close)  # before the reader, which its threads read from
+            for results, last in chunks:
+                if last or len(results.times) == CHUNK:
+                    folder.add(len(parts), results)
+                parts.append(results)
+                analysed = last
+            skipped = reader.skipped
+            if analysed:
+                folder.finish(skipped)
+        reader.close()
+        trim_malloc()
+        clip = finish_clip(recoverer, parts, camera, _full_name(video), smooth, lock_feet)
+        result = VideoResult(clip, analysed, total, skipped, complete=analysed)
+        if overlay is not None:
+            # After a stopped analysis, its results are drawn to their end.
+            stop_drawing = stop if analysed else lambda: False
+            unfinished = folder.folder / "overlay.mp4"
+            with VideoReader(video) as again:
+                result.drawn = write_overlay(
+                    clip, recoverer.body, again, unfinished, stop=stop_drawing, progress=progress
+                )
+            if result.drawn:
+                os.replace(unfinished, overlay)
+            result.complete &= not stop_drawing()
+        return result
+
+
+def recover_video(
+    video: str | Path,
+    *,
+    overlay: str | Path | None = None,
+    work: str | Path | None = None,
+    smooth: bool = True,
+    lock_feet: bool = False,
+    focal: float | None = None,
+    fov: float | None = None,
+    intrinsics: ArrayLike | None = None,
+    model: str | Path | None = None,
+    refine: bool = False,
+    body: str = "open",
+    body_path: str | Path | None = None,
+    detector: str = "builtin",
+) -> Clip:
+    """The people of a video: tracked, each with one shape, smoothed, in the camera of the full frame.
+
+    Args:
+        video: path or address.
+        overlay: .mp4 file to write: the video with its people drawn, and its sound.
+        work: folder for unfinished results. After a crash, the same call resumes from it; at the end it is
+            removed.
+        smooth: smooth motions; without it, people are as the network predicts them frame by frame.
+        lock_feet: keep feet that stand on the ground in place.
+        focal, fov, intrinsics: the camera, as for `fullframe.recover`; by default the focal length is the
+            frame's diagonal.
+        model, refine, body, body_path, detector: as for `fullframe.Recoverer`.
+
+    Raises:
+        fullframe.video.reader.VideoError: if the file cannot be read or has no video.
+        ValueError: for impossible cameras, or files that do not match.
+    """
+    result = process(
+        Recoverer(model, refine, body, body_path, detector),
+        video,
+        CameraOptions(focal, fov, intrinsics),
+        overlay=None if overlay is None else Path(overlay),
+        work=None if work is None else Path(work),
+        smooth=smooth,
+        lock_feet=lock_feet,
+    )
+    if work is not None:
+        Work.clear(Path(work))
+    return result.clip
+
+
+def clip_camera(video: VideoReader, options: CameraOptions = UNKNOWN_CAMERA) -> Camera:
+    """The camera of a video's frames; `options` are for their original size."""
+    camera = options.camera(video.original_size) or Camera.from_diagonal(video.original_size)
+    if video.size == video.original_size:
+        return camera
+    scale_x, scale_y = (new / old for new, old in zip(video.size, video.original_size, strict=True))
+    focal, center = camera.focal, camera.principal_point
+    return replace(
+        camera,
+        focal=(focal[0] * scale_x, focal[1] * scale_y),
+        principal_point=(center[0] * scale_x, center[1] * scale_y),
+        size=video.size,
+    )
+
+
+def finish_clip(
+    recoverer: Recoverer,
+    parts: list[FrameResults],
+    camera: Camera,
+    video: str,
+    smooth: bool,
+    lock_feet: bool,
+) -> Clip:
+    """The postprocessed clip of the consecutive parts of a video.
+
+    The list of parts is emptied, see `FrameResults.joined`.
+    """
+    cuts = [cut for part in parts for cut in part.cuts.tolist()]
+    clip = FrameResults.joined(parts).to_clip(camera, recoverer.body.name, recoverer.name, video)
+    return finish(clip, recoverer.body, smooth=smooth, lock_feet=lock_feet, cuts=cuts)
+
+
+def _full_name(video: str | Path) -> str:
+    """The absolute path, so that the clip can be opened from anywhere; an address as it is."""
+    path = Path(video)
+    return str(path.resolve()) if path.is_file() else str(video)
+
+
+def _request(recoverer: Recoverer, video: str | Path, camera: Camera) -> dict[str, Any]:
+    """Everything that the results of frames depend on."""
+    path = Path(video)
+    file = path.stat() if path.is_file() else None
+    return {
+        "video": _full_name(video),
+        "bytes": file.st_size if file else None,
+        "changed": file.st_mtime if file else None,
+        "camera": camera.to_dict(),
+        "model": recoverer.name,
+        "weights": recoverer.card.sha256 if recoverer.card else None,
+        "body": recoverer.body.name,
+        "detector": recoverer.detector.name,
+        "version": version("fullframe"),
+    }
+
+
+@contextmanager
+def _work_folder(folder: Path | None, overlay: Path | None, request: dict[str, Any]) -> Iterator[Work]:
+    if folder is not None:
+        yield Work(folder, request)
+        return
+    # Beside the overlay, so that the finished file only has to be renamed.
+    temporary = Path(tempfile.mkdtemp(prefix=".fullframe_", dir=None if overlay is None else overlay.parent))
+    try:
+        yield Work(temporary / "work", request)
+    finally:
+        shutil.rmtree(temporary)

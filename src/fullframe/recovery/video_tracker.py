@@ -1,0 +1,282 @@
+"""The first pass over a video: people are detected and tracked, and the network recovers a body for each."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fullframe.geometry.box import PersonBox
+from fullframe.geometry.camera import Camera
+from fullframe.io.progress import Progress, silent
+from fullframe.models import Bodies
+from fullframe.models.base import box_to_bbox_info
+from fullframe.models.predict import cut_crops, predict_crops
+from fullframe.recovery.frame_results import CHUNK, FrameResults
+from fullframe.recovery.photo import Recoverer
+from fullframe.recovery.shots import ShotBoundaryDetector
+from fullframe.recovery.tracker import Tracker
+from fullframe.video.prefetch import ordered_map, prefetch, prefetch_depth
+from fullframe.video.reader import Frame, VideoReader
+
+BATCH_SIZE = 4
+"""People per pass of the network or fit. Larger batches take as long for each person, and more memory."""
+MAX_INTERPOLATION_S = 0.09
+"""Longest time between two detections: in frames between them, boxes are interpolated."""
+STAGE = "finding people"
+
+
+@dataclass(frozen=True)
+class PlannedFrame:
+    """A frame and how it is to be processed.
+
+    Attributes:
+        frame: of the video.
+        is_cut: whether it begins a new shot.
+        detect: whether people are detected in it; else their boxes are interpolated.
+    """
+
+    frame: Frame
+    is_cut: bool
+    detect: bool
+
+
+@dataclass
+class Detections:
+    """The N people detected in a frame: boxes (N, 4) px, scores (N,) and keypoints (N, 17, 3) px."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    keypoints: NDArray[np.float32]
+
+
+def plan_detections(frames: Iterable[Frame], max_gap_s: float, max_gap_frames: int) -> Iterator[PlannedFrame]:
+    """Find the shots and choose the frames for detection: the first and last of each shot and of every CHUNK
+    frames, and between them so many that no gap is longer than allowed.
+
+    Args:
+        max_gap_s: longest time between two detections, s; 0 for detection in every frame.
+        max_gap_frames: the same in frames.
+    """
+    shots = ShotBoundaryDetector()
+    current: PlannedFrame | None = None
+    detected: Frame | None = None
+    for frame in frames:
+        is_cut = shots.is_cut(frame.image)
+        if current is not None:
+            far = (
+                detected is None
+                or frame.time - detected.time > max_gap_s
+                or frame.index - detected.index > max_gap_frames
+            )
+            if far or current.is_cut or is_cut or (current.frame.index + 1) % CHUNK == 0:
+                current, detected = replace(current, detect=True), current.frame
+            yield current
+        current = PlannedFrame(frame, is_cut, detect=False)
+    if current is not None:
+        yield replace(current, detect=True)
+
+
+def detect(recoverer: Recoverer, frame: Frame) -> Detections:
+    """Detect the people of a frame; their keypoints too, if bodies are fitted to them."""
+    boxes, scores = recoverer.detector.boxes(frame.image)
+    keypoints = _zeros(len(boxes), 17, 3)
+    if recoverer.fitter is not None and len(boxes):
+        keypoints = recoverer.detector.keypoints(frame.image, boxes)
+    return Detections(boxes, scores, keypoints)
+
+
+class VideoTracker:
+    """Tracks people frame by frame and recovers a body for each.
+
+    Bodies are computed in batches of BATCH_SIZE people, the last incomplete one in `flush`.
+    """
+
+    def __init__(self, recoverer: Recoverer, camera: Camera, fps: float) -> None:
+        self._recoverer, self._camera = recoverer, camera
+        self._tracker = Tracker(fps)
+        self._last: list[_TrackedPerson] = []
+        self._clear()
+
+    def _clear(self) -> None:
+        self._times: list[float] = []
+        self._cuts: list[int] = []
+        self._interpolated: list[Frame] = []
+        self._people: list[_TrackedPerson] = []
+        self._pending: list[_TrackedPerson] = []
+
+    def update(self, planned: PlannedFrame, detections: Detections | None, known: bool = False) -> None:
+        """Process the next frame.
+
+        Args:
+            detections: None in a frame without detection.
+            known: the frame's results exist already: only the tracker's state is updated.
+        """
+        frame = planned.frame
+        if not known:
+            self._times.append(frame.time)
+            if planned.is_cut:
+                self._cuts.append(frame.index)
+            if detections is None:
+                self._interpolated.append(frame)
+        if detections is None:
+            return
+        if planned.is_cut:
+            self._tracker.reset()
+        ids = self._tracker.update(frame.time, detections.boxes, detections.scores, frame.image)
+        rows = zip(ids.tolist(), detections.boxes, detections.scores, detections.keypoints, strict=True)
+        people = [_TrackedPerson(frame.index, frame.time, *row) for row in rows]
+        if not known:
+            pairs = [(p, q) for p in self._last for q in people if p.track_id == q.track_id >= 0]
+            for between in self._interpolated:
+                for before, after in pairs:
+                    self._add(_interpolate(before, after, between), between)
+            for person in people:
+                self._add(person, frame)
+        self._interpolated, self._last = [], people
+
+    def flush(self) -> FrameResults:
+        """The results of the frames since the last call."""
+        self._recover_pending()
+        people, num_betas = self._people, self._recoverer.body.num_betas
+        results = FrameResults(
+            times=np.array(self._times),
+            cuts=np.array(self._cuts, np.int64),
+            frames=np.array([p.frame for p in people], np.int64),
+            track_ids=np.array([p.track_id for p in people], np.int64),
+            boxes=_stack([p.xyxy for p in people], (4,)),
+            scores=_stack([p.score for p in people], ()),
+            keypoints=_stack([p.keypoints for p in people], (17, 3)),
+            pose=_stack([p.pose for p in people], (24, 3, 3)),
+            betas=_stack([p.betas for p in people], (num_betas,)),
+            translation=_stack([p.translation for p in people], (3,)),
+        )
+        self._clear()
+        return results
+
+    def _add(self, person: "_TrackedPerson", frame: Frame) -> None:
+        self._people.append(person)
+        if person.track_id < 0:
+            return
+        network = self._recoverer.network
+        if network is not None:
+            person.box, crops = cut_crops(network, frame.image, person.xyxy[None])
+            person.crop = crops[0]
+        self._pending.append(person)
+        if len(self._pending) == BATCH_SIZE:
+            self._recover_pending()
+
+    def _recover_pending(self) -> None:
+        people, self._pending = self._pending, []
+        if not people:
+            return
+        for person, pose, betas, translation in zip(people, *self._bodies(people), strict=True):
+            person.pose, person.betas, person.translation, person.crop = pose, betas, translation, None
+
+    def _bodies(self, people: "list[_TrackedPerson]") -> Bodies:
+        network, fitter = self._recoverer.network, self._recoverer.fitter
+        bodies = None
+        if network is not None:
+            crops = np.stack([p.crop for p in people if p.crop is not None])
+            boxes = [p.box for p in people if p.box is not None]
+            box = PersonBox(*(np.concatenate(each) for each in zip(*boxes, strict=True)))
+            bodies = predict_crops(network, crops, box_to_bbox_info(box, self._camera))
+        if fitter is not None:
+            keypoints = np.stack([p.keypoints for p in people])
+            xyxy = np.stack([p.xyxy for p in people])
+            bodies = fitter.fit(keypoints, xyxy, self._camera, start=bodies).bodies
+        assert bodies is not None
+        return bodies
+
+
+def _zeros(*shape: int) -> NDArray[np.float32]:
+    return np.zeros(shape, np.float32)
+
+
+@dataclass
+class _TrackedPerson:
+    frame: int
+    time: float
+    track_id: int
+    xyxy: NDArray[np.float32]
+    score: np.float32
+    keypoints: NDArray[np.float32]
+    crop: NDArray[np.uint8] | None = None
+    box: PersonBox | None = None
+    pose: NDArray[np.float32] = field(default_factory=partial(_zeros, 24, 3, 3))
+    betas: NDArray[np.float32] | None = None
+    translation: NDArray[np.float32] = field(default_factory=partial(_zeros, 3))
+
+
+def _interpolate(before: _TrackedPerson, after: _TrackedPerson, frame: Frame) -> _TrackedPerson:
+    """A person in a frame without detection, from the detections before and after it."""
+    share = np.float32((frame.time - before.time) / (after.time - before.time))
+    xyxy = before.xyxy + share * (after.xyxy - before.xyxy)
+    score = before.score + share * (after.score - before.score)
+    return _TrackedPerson(frame.index, frame.time, before.track_id, xyxy, score, _zeros(17, 3))
+
+
+def _stack(values: list, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    filled = [_zeros(*shape) if value is None else value for value in values]
+    return np.array(filled, np.float32).reshape(len(values), *shape)
+
+
+def analyse(
+    recoverer: Recoverer,
+    video: VideoReader,
+    camera: Camera,
+    known: list[FrameResults],
+    stop: Callable[[], bool] = lambda: False,
+    progress: Progress = silent,
+) -> Generator[tuple[FrameResults, bool], None, None]:
+    """Process all frames of a video, with detection in several threads.
+
+    Frames with known results are only read, to restore the tracker's state: the results of the others are the
+    same as in a run that was never interrupted.
+
+    Args:
+        known: the first chunks, from an earlier run.
+        stop: called after each frame; True ends the analysis.
+        progress: called after each frame.
+
+    Yields:
+        The results of each chunk of CHUNK frames from the first unknown frame on, and whether it is the last
+        one, which may have fewer frames or none. If stopped, the frames until then, not marked as the last.
+    """
+    tracker = VideoTracker(recoverer, camera, video.fps)
+    first_unknown = sum(len(chunk.times) for chunk in known)
+
+    def find(planned: PlannedFrame) -> tuple[PlannedFrame, Detections | None]:
+        if not planned.detect:
+            return planned, None
+        index = planned.frame.index
+        if index < first_unknown:
+            return planned, _known_detections(known, index)
+        return planned, detect(recoverer, planned.frame)
+
+    depth = prefetch_depth(video.size)
+    # A fit needs the keypoints of every frame.
+    max_gap_s = 0 if recoverer.fitter else MAX_INTERPOLATION_S
+    planned_frames = prefetch(plan_detections(video, max_gap_s, depth), depth)
+    results = ordered_map(find, planned_frames, torch.get_num_threads(), depth)
+    try:
+        for index, (planned, detections) in enumerate(results):
+            tracker.update(planned, detections, known=index < first_unknown)
+            progress(STAGE, index + 1, video.num_frames)
+            if stop():
+                yield tracker.flush(), False
+                return
+            if index >= first_unknown and (index + 1) % CHUNK == 0:
+                yield tracker.flush(), False
+        yield tracker.flush(), True
+    finally:
+        results.close()
+        planned_frames.close()
+
+
+def _known_detections(known: list[FrameResults], frame: int) -> Detections:
+    chunk = known[frame // CHUNK]
+    rows = slice(*np.searchsorted(chunk.frames, (frame, frame + 1)))
+    return Detections(chunk.boxes[rows], chunk.scores[rows], chunk.keypoints[rows])
