@@ -161,20 +161,6 @@ def pve(
     return 1000 * _lengths(difference).mean(axis=1, dtype=np.float64)
 
 
-def pa_pve(
-    predicted: ArrayLike, truth: ArrayLike, predicted_joints: ArrayLike, true_joints: ArrayLike
-) -> NDArray[np.float64]:
-    """PVE (N,) in mm after the similarity that was found on the JOINTS, as AGORA and EMDB define it.
-
-    Args:
-        predicted: (N, V, 3) metres.
-        truth: (N, V, 3) metres.
-        predicted_joints: (N, K, 3) metres.
-        true_joints: (N, K, 3) metres.
-    """
-    return pve(procrustes(predicted_joints, true_joints).apply(predicted), truth)
-
-
 def rotation_error(predicted: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
     """The angle in degrees, 0 to 180, of the rotation between rotations (..., 3, 3) and (..., 3, 3)."""
     p, g = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)

@@ -1,6 +1,6 @@
-"""The bodies recovered for everyone in a benchmark, in files: written once, measured as often as needed."""
+"""The bodies recovered for all people of a benchmark, kept in files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,25 +16,25 @@ from fullframe.data.crop import plain_crop, read_pixels
 from fullframe.data.sample import Sample
 from fullframe.fit import KeypointFitter
 from fullframe.geometry.box import ENLARGE
-from fullframe.io.atomic import claim, write_npz
+from fullframe.io.workdir import Arrays, WorkDir
 from fullframe.models.checkpoint import read_card
 from fullframe.models.predict import Bodies, predict_crops
 from fullframe.recovery.photo import FIT, Recoverer
 
 SHARD = 512
-"""People in a file of predictions: what a killed run loses at most."""
+"""People in a file of predictions, the most that a killed run has to repeat."""
 
 BATCH = 32
 """Crops per pass; a part of SHARD."""
 
 
 class PredictionError(ValueError):
-    """Predictions that cannot be made or used; the message says what to do."""
+    """Predictions that cannot be made; the message says what to do."""
 
 
 @dataclass
 class Predictions:
-    """N people of a benchmark: predicted bodies, and the truth as far as it is known (else NaN or zeros).
+    """N people of a benchmark: predicted bodies, and the ground truth where it is known, else NaN or zeros.
 
     Attributes:
         names, sequences, frames: (N,) as in Sample.
@@ -135,29 +135,21 @@ class Predictions:
                 values[name] = np.concatenate([_widened(array, width) for array in arrays])
         return cls(**values)
 
-    def save(self, path: Path) -> None:
-        """Write one .npz, whole or not at all."""
+    def to_arrays(self) -> Arrays:
+        """Everything as arrays by name; those of joint sets as keypoints/<joint set>, joints/<joint set>."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in ("keypoints", "joints"):
             arrays |= {f"{name}/{key}": value for key, value in arrays.pop(name).items()}
-        write_npz(path, arrays, compress=False)
+        return arrays
 
     @classmethod
-    def load(cls, path: Path) -> "Predictions":
-        """Read what `save` wrote.
-
-        Raises:
-            PredictionError: the file is damaged or of another version.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays: dict[str, Any] = {name: file[name] for name in file.files}
-            for name in ("keypoints", "joints"):
-                keys = [key for key in arrays if key.startswith(f"{name}/")]
-                arrays[name] = {key.partition("/")[2]: arrays.pop(key) for key in keys}
-            return cls(**arrays)
-        except Exception as error:  # zipfile, zlib and numpy each have their own way to fail
-            raise PredictionError(f"{path}: damaged predictions ({error}); delete this file") from error
+    def from_arrays(cls, arrays: Arrays) -> "Predictions":
+        """The inverse of `to_arrays`."""
+        values: dict[str, Any] = dict(arrays)
+        for name in ("keypoints", "joints"):
+            keys = [key for key in arrays if key.startswith(f"{name}/")]
+            values[name] = {key.partition("/")[2]: values.pop(key) for key in keys}
+        return cls(**values)
 
 
 def load_predictor(model: str | Path, refine: bool = False) -> Recoverer:
@@ -190,28 +182,49 @@ def predict(
 ) -> Predictions:
     """Recover every sample in its own box and camera: by a network, by a fit to keypoints, or by both.
 
-    Files of SHARD people are written as they are done, and what is there already is not done again, so that
-    a killed run can be resumed.
+    Finished shards of SHARD people are kept, so that the same call resumes after an interruption.
 
     Args:
         recoverer: the network, on the device to run on, and the fit; keypoints are detected for the fit only.
         samples: the benchmark; images are read one at a time.
-        folder: of the predictions; made if it does not exist.
-        made_by: what they are made with (model, benchmark, options), as JSON; kept in the folder.
+        folder: a WorkDir of the predictions; created if it does not exist.
+        made_by: its request: model, benchmark, options.
         enlarge: factor on the boxes before the network's crops are cut.
         workers: processes that read images; None for none on a CPU, and one for each core beside a GPU.
         advance: called with the number of people that were added.
 
     Raises:
-        PredictionError: a sample cannot be read, or a file is damaged.
-        WorkError: the folder holds predictions made by something else.
+        PredictionError: a sample cannot be read.
+        WorkError: the folder holds other predictions, or is in use.
     """
-    claim(folder, {**made_by, "people": len(samples)})
-    starts = range(0, len(samples), SHARD)
-    files = {start: folder / f"{start:07d}.npz" for start in starts}
-    missing = [start for start in starts if not files[start].is_file()]
-    advance(sum(min(SHARD, len(samples) - start) for start in starts if start not in missing))
-    indices = [i for start in missing for i in range(start, min(start + SHARD, len(samples)))]
+    with WorkDir(folder, {**made_by, "people": len(samples)}) as work:
+        shards = work.shards(size=SHARD, count=len(samples))
+        missing = shards.missing()
+        advance(len(samples) - sum(end - start for start, end in missing))
+        indices = [index for span in missing for index in range(*span)]
+        done = 0
+        people: list[Sample] = []
+        found: list[Bodies] = []
+        for some, bodies in _recover(recoverer, samples, indices, enlarge, workers):
+            people += some
+            found.append(bodies)
+            advance(len(some))
+            start, end = missing[done]
+            if len(people) == end - start:  # shards are made of whole batches
+                shards.save(start, Predictions.of(people, Bodies.joined(found)).to_arrays())
+                people, found, done = [], [], done + 1
+        parts = [Predictions.from_arrays(shards.load(start)) for start, _ in shards.spans]
+    return Predictions.joined(parts)
+
+
+def _recover(
+    recoverer: Recoverer,
+    samples: Sequence[Sample],
+    indices: Sequence[int],
+    enlarge: float,
+    workers: int | None,
+) -> Iterator[tuple[list[Sample], Bodies]]:
+    """Batches of samples without their pixels, and their bodies; arguments as for `predict`."""
     network = recoverer.network
     if workers is None:
         on_gpu = network is not None and next(network.parameters()).device.type == "cuda"
@@ -226,15 +239,13 @@ def predict(
         # A process forked from one with threads can hang.
         multiprocessing_context="spawn" if workers else None,
     )
-    people: list[Sample] = []
-    found: list[Bodies] = []
     if network is not None:
         network.eval()
     for batch in batches:
         if isinstance(batch, Exception):
             raise PredictionError(
                 f"{batch}; fix the data set (docs/guides/evaluate.md lists its files), then run this "
-                "again: what is done is kept"
+                "again: finished predictions are kept"
             )
         bodies = None
         if network is not None:
@@ -242,14 +253,7 @@ def predict(
         if recoverer.fitter is not None:
             bodies = _fit(recoverer.fitter, np.stack(batch.keypoints), batch.sample, bodies)
         assert bodies is not None
-        found.append(bodies)
-        people += batch.sample
-        advance(len(batch.sample))
-        # Shards are made of whole batches.
-        if len(people) == SHARD or len(people) == len(samples) - missing[0]:
-            Predictions.of(people, Bodies.joined(found)).save(files[missing.pop(0)])
-            people, found = [], []
-    return Predictions.joined([Predictions.load(file) for file in files.values()])
+        yield batch.sample, bodies
 
 
 class _Input(NamedTuple):
@@ -321,7 +325,7 @@ def _single_thread(_: int) -> None:
 
 
 def _stack(values: Sequence[Any]) -> NDArray[np.float32]:
-    """Arrays of the same shape, or vectors of which shorter ones are filled up with zeros, as one array."""
+    """Arrays of the same shape, or vectors, of which shorter ones are padded with zeros, as one array."""
     arrays = [np.asarray(value, np.float32) for value in values]
     width = max(a.shape[-1] for a in arrays)
     return np.stack([_widened(array, width) for array in arrays])
@@ -335,7 +339,7 @@ def _widened(array: NDArray, width: int | None) -> NDArray:
 def _stack_sets(
     sets: Sequence[dict[str, NDArray[np.float32]]], columns: int
 ) -> dict[str, NDArray[np.float32]]:
-    """One array for each joint set that anyone has; zeros for who has not."""
+    """One array for each joint set that any sample has; zeros for samples without it."""
     names = sorted({name for each in sets for name in each})
     empty = {name: np.zeros((len(JOINT_SETS[name]), columns), np.float32) for name in names}
     return {name: _stack([each.get(name, empty[name]) for each in sets]) for name in names}
