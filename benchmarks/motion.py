@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 import torch
 from common import SHARED
+from motion_metrics import acceleration_error, common_rows, foot_skating, jitter, mpjpe
 from numpy.typing import NDArray
 
 from fullframe.body import load_body
@@ -32,7 +33,6 @@ from fullframe.detect.boxes import iou
 from fullframe.geometry.camera import Camera
 from fullframe.models import load_model, predict_people
 from fullframe.motion import finish
-from fullframe.motion.measure import acceleration_error, common_rows, foot_skating, jitter, mpjpe
 from fullframe.motion.skeleton import soles
 from fullframe.recovery.tracker import Tracker
 from fullframe.results.clip import Clip

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 from motion_clips import BODY, UPRIGHT, person, rotations, standing, together
+from motion_metrics import acceleration_error, foot_skating, jitter, mpjpe
 
 from fullframe.evaluate.metrics import rotation_error
 from fullframe.motion import finish
-from fullframe.motion.measure import acceleration_error, foot_skating, jitter, mpjpe
 from fullframe.motion.skeleton import LEGS, skeletons, soles
 
 TIMES = np.arange(90) / 30

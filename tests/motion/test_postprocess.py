@@ -3,12 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from motion_clips import BETAS, BODY, CAMERA, person, rotations, standing, together
+from motion_metrics import jitter, mpjpe
 
 from fullframe.body import load_body
 from fullframe.evaluate.metrics import rotation_error
 from fullframe.geometry.camera import project_points
 from fullframe.motion import finish
-from fullframe.motion.measure import jitter, mpjpe
 from fullframe.motion.skeleton import skeletons
 from fullframe.results.clip import Clip
 

@@ -1,4 +1,4 @@
-"""How smooth and how right the motion of a clip is."""
+"""How smooth and how accurate the motion of a clip is, in SI units: for the benchmark and tests of motion."""
 
 from collections.abc import Iterator
 
@@ -13,13 +13,13 @@ from fullframe.results.clip import Clip
 
 
 def jitter(clip: Clip, body: BodyModel, in_camera: bool = False) -> float:
-    """How much people shake: the mean length of the third derivative of their joints, m/s^3.
+    """The mean length of the third derivative of the joints, m/s^3.
 
     Args:
         in_camera: of the joints in the camera frame; else of the joints relative to the pelvis.
 
     Returns:
-        NaN where nobody is in four consecutive frames.
+        NaN without a person in four consecutive frames.
     """
     joints = joint_positions(body, clip)
     if not in_camera:
@@ -57,10 +57,10 @@ def acceleration_error(clip: Clip, truth: Clip, body: BodyModel) -> float:
 def foot_skating(clip: Clip, body: BodyModel, standing: Clip | None = None) -> float:
     """The mean speed along the ground, m/s, of feet that stand in two frames in a row.
 
-    Of heel and ball the one counts that moves less.
+    Of heel and ball, the one that moves less is measured.
 
     Args:
-        standing: the clip whose contacts tell when feet stand; rows are matched by frame and track id. The
+        standing: the clip whose contacts say when feet stand; rows are matched by frame and track id. The
             clip itself if None.
 
     Returns:
