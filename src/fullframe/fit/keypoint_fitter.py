@@ -21,6 +21,7 @@ from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_to_matrix
 from fullframe.models.predict import Bodies
+from fullframe.threads import single_thread
 
 STARTS = 4
 """Of a fit that is given none: seen from the front, the back and both sides."""
@@ -109,6 +110,7 @@ class KeypointFitter:
         return pose, keypoints, self.prior.energy(self.prior.exemplars[:, 1:].flatten(1))[0]
 
     @torch.no_grad()
+    @single_thread()
     def fit(
         self,
         keypoints: ArrayLike,
