@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, minimize
 
 from fullframe.detect import builtin
-from fullframe.detect.boxes import iou
+from fullframe.geometry.box import iou
 from fullframe.io.image import read_photo
 
 Candidates = tuple[NDArray, NDArray]

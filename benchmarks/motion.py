@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from fullframe.body import load_body
 from fullframe.body.model import BodyModel
 from fullframe.detect import load_detector
-from fullframe.detect.boxes import iou
+from fullframe.geometry.box import iou
 from fullframe.geometry.camera import Camera
 from fullframe.models import load_model, predict_people
 from fullframe.motion import finish

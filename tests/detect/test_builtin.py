@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from fullframe.detect import builtin, load_detector, network
-from fullframe.detect.boxes import iou
+from fullframe.detect import builtin, load_detector, onnx_model
 from fullframe.detect.movenet import FLIP
+from fullframe.geometry.box import iou
 from fullframe.io.image import read_photo
 
 # Of tests' photo, measured by hand.
@@ -147,22 +147,22 @@ def test_threads_follow_torch(photo):
 
 
 def test_files_are_right_and_checked(tmp_path, monkeypatch):
-    assert builtin.verify() == dict.fromkeys(network.SHA256)
-    for name in network.SHA256:
-        shutil.copy(network.DETECTORS / f"{name}.onnx", tmp_path)
+    assert builtin.verify() == dict.fromkeys(onnx_model.SHA256)
+    for name in onnx_model.SHA256:
+        shutil.copy(onnx_model.DETECTORS / f"{name}.onnx", tmp_path)
     damaged = tmp_path / "nanodet.onnx"
     damaged.write_bytes(damaged.read_bytes()[:1000])
     (tmp_path / "movenet-thunder.onnx").unlink()
-    monkeypatch.setattr(network, "DETECTORS", tmp_path)
+    monkeypatch.setattr(onnx_model, "DETECTORS", tmp_path)
     found = builtin.verify()
     assert "nanodet.onnx is damaged" in found["nanodet"]
     assert "movenet-thunder.onnx is missing" in found["movenet-thunder"]
     assert found["movenet-multipose"] is None
 
     detector, image = load_detector(), np.zeros((64, 64, 3), np.uint8)
-    with pytest.raises(OSError, match=r"nanodet\.onnx is damaged: install fullframe again"):
+    with pytest.raises(OSError, match=r"nanodet\.onnx is damaged: reinstall fullframe"):
         detector.boxes(image)
-    with pytest.raises(FileNotFoundError, match=r"movenet-thunder\.onnx is missing"):
+    with pytest.raises(OSError, match=r"movenet-thunder\.onnx is missing"):
         detector.keypoints(image, np.array([[0, 0, 64, 64]], np.float32))
 
 

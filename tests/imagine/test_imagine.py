@@ -9,6 +9,7 @@ from fullframe.cli import imagine as command
 from fullframe.cli.console import UsageError
 from fullframe.cli.imagine import imagine
 from fullframe.detect import load_detector
+from fullframe.geometry.box import DETECTION_ENLARGE
 from fullframe.geometry.camera import Camera
 from fullframe.imagine import figure as picture
 from fullframe.imagine.figure import draw
@@ -16,7 +17,7 @@ from fullframe.imagine.novel_views import Views, imagine_people
 from fullframe.io.image import read_photo
 from fullframe.models import ENCODERS, box_to_bbox_info, create_model, save_checkpoint
 from fullframe.models.imphmr.volume import rotate_root
-from fullframe.models.predict import ENLARGE, cut_crops
+from fullframe.models.predict import cut_crops
 
 SMALL = {"encoder": "tiny", "crop": (48, 36), "num_betas": 11}
 FIELD = {"field_size": 8, "field_samples": 4, "field_width": 16}
@@ -75,7 +76,7 @@ def test_views_and_how_far_they_are_apart(tmp_path):
     assert views.pose.shape == (2, 4, 24, 3, 3) and views.silhouettes.shape == (2, 4, 64, 64)
     assert views.degrees.shape == (2, 4, 24) and views.degrees[:, 0].max() < 0.2
     # Each column is inferred in its own direction, and compared with the first one turned there.
-    people, pixels = cut_crops(net, image, boxes, ENLARGE)
+    people, pixels = cut_crops(net, image, boxes, DETECTION_ENLARGE)
     bbox_info = box_to_bbox_info(people, Camera.from_diagonal((160, 120))).float()
     for column, direction in enumerate((0, np.pi / 2, np.pi, 3 * np.pi / 2)):
         phi = torch.full((2,), direction)

@@ -16,7 +16,7 @@ from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.batch import Batch
 from fullframe.data.crop import plain_crop
 from fullframe.data.sample import Sample
-from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy
+from fullframe.geometry.box import LABEL_ENLARGE, PersonBox, box_from_xyxy
 from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import WorkError
 from fullframe.io.image import ImageError
@@ -85,7 +85,7 @@ class Crops:
     @cached_property
     def windows(self) -> PersonBox:
         """The regions of the images that the crops show."""
-        return box_from_xyxy(self.boxes, self.crop[0] / self.crop[1], ENLARGE)
+        return box_from_xyxy(self.boxes, self.crop[0] / self.crop[1], LABEL_ENLARGE)
 
     def bbox_info(self, indices: NDArray[np.int64]) -> Tensor:
         """(n, 3) (cx, cy, b) / f of some people, as models.box_to_bbox_info."""

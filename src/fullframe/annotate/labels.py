@@ -16,7 +16,7 @@ from fullframe.body.joint_sets import convert_joint_set
 from fullframe.body.keypoint_regressor import KeypointRegressor
 from fullframe.data.formats.placement import rotation_vectors
 from fullframe.fit.prior import PosePrior
-from fullframe.geometry.box import ENLARGE, box_from_xyxy
+from fullframe.geometry.box import LABEL_ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec
 from fullframe.io.atomic import load_npz, save_npz, write_npz
@@ -273,7 +273,7 @@ def write_cliff(labels: Labels, path: Path, body: BodyModel) -> None:
     `SPINList` reads: body, box, focal, cam_center, img_w, img_h, name, has_trans, part_<joint set>. And:
     reprojection, prior, agreement, as in Labels.
     """
-    windows = box_from_xyxy(labels.boxes, aspect=4 / 3, enlarge=ENLARGE)
+    windows = box_from_xyxy(labels.boxes, aspect=4 / 3, enlarge=LABEL_ENLARGE)
     trusted = labels.reliable.astype(np.int64)
     arrays: dict[str, NDArray[Any]] = {
         "imgname": labels.photos,

@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 
 from fullframe.body.joint_sets import JOINT_SETS, PARENTS
+from fullframe.io.npz import read_npz
 from fullframe.io.pickles import read_pickle
 
 _REQUIRED = ("v_template", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights", "f")
+_OPTIONAL = ("name", "vt", "ft", "parts", "part_names", *(f"J_{joint_set}" for joint_set in JOINT_SETS))
+_KEYS = [key + suffix for key in (*_REQUIRED, *_OPTIONAL) for suffix in ("", "_scale")]
+_MAX_BYTES = 500_000_000
 _SMPL_VERTICES = 6890
 _REMEDY = (
     "SMPL files come from https://smpl.is.tue.mpg.de (SMPL for Python, version 1.0 or 1.1); "
@@ -58,7 +62,10 @@ def read_body(path: Path, name: str = "smpl") -> BodyData:
     if not path.is_file():
         raise BodyFileError(f"{path}: no such body file. {_REMEDY}.")
     if path.suffix.lower() == ".npz":
-        arrays = _read_npz(path)
+        try:
+            arrays = read_npz(path, optional=_KEYS, limit=_MAX_BYTES)
+        except (OSError, ValueError) as error:
+            raise BodyFileError(f"{error}. {_REMEDY}.") from error
     elif path.suffix.lower() == ".pkl":
         try:
             arrays = read_pickle(path, _REMEDY)
@@ -100,14 +107,6 @@ def _uv(arrays: dict[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
     if "vt" not in arrays or "ft" not in arrays:
         return None
     return np.asarray(arrays["vt"], np.float32), np.asarray(arrays["ft"], np.int64)
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except Exception as error:  # zipfile, zlib and numpy each have their own way to fail
-        raise BodyFileError(f"{path}: not a readable .npz file ({error}). {_REMEDY}.") from error
 
 
 def _decoded(arrays: dict[str, Any], key: str) -> Any:

@@ -19,7 +19,7 @@ from fullframe.data import corruptions
 from fullframe.data.batch import Example
 from fullframe.data.crop import View, read_pixels, warp_view
 from fullframe.data.sample import Sample
-from fullframe.geometry.box import ENLARGE, box_from_keypoints, box_from_xyxy
+from fullframe.geometry.box import LABEL_ENLARGE, box_from_keypoints, box_from_xyxy
 from fullframe.geometry.camera import project_points
 
 _HEAD = {"head_top", "head", "nose", "eye", "ear", "jaw", "neck", "shoulder", "collar", "thorax", "spine3"}
@@ -155,7 +155,7 @@ def _sample_view(
                 cut = (box - part) * outwards > 0.1 * (part[2:] - part[:2]).max()
                 frame = np.where(cut, part, frame)
             box = part
-    window = box_from_xyxy(box, crop[0] / crop[1], ENLARGE)
+    window = box_from_xyxy(box, crop[0] / crop[1], LABEL_ENLARGE)
     limit = options.scale
     size = window.size[0] * np.clip(rng.normal(1, limit), 1 - limit, 1 + limit)
     center = window.center[0] + rng.uniform(-options.shift, options.shift, 2) * size

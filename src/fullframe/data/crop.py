@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fullframe.data.clip_frame import ClipFrame
 from fullframe.data.sample import Sample
-from fullframe.geometry.box import ENLARGE, PersonBox, box_from_xyxy, crop_image, warp_crop
+from fullframe.geometry.box import LABEL_ENLARGE, PersonBox, box_from_xyxy, crop_image, warp_crop
 from fullframe.geometry.camera import Camera
 from fullframe.io.image import ImageError, read_photo
 
@@ -49,7 +49,7 @@ class View(NamedTuple):
 
 
 def plain_crop(
-    sample: Sample, crop: tuple[int, int], method: str = "antialiased", enlarge: float = ENLARGE
+    sample: Sample, crop: tuple[int, int], method: str = "antialiased", enlarge: float = LABEL_ENLARGE
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """The crop of a sample without augmentation, as in evaluation.
 

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from fullframe.detect.boxes import iou, nms
 from fullframe.detect.movenet import HIPS, SHOULDERS, Window, multipose, thunder
 from fullframe.detect.nanodet import candidates
-from fullframe.detect.network import Network, verify
+from fullframe.detect.onnx_model import OnnxModel, verify
+from fullframe.geometry.box import iou, nms
 
 __all__ = ["Builtin", "load", "verify"]
 
@@ -39,9 +39,9 @@ class Builtin:
     name = "builtin"
 
     def __init__(self) -> None:
-        self._nanodet = Network("nanodet")
-        self._multipose = Network("movenet-multipose")
-        self._thunder = Network("movenet-thunder")
+        self._nanodet = OnnxModel("nanodet")
+        self._multipose = OnnxModel("movenet-multipose")
+        self._thunder = OnnxModel("movenet-thunder")
 
     def boxes(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `fullframe.detect.Detector`. The scores are probabilities of a whole, single person."""

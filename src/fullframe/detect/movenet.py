@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.detect.network import Network
+from fullframe.detect.onnx_model import OnnxModel
 
 FLIP = list(JOINT_SETS["coco17"].flip_permutation)
 MULTIPOSE_SIDE = 256
@@ -31,7 +31,9 @@ class Window(NamedTuple):
     flip: bool = False
 
 
-def multipose(network: Network, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def multipose(
+    network: OnnxModel, image: NDArray[np.uint8]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Up to six people.
 
     Args:
@@ -55,7 +57,7 @@ def multipose(network: Network, image: NDArray[np.uint8]) -> tuple[NDArray[np.fl
     return boxes.clip(0, [width, height, width, height]), people[:, 55]
 
 
-def thunder(network: Network, image: NDArray[np.uint8], window: Window) -> NDArray[np.float64]:
+def thunder(network: OnnxModel, image: NDArray[np.uint8], window: Window) -> NDArray[np.float64]:
     """The joints of the person in the middle of the window: (17, 3) x, y px of the image and confidence."""
     matrix = _window_to_image(window)
     crop = _cut(image, window, matrix)

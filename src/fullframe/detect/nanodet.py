@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.detect.boxes import iou, nms
-from fullframe.detect.network import Network
+from fullframe.detect.onnx_model import OnnxModel
+from fullframe.geometry.box import iou, nms
 
 SIDE = 416
 MEAN = np.array([103.53, 116.28, 123.675], np.float32)  # BGR
@@ -39,7 +39,7 @@ class Candidates(NamedTuple):
     other: NDArray[np.float64]
 
 
-def candidates(network: Network, image: NDArray[np.uint8]) -> Candidates:
+def candidates(network: OnnxModel, image: NDArray[np.uint8]) -> Candidates:
     """Person candidates from the image and its mirror image.
 
     Raw boxes vote: those around the same best one are averaged by score, and the best `SUPPORT` of each pass
@@ -96,7 +96,7 @@ def _in_image(found: Candidates, inside: NDArray[np.int64], size: Sequence[int])
     return Candidates(boxes[visible], found.person[visible], found.other[visible])
 
 
-def _raw(network: Network, canvas: NDArray[np.uint8]) -> Candidates:
+def _raw(network: OnnxModel, canvas: NDArray[np.uint8]) -> Candidates:
     """Every place of the three grids where a person is likelier than `LOWEST_SCORE`, in px of the canvas."""
     inputs = ((canvas[:, :, ::-1] - MEAN) / STD).transpose(2, 0, 1)[None]
     outputs = {output.shape[1:]: output[0] for output in network(np.ascontiguousarray(inputs))}

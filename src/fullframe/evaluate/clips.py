@@ -10,8 +10,8 @@ from scipy.optimize import linear_sum_assignment
 
 from fullframe.data.clip_frame import ClipFrame, Lens
 from fullframe.data.sample import Sample
-from fullframe.detect.boxes import iou
 from fullframe.evaluate.predictions import Predictions
+from fullframe.geometry.box import iou
 from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import claim
 from fullframe.models.predict import Bodies

@@ -15,7 +15,7 @@ from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.crop import plain_crop, read_pixels
 from fullframe.data.sample import Sample
 from fullframe.fit import KeypointFitter
-from fullframe.geometry.box import ENLARGE
+from fullframe.geometry.box import LABEL_ENLARGE
 from fullframe.io.workdir import Arrays, WorkDir
 from fullframe.models.checkpoint import read_card
 from fullframe.models.predict import Bodies, predict_crops
@@ -176,7 +176,7 @@ def predict(
     folder: Path,
     made_by: Mapping[str, Any],
     *,
-    enlarge: float = ENLARGE,
+    enlarge: float = LABEL_ENLARGE,
     workers: int | None = None,
     advance: Callable[[int], object] = lambda number: None,
 ) -> Predictions:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fullframe.data.sample import Sample
 from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import Predictions, predict
-from fullframe.geometry.box import ENLARGE
+from fullframe.geometry.box import LABEL_ENLARGE
 
 
 class Published(NamedTuple):
@@ -74,7 +74,7 @@ class Protocol:
     regressors: tuple[str, ...] = ()
     extras: Callable[[Predictions, Bodies, Path], list[str]] | None = None
     needs_root: bool = True
-    enlarge: float = ENLARGE
+    enlarge: float = LABEL_ENLARGE
     by_sequence: bool = False
     predict: Callable[..., Predictions] = predict
 

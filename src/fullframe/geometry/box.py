@@ -5,14 +5,15 @@ A crop shows the square-or-taller window around a person at the resolution that 
 full-image pixels after every enlargement; the crop's width in the image is size * width / height.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-ENLARGE = 1.2
-"""The crop's window over the tight box, in training and evaluation (SPIN; CLIFF)."""
+LABEL_ENLARGE, DETECTION_ENLARGE = 1.2, 1.1
+"""The crop's window over the tight box: of labels (SPIN's and CLIFF's training and evaluation), and of
+detections (CLIFF's demo)."""
 
 
 class PersonBox(NamedTuple):
@@ -27,13 +28,13 @@ class PersonBox(NamedTuple):
     size: NDArray[np.float64]
 
 
-def box_from_xyxy(boxes: ArrayLike, aspect: float = 4 / 3, enlarge: float = 1.1) -> PersonBox:
+def box_from_xyxy(boxes: ArrayLike, aspect: float = 4 / 3, enlarge: float = DETECTION_ENLARGE) -> PersonBox:
     """The crop windows for detection boxes, as in CLIFF's released code.
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2 in px.
         aspect: crop height / crop width (4/3 for 256 x 192, 1 for 224 x 224).
-        enlarge: factor on the box: CLIFF's demo uses 1.1, its training and evaluation 1.2.
+        enlarge: factor on the box: DETECTION_ENLARGE or LABEL_ENLARGE.
 
     Raises:
         ValueError: if a box is not finite or has no area.
@@ -189,3 +190,30 @@ def box_from_keypoints(
             half = np.maximum((high - low) * margin / 2, 0.15 * (high - low).max() + 1)
             out[i] = np.concatenate(((low + high) / 2 - half, (low + high) / 2 + half))
     return out
+
+
+def iou(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    """Intersection over union of every box of `a` (N, 4) with every box of `b` (M, 4): (N, M)."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    both = (high - low).clip(0).prod(axis=-1)
+    area_a, area_b = (np.prod(x[:, 2:] - x[:, :2], axis=-1) for x in (a, b))
+    return both / np.maximum(area_a[:, None] + area_b - both, 1e-9)
+
+
+def nms(boxes: NDArray[Any], limit: float | NDArray[Any]) -> NDArray[np.int64]:
+    """Greedy non-maximum suppression. Ours, since torchvision's has one limit for all pairs.
+
+    Args:
+        boxes: (N, 4), the best first.
+        limit: the overlap (IoU) up to which two boxes may both stay; one for all or (N, N).
+
+    Returns:
+        Indices of the boxes kept, in order: those that overlap no better one that is kept too much.
+    """
+    too_close = iou(boxes, boxes) > limit
+    keep: list[int] = []
+    for i in range(len(boxes)):
+        if not too_close[i, keep].any():
+            keep.append(i)
+    return np.array(keep, np.int64)

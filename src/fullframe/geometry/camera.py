@@ -212,7 +212,7 @@ def compute_bbox_info(center_rel: Tensor, size: Tensor, focal: Tensor | float, n
         return info
     if norm == "h36m":
         return torch.cat((2.8 * info[..., :2], (info[..., 2:] - 0.24) / 0.06), dim=-1)
-    raise ValueError(f"unknown location norm {norm!r}; known: {', '.join(BBOX_NORMS)}")
+    raise ValueError(f"unknown bbox_info norm {norm!r}; known: {', '.join(BBOX_NORMS)}")
 
 
 def crop_to_full_translation(

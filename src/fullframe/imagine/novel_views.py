@@ -8,11 +8,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from fullframe.geometry.box import DETECTION_ENLARGE
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec
 from fullframe.models import CropRegressor, ImpHMR, box_to_bbox_info
 from fullframe.models.imphmr.volume import rotate_root
-from fullframe.models.predict import ENLARGE, cut_crops
+from fullframe.models.predict import cut_crops
 
 DIRECTIONS = (0.0, 90.0, 180.0, 270.0)
 """Degrees, clockwise around the person as seen from above; 0 is the image's."""
@@ -54,7 +55,11 @@ def offered_by(model: CropRegressor) -> ImpHMR:
 
 @torch.inference_mode()
 def imagine_people(
-    model: ImpHMR, image: NDArray[np.uint8], boxes: ArrayLike, camera: Camera, enlarge: float = ENLARGE
+    model: ImpHMR,
+    image: NDArray[np.uint8],
+    boxes: ArrayLike,
+    camera: Camera,
+    enlarge: float = DETECTION_ENLARGE,
 ) -> Views:
     """Infer everyone in an image from DIRECTIONS.
 

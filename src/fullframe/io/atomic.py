@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from fullframe.io.npz import read_npz
+
 CAPTION = "made_by.json"
 """The file that tells what the work of a folder is."""
 
@@ -74,8 +76,7 @@ def load_npz(path: str | Path, what: str) -> Iterator[dict[str, Any]]:
         ValueError: if it is something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            values = {name: file[name] for name in file.files}
+        values: dict[str, Any] = read_npz(path, ("header",), optional=None)
         yield values | json.loads(str(values.pop("header")))
     except OSError:
         raise

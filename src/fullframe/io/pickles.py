@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fullframe.io.npz import require_regular_file
+
 _ARRAY = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
 _SCALAR = {"numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}
 _FROM_BUFFER = {"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"}
@@ -99,6 +101,7 @@ def read_table(path: Path, columns: tuple[str, ...], remedy: str = "") -> list[d
 
 def _read(path: Path, remedy: str, resolve: Any) -> Any:
     end = f"; {remedy}" if remedy else ""
+    require_regular_file(path)
     data = path.read_bytes()
     try:
         _scan(BytesIO(data))

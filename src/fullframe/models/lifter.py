@@ -7,11 +7,11 @@ import torch
 from numpy.typing import ArrayLike
 
 from fullframe.assets import LIFTER
-from fullframe.geometry.box import PersonBox, box_from_xyxy
+from fullframe.geometry.box import DETECTION_ENLARGE, PersonBox, box_from_xyxy
 from fullframe.geometry.camera import Camera, crop_to_full_translation
 from fullframe.models.base import box_to_bbox_info
 from fullframe.models.checkpoint import CheckpointError, load_weights, read_card
-from fullframe.models.predict import ENLARGE, Bodies
+from fullframe.models.predict import Bodies
 from fullframe.models.residual_regressor import ResidualRegressor
 
 
@@ -46,7 +46,7 @@ def lift_people(
         ValueError: if a box is not finite or has no area.
     """
     xyxy = np.asarray(boxes, np.float64).reshape(-1, 4)
-    box = box_from_xyxy(xyxy, enlarge=ENLARGE)
+    box = box_from_xyxy(xyxy, enlarge=DETECTION_ENLARGE)
     bbox_info = box_to_bbox_info(box, camera)
     prediction, _ = regressor(keypoints_in_crop(keypoints, box, camera), bbox_info)
     translation = crop_to_full_translation(prediction.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)

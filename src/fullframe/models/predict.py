@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from fullframe.geometry.box import PersonBox, box_from_xyxy, crop_image
+from fullframe.geometry.box import DETECTION_ENLARGE, PersonBox, box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
 from fullframe.models.base import CropRegressor, box_to_bbox_info
 
@@ -37,12 +37,8 @@ class Bodies(NamedTuple):
         return cls(*(np.zeros((0, *shape), np.float32) for shape in ((24, 3, 3), (num_betas,), (3,))))
 
 
-ENLARGE = 1.1
-"""Factor on the boxes that CLIFF's demo uses."""
-
-
 def cut_crops(
-    model: CropRegressor, image: NDArray[np.uint8], boxes: ArrayLike, enlarge: float = ENLARGE
+    model: CropRegressor, image: NDArray[np.uint8], boxes: ArrayLike, enlarge: float = DETECTION_ENLARGE
 ) -> tuple[PersonBox, NDArray[np.uint8]]:
     """The windows around boxes (N, 4) x1, y1, x2, y2 px, and what a network has to see of them.
 
@@ -75,7 +71,7 @@ def predict_people(
     boxes: ArrayLike,
     camera: Camera,
     *,
-    enlarge: float = ENLARGE,
+    enlarge: float = DETECTION_ENLARGE,
     batch_size: int = 16,
 ) -> Bodies:
     """Run a network on everyone in an image.

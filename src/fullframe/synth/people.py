@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fullframe.assets import ASSETS
 from fullframe.compiled import compiled
 from fullframe.data.sample import Sample
-from fullframe.geometry.box import ENLARGE, box_from_xyxy
+from fullframe.geometry.box import LABEL_ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera, project_points
 from fullframe.io.atomic import atomic_path
 from fullframe.synth.renderer import Painter
@@ -155,7 +155,7 @@ class SyntheticPeople(Sequence[Sample]):
 
     def _window(self, box: NDArray[np.float32]) -> tuple[tuple[float, float, float], tuple[int, int]]:
         """What is drawn for a box: (x, y, scale) of the window, and its (height, width) in px."""
-        crop = box_from_xyxy(box[None], enlarge=ENLARGE * _MARGIN)
+        crop = box_from_xyxy(box[None], enlarge=LABEL_ENLARGE * _MARGIN)
         height = round(self.height * _MARGIN)
         width = round(height * 3 / 4)
         scale = float(crop.size[0]) / height

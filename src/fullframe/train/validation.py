@@ -15,7 +15,7 @@ from fullframe.data.batch import Batch, Example, collate
 from fullframe.data.mixture import DataError
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
-from fullframe.geometry.box import ENLARGE, box_from_xyxy
+from fullframe.geometry.box import LABEL_ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import crop_to_full_translation, project
 from fullframe.io.image import ImageError
 from fullframe.models.base import CropRegressor, Prediction
@@ -55,7 +55,7 @@ def hold_out(samples: Sequence[Sample], people: int, crop: tuple[int, int]) -> H
         except (ImageError, OSError) as error:
             failures.append(str(error))
             continue
-        window = box_from_xyxy(sample.box, crop[0] / crop[1], ENLARGE)
+        window = box_from_xyxy(sample.box, crop[0] / crop[1], LABEL_ENLARGE)
         sides.append((sample.box[2:] - sample.box[:2]).max() / (window.size[0] / 2))
     if not examples:
         raise DataError("no held-out image can be read:\n  " + "\n  ".join(failures[:5]))

@@ -227,14 +227,14 @@ def test_missing_and_wrong_files(images: Path) -> None:
     whole = path.read_bytes()
     for content in (whole[:-100], whole[:2000], b"", b"PK\3\4" + bytes(50)):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"list.npz: (damaged|lacks)"):
+        with pytest.raises(ValueError, match=r"list.npz: not a usable .npz"):
             SPINList(path, images)
     for change, reason in (
-        ({"scale": None}, r"lacks scale; it has imgname"),
+        ({"scale": None}, r".*it lacks scale; it has imgname"),
         ({"scale": np.ones(2)}, "its arrays differ in length"),
         ({"part": np.zeros((3, 17, 3))}, r"part is float32 \(3, 17, 3\), expected numbers \(3, 24, 3\)"),
         ({"center": np.array([["a", "b"]] * 3)}, "center is <U1"),
-        ({"pose": np.array([None] * 3)}, "damaged, or not an .npz of numbers and text"),
+        ({"pose": np.array([None] * 3)}, ".*allow_pickle"),
     ):
         arrays = {key: array for key, array in (spin_arrays() | change).items() if array is not None}
         np.savez(path, **arrays)

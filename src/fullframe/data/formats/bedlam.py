@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fullframe.data.formats.paths import image_size, need
 from fullframe.data.formats.placement import rotation_matrices
-from fullframe.data.formats.samples import Samples, matching, read_npz, shaped, tight_box, with_confidence
+from fullframe.data.formats.samples import Samples, matching, read_rows, shaped, tight_box, with_confidence
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
 from fullframe.io.image import read_photo
@@ -74,7 +74,7 @@ class _Scene:
 
 
 def _scene(path: Path, images: Path) -> _Scene:
-    arrays = read_npz(path, _KEYS, (), WHERE)
+    arrays = read_rows(path, _KEYS, (), WHERE)
     n, width = shaped(path, "pose_cam", arrays["pose_cam"], None, None).shape
     if width != 72:
         raise ValueError(

@@ -11,7 +11,7 @@ from fullframe.data.formats.hdf5 import open_hdf5
 from fullframe.data.formats.paths import need
 from fullframe.data.formats.samples import Samples, matching, points17_to_j24
 from fullframe.data.sample import Sample
-from fullframe.geometry.box import ENLARGE
+from fullframe.geometry.box import LABEL_ENLARGE
 from fullframe.geometry.camera import Camera, project_points
 
 WHERE = "http://vision.imar.ro/human3.6m (Poses_D3_Positions_mono and Segments_mat of each subject)"
@@ -145,5 +145,5 @@ def _mask_box(path: Path, frame: int) -> NDArray[np.float32]:
     if not len(rows):
         raise ValueError(f"{path}: the mask of frame {frame} is empty; see {WHERE}")
     low, high = np.array([columns.min(), rows.min()]) - 0.5, np.array([columns.max(), rows.max()]) + 0.5
-    half = (high - low) / 2 * 0.9 / ENLARGE
+    half = (high - low) / 2 * 0.9 / LABEL_ENLARGE
     return np.concatenate(((low + high) / 2 - half, (low + high) / 2 + half)).astype(np.float32)

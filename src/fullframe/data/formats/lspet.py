@@ -14,6 +14,7 @@ from fullframe.data.formats.samples import Samples
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import box_from_keypoints
 from fullframe.geometry.camera import Camera
+from fullframe.io.npz import read_npz
 
 WHERE = "https://sam.johnson.io/research/lspet.html"
 SPLITS = ("train", "val")
@@ -127,8 +128,8 @@ def _read(file: Path) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
     """Names (N,) and joints (N, 14, 3)."""
     try:
         if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as content:
-                joints, images = content["joints"].astype(np.float64), content["image"].astype(str)
+            content = read_npz(file, ("joints", "image"))
+            joints, images = content["joints"].astype(np.float64), content["image"].astype(str)
         else:
             joints = scipy.io.loadmat(file)["joints"].astype(np.float64).transpose(2, 0, 1)
             joints = joints.swapaxes(1, 2) if joints.shape[1:] == (3, 14) else joints

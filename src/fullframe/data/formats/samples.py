@@ -1,6 +1,5 @@
 """What the readers share: samples that are made when asked for, checked arrays, boxes and windows."""
 
-import zipfile
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -12,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fullframe.data.formats.paths import need
 from fullframe.data.sample import Sample
-from fullframe.geometry.box import ENLARGE
+from fullframe.geometry.box import LABEL_ENLARGE
+from fullframe.io.npz import read_npz
 
 
 class Part(Protocol):
@@ -60,7 +60,7 @@ def matching(folder: Path, pattern: str, where: str) -> list[Path]:
     return found
 
 
-def read_npz(path: Path, required: Sequence[str], optional: Sequence[str], where: str) -> dict[str, Any]:
+def read_rows(path: Path, required: Sequence[str], optional: Sequence[str], where: str) -> dict[str, Any]:
     """Arrays of an .npz file with a row for each person; other keys are not read.
 
     Joints and poses become float32, so that a list of 300,000 people fits into memory.
@@ -72,15 +72,9 @@ def read_npz(path: Path, required: Sequence[str], optional: Sequence[str], where
     """
     need(path, where=where)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = list(file.files)
-            arrays = {key: _compact(file[key]) for key in (*required, *optional) if key in found}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path}: damaged, or not an .npz of numbers and text ({error}); download it again from {where}"
-        ) from error
-    if missing := [key for key in required if key not in arrays]:
-        raise ValueError(f"{path}: lacks {', '.join(missing)}; it has {', '.join(found)}; see {where}")
+        arrays = {key: _compact(array) for key, array in read_npz(path, required, optional).items()}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{error}; download it again from {where}") from error
     lengths = {key: array.shape[:1] for key, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{path}: its arrays differ in length: {lengths}; download it again from {where}")
@@ -145,7 +139,7 @@ def window_box(center: NDArray[Any], scale: float, aspect: float) -> NDArray[np.
         scale: height of the window in px / 200.
         aspect: height / width of the window.
     """
-    half = 100 * scale / ENLARGE * np.array([1 / aspect, 1])
+    half = 100 * scale / LABEL_ENLARGE * np.array([1 / aspect, 1])
     return np.concatenate((center - half, center + half)).astype(np.float32)
 
 

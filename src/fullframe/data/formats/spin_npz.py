@@ -12,9 +12,9 @@ from fullframe.body.joint_sets import JOINT_SETS, convert_joint_set
 from fullframe.data.formats.h36m import h36m_camera
 from fullframe.data.formats.paths import image_size, need
 from fullframe.data.formats.placement import rotation_matrices, rotation_vectors
-from fullframe.data.formats.samples import Samples, read_npz, shaped, window_box
+from fullframe.data.formats.samples import Samples, read_rows, shaped, window_box
 from fullframe.data.sample import Sample
-from fullframe.geometry.box import ENLARGE, box_from_xyxy
+from fullframe.geometry.box import LABEL_ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import write_npz
 
@@ -109,7 +109,7 @@ class People:
 def read_list(path: Path, images: Path, aspect: float, optional: Sequence[str], where: str) -> People:
     """See SPINList; only the `optional` ones of its optional keys are read."""
     need(images, where=where)
-    arrays = read_npz(path, _KEYS, optional, where)
+    arrays = read_rows(path, _KEYS, optional, where)
     n = len(arrays["imgname"])
     # Lists written by Python 2 have bytes.
     arrays |= {key: array.astype(str) for key, array in arrays.items() if array.dtype.kind == "S"}
@@ -203,7 +203,7 @@ def _row(sample: Sample, images: Path) -> dict[str, Any]:
         name = Path(sample.image).absolute().relative_to(images.absolute()).as_posix()
     except ValueError as error:
         raise ValueError(f"{sample.image} is not below the folder {images}") from error
-    window = box_from_xyxy(sample.box[None], aspect=4 / 3, enlarge=ENLARGE)
+    window = box_from_xyxy(sample.box[None], aspect=4 / 3, enlarge=LABEL_ENLARGE)
     row: dict[str, Any] = {
         "imgname": name,
         "center": window.center[0],

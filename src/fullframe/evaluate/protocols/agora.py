@@ -14,12 +14,12 @@ from fullframe.body import BodyFileError, files
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.agora import AGORA
 from fullframe.data.sample import Sample
-from fullframe.detect.boxes import iou
 from fullframe.evaluate import metrics
 from fullframe.evaluate.posed_bodies import Bodies, posed_pairs
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Published, Scores, mean
 from fullframe.evaluate.protocols.shared import joint_columns, other_topology, pixels, unmeasured
+from fullframe.geometry.box import iou
 from fullframe.io.atomic import atomic_path
 
 MIN_IOU = 0.1

@@ -7,7 +7,7 @@ from fullframe.data.formats.gestures import gestures
 from fullframe.data.sample import Sample
 from fullframe.evaluate.protocol import Protocol
 from fullframe.evaluate.protocols.shared import limb_errors
-from fullframe.models.predict import ENLARGE
+from fullframe.models.predict import DETECTION_ENLARGE
 
 
 def people(root: Path) -> Sequence[Sample]:
@@ -17,7 +17,7 @@ def people(root: Path) -> Sequence[Sample]:
 
 OPTIONS = {
     "boxes": "around limbs and nose, 12 % wider on each side and 19 % at the top; enlarged "
-    f"{ENLARGE} times, as `fullframe run` does",
+    f"{DETECTION_ENLARGE} times, as `fullframe run` does",
     "joints": "12 of COCO: shoulders, elbows, wrists, hips, knees, ankles; errors by joint are centred",
     "camera": "true",
     "intervals": "95 %, bootstrap over clips",
@@ -34,6 +34,6 @@ PROTOCOL = Protocol(
         "shoulders to ankles: compare the centred and the PA errors",
     },
     needs_root=False,
-    enlarge=ENLARGE,
+    enlarge=DETECTION_ENLARGE,
     by_sequence=True,
 )

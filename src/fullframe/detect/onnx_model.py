@@ -1,4 +1,4 @@
-"""The networks in assets/detectors, run by onnxruntime."""
+"""The ONNX models in assets/detectors, run by onnxruntime."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ SHA256 = {
 }
 
 
-class Network:
-    """One of the built-in networks; its file is opened at the first call.
+class OnnxModel:
+    """One of the built-in models; its file is opened at the first call.
 
-    It runs on as many threads as torch does at the time of the call.
+    It runs on as many threads as torch has at the time of the call.
     """
 
     def __init__(self, name: str):
@@ -30,10 +30,10 @@ class Network:
         self._threads = 0
 
     def __call__(self, inputs: NDArray) -> list[NDArray[np.float32]]:
-        """The network's outputs for its only input.
+        """The model's outputs for its only input.
 
         Raises:
-            OSError: if the file is missing or damaged.
+            OSError: if the file is missing, damaged or cannot be loaded, e.g. for lack of memory.
         """
         if self._session is None or self._threads != torch.get_num_threads():
             self._threads = torch.get_num_threads()
@@ -42,21 +42,19 @@ class Network:
 
 
 def verify() -> dict[str, str | None]:
-    """Compare the built-in files with their checksums: name -> what is wrong, None for a good file."""
+    """Compares the built-in files with their checksums: name -> what is wrong, None for a good file."""
     return {name: _problem(DETECTORS / f"{name}.onnx", checksum) for name, checksum in SHA256.items()}
 
 
 def _problem(path: Path, checksum: str) -> str | None:
     if not path.is_file():
-        return f"{path} is missing: install fullframe again"
+        return f"{path} is missing: reinstall fullframe"
     if digest(path) != checksum:
-        return f"{path} is damaged (its checksum is wrong): install fullframe again"
+        return f"{path} is damaged: reinstall fullframe"
     return None
 
 
 def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    if not path.is_file():
-        raise FileNotFoundError(f"the detector file {path} is missing: install fullframe again")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Waiting threads must not spin: they would take the cores from torch.
@@ -64,4 +62,5 @@ def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has one exception class for every way a file can be broken
-        raise OSError(f"the detector file {path} is damaged: install fullframe again ({error})") from error
+        problem = _problem(path, SHA256[path.stem])
+        raise OSError(f"{problem} ({error})" if problem else f"cannot load {path}: {error}") from error
