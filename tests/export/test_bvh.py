@@ -6,7 +6,8 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from fullframe.body.joint_sets import JOINT_SETS, PARENTS
 from fullframe.export.bvh import write_clip_bvh
-from fullframe.export.tracks import Y_UP, joints, level_frame
+from fullframe.export.tracks import joints
+from fullframe.geometry.world import Y_UP, level_frame
 
 NAMES = JOINT_SETS["smpl24"].names
 

@@ -5,7 +5,8 @@ from scipy.spatial.transform import Rotation
 
 from fullframe.body.joint_sets import PARENTS
 from fullframe.export.smpl import write_clip_smpl
-from fullframe.export.tracks import joints, level_frame
+from fullframe.export.tracks import joints
+from fullframe.geometry.world import level_frame
 
 
 def amass_joints(data, rest):

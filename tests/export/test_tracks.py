@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from fullframe.export.tracks import Y_UP, Track, even_rate, joints, level_frame, resampled, seen, tracks
+from fullframe.export.tracks import Track, even_rate, joints, resampled, seen, tracks
+from fullframe.geometry.world import Y_UP, level_frame
 
 FEW = settings(max_examples=40, deadline=None)
 

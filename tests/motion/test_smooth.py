@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from motion_clips import rotations
 
 from fullframe.evaluate.metrics import rotation_error
-from fullframe.motion.smooth import nearest_rotation, smooth, smooth_robustly, smooth_rotations
+from fullframe.geometry.rotation import nearest_rotation
+from fullframe.motion.smooth import smooth, smooth_robustly, smooth_rotations
 
 
 def uneven(count: int, seed: int = 0, fps: float = 30) -> np.ndarray:

@@ -9,7 +9,8 @@ from waving import tilted, waving_clip
 
 from fullframe.body import load_body
 from fullframe.body.model import BodyModel
-from fullframe.view.rig import UPRIGHT, bone_poses, quaternion, rig, world_from_camera
+from fullframe.geometry.world import Y_UP, level_frame
+from fullframe.view.rig import bone_poses, quaternion, rig
 
 BODY = load_body()
 
@@ -67,7 +68,7 @@ def test_weights_are_at_most_four_and_whole():
 
 def test_feet_stand_on_the_ground_upright():
     clip = waving_clip(BODY)
-    rotation, position = world_from_camera(clip.ground)
+    rotation, position = level_frame(clip.ground)
     np.testing.assert_allclose(rotation, tilted(10).T, atol=1e-6)
     np.testing.assert_allclose(position, [0, 1.5, 0], atol=1e-6)
     people = clip.people(0, BODY)
@@ -85,7 +86,7 @@ def test_the_world_is_level(pitch, roll, height, length):
     c, s = np.cos(np.radians(roll)), np.sin(np.radians(roll))
     to_camera = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ tilted(pitch)
     up = to_camera @ [0, 1, 0]
-    rotation, position = world_from_camera(length * np.array([*up, height]))
+    rotation, position = level_frame(length * np.array([*up, height]))
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
     assert np.linalg.det(rotation) > 0
     np.testing.assert_allclose(rotation @ up, [0, 1, 0], atol=1e-9)
@@ -98,8 +99,8 @@ def test_the_world_is_level(pitch, roll, height, length):
 
 
 def test_without_ground_the_camera_is_level():
-    rotation, position = world_from_camera(np.full(4, np.nan))
-    np.testing.assert_array_equal(rotation, UPRIGHT)
+    rotation, position = level_frame(np.full(4, np.nan))
+    np.testing.assert_array_equal(rotation, Y_UP.rotation)
     np.testing.assert_array_equal(position, 0)
 
 

@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 from fullframe.body.joint_sets import JOINT_SETS, PARENTS
 from fullframe.body.model import BodyModel
 from fullframe.export.skin import rest_mesh
-from fullframe.export.tracks import even_rate, level_frame, resampled, tracks
+from fullframe.export.tracks import even_rate, resampled, tracks
+from fullframe.geometry.world import level_frame
 from fullframe.io.atomic import atomic_path
 from fullframe.results.clip import Clip
 

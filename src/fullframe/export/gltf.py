@@ -17,7 +17,8 @@ from fullframe.body.joint_sets import JOINT_SETS, PARENTS
 from fullframe.body.model import BodyModel
 from fullframe.export.mesh import intrinsics, perspective
 from fullframe.export.skin import cut_seams, four_joints, linear_color, paint, rest_mesh
-from fullframe.export.tracks import Y_UP, Track, level_frame, seen, tracks
+from fullframe.export.tracks import Track, seen, tracks
+from fullframe.geometry.world import Y_UP, level_frame
 from fullframe.io.atomic import atomic_path
 from fullframe.render.colors import person_colors
 from fullframe.results.clip import Clip

@@ -17,13 +17,13 @@ from trimesh.exchange.obj import export_obj
 from trimesh.exchange.ply import export_ply
 
 from fullframe.geometry.camera import Camera
+from fullframe.geometry.world import Y_UP
 from fullframe.io.atomic import atomic_path
 from fullframe.render.colors import person_colors
 from fullframe.results.people import People
 
 AXES = "x right, y up, z towards the viewer; the camera is in the origin and looks along -z"
-TO_FILE = np.array([1.0, -1.0, -1.0])
-"""Camera frame to file axes, by multiplication; its own inverse."""
+_TO_FILE = Y_UP.rotation.diagonal()
 
 
 def write_glb(people: People, path: str | Path) -> None:
@@ -96,7 +96,7 @@ def _bodies(people: People) -> Iterator[tuple[str, NDArray[np.uint8], trimesh.Tr
     for i, color, vertices in zip(
         people.track_ids, person_colors(people.track_ids), people.vertices, strict=True
     ):
-        yield f"person_{i}", color, trimesh.Trimesh(vertices * TO_FILE, people.faces, process=False)
+        yield f"person_{i}", color, trimesh.Trimesh(vertices * _TO_FILE, people.faces, process=False)
 
 
 def _about(people: People) -> dict[str, str]:

@@ -6,7 +6,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from fullframe.body.model import BodyModel
-from fullframe.export.tracks import Frame, even_rate, level_frame, resampled, tracks
+from fullframe.export.tracks import even_rate, resampled, tracks
+from fullframe.geometry.world import WorldFrame, level_frame
 from fullframe.io.atomic import write_npz
 from fullframe.results.clip import Clip
 
@@ -34,7 +35,7 @@ def write_clip_smpl(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
     level = level_frame(clip.ground)
     axes = "metres, z up" + (", z = 0 on the ground" if np.isfinite(clip.ground).all() else "")
     written = []
-    for track in tracks(clip, body, Frame(_Z_UP @ level.rotation, _Z_UP @ level.origin)):
+    for track in tracks(clip, body, WorldFrame(_Z_UP @ level.rotation, _Z_UP @ level.origin)):
         even = resampled(track, fps)
         smpl = clip.body.startswith("smpl")
         poses = np.zeros((len(even.times), 156), np.float32)

@@ -9,36 +9,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from fullframe.body.model import BodyModel, forward_kinematics
-from fullframe.export.mesh import TO_FILE
+from fullframe.geometry.world import WorldFrame
 from fullframe.results.clip import Clip
-
-
-class Frame(NamedTuple):
-    """A file's axes: x of the camera frame is rotation @ x + origin there, metres."""
-
-    rotation: NDArray[np.float64]
-    origin: NDArray[np.float64]
-
-
-Y_UP = Frame(np.diag(TO_FILE), np.zeros(3))
-"""glTF's axes: x right, y up, z towards the viewer, the camera in the origin."""
-
-
-def level_frame(ground: NDArray[np.float64]) -> Frame:
-    """Axes that stand on the ground: y up, y = 0 on the ground, the camera above the origin facing -z.
-
-    Args:
-        ground: (4,) as in a Clip; with any NaN the result is Y_UP, which is level if the camera was.
-    """
-    if not np.isfinite(ground).all():
-        return Y_UP
-    length = np.linalg.norm(ground[:3])
-    up, height = ground[:3] / length, ground[3] / length
-    # A camera that looks straight down (or up) has no heading but that of the image's upper (lower) edge.
-    ahead = np.array([0.0, 0.0, 1.0]) if abs(up[2]) < 0.999 else np.array([0.0, np.sign(up[2]), 0.0])
-    back = (ahead @ up) * up - ahead
-    back /= np.linalg.norm(back)
-    return Frame(np.stack((np.cross(up, back), up, back)), np.array([0.0, height, 0.0]))
 
 
 class Track(NamedTuple):
@@ -62,7 +34,7 @@ class Track(NamedTuple):
     betas: NDArray[np.float32]
 
 
-def tracks(clip: Clip, body: BodyModel, frame: Frame) -> Iterator[Track]:
+def tracks(clip: Clip, body: BodyModel, frame: WorldFrame) -> Iterator[Track]:
     """The people of a clip, one after the other.
 
     Raises:

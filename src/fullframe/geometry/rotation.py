@@ -1,9 +1,13 @@
-"""Rotations as matrices, axis-angle, unit quaternions and six numbers.
+"""Rotations as matrices, axis-angle, unit quaternions and six numbers: of torch first, then of numpy.
 
 Ours, because roma, which has most of this, imports torch's compiler: 145 MB and two seconds.
 """
 
+import math
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -88,3 +92,68 @@ def matrix_to_quaternion(matrix: Tensor) -> Tensor:
     candidates = torch.stack([torch.stack(row, -1) for row in times], -2)  # (..., 4, 4)
     largest = candidates.diagonal(dim1=-2, dim2=-1).argmax(-1)[..., None, None]
     return F.normalize(torch.take_along_dim(candidates, largest, -2).squeeze(-2), dim=-1)
+
+
+def axis_rotation(axis: int, angle: float) -> NDArray[np.float64]:
+    """The right-handed rotation (3, 3) by an angle in radians about the axis x (0), y (1) or z (2)."""
+    c, s = math.cos(angle), math.sin(angle)
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    matrix = np.eye(3)
+    matrix[i, i] = matrix[j, j] = c
+    matrix[i, j], matrix[j, i] = -s, s
+    return matrix
+
+
+def rotation_between(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The smallest rotations (N, 3, 3) that turn vectors (N, 3) into the directions of others (Rodrigues)."""
+    a = start / np.linalg.norm(start, axis=1, keepdims=True)
+    b = end / np.linalg.norm(end, axis=1, keepdims=True)
+    x, y, z = np.cross(a, b).T
+    zero = np.zeros_like(x)
+    skew = np.stack((zero, -z, y, z, zero, -x, -y, x, zero), axis=1).reshape(-1, 3, 3)
+    cosine = (a * b).sum(axis=1)[:, None, None]
+    return np.eye(3) + skew + skew @ skew / np.maximum(1 + cosine, 1e-6)
+
+
+def compose_rotvecs(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rotation vectors (N, 3) of R(first) R(second), by quaternions."""
+    a, b = _rotvec_to_quaternion(first), _rotvec_to_quaternion(second)
+    w = a[:, 0] * b[:, 0] - (a[:, 1:] * b[:, 1:]).sum(1)
+    # np.cross takes longer than all the rest.
+    cross = a[:, [2, 3, 1]] * b[:, [3, 1, 2]] - a[:, [3, 1, 2]] * b[:, [2, 3, 1]]
+    v = a[:, :1] * b[:, 1:] + b[:, :1] * a[:, 1:] + cross
+    norm = np.linalg.norm(v, axis=1)
+    angle = 2 * np.arctan2(norm, w)
+    angle = np.where(angle > np.pi, angle - 2 * np.pi, angle)
+    return v * (angle / np.maximum(norm, 1e-12))[:, None]
+
+
+def _rotvec_to_quaternion(rotvec: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quaternions (N, 4), w first."""
+    angle = np.linalg.norm(rotvec, axis=1, keepdims=True)
+    return np.concatenate((np.cos(angle / 2), rotvec * np.sinc(angle / 2 / np.pi) / 2), axis=1)
+
+
+def nearest_rotation(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rotations nearest to matrices (..., 3, 3), in the sum of squares.
+
+    Newton's iteration for the polar factor (Higham, SIAM J. Sci. Stat. Comput. 1986), many times faster than
+    the singular value decomposition that is left for matrices near to a reflection.
+    """
+    flat = matrices.reshape(-1, 3, 3)
+    singular = np.linalg.det(flat) < 1e-2
+    x = np.where(singular[:, None, None], np.eye(3), flat)
+    for _ in range(20):
+        a, b, c = x[:, 0], x[:, 1], x[:, 2]
+        # The inverse's transpose: the cofactors over the determinant.
+        cofactors = np.stack((np.cross(b, c), np.cross(c, a), np.cross(a, b)), axis=1)
+        inverse = cofactors / (a * cofactors[:, 0]).sum(axis=1)[:, None, None]
+        change = (inverse - x) / 2
+        x = x + change
+        if not x.size or np.abs(change).max() < 1e-9:
+            break
+    if singular.any():
+        u, _, vt = np.linalg.svd(flat[singular])
+        u[:, :, 2] *= np.where(np.linalg.det(u @ vt) < 0, -1, 1)[:, None]
+        x[singular] = u @ vt
+    return x.reshape(matrices.shape)

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.body.model import BodyModel
+from fullframe.geometry.rotation import rotation_between
 from fullframe.motion.ground import runs
 from fullframe.motion.skeleton import LEGS, Skeletons, blocks, skeletons
 from fullframe.motion.smooth import smooth
@@ -116,19 +117,8 @@ def _reach(
     forward /= np.maximum(np.linalg.norm(forward, axis=1, keepdims=True), 1e-9)
     new_bend = along[:, None] * direction + beside[:, None] * forward
     new_end = allowed[:, None] * direction
-    thigh = _turn(bend - origin, new_bend) @ posed.rotations[:, hip]
-    shin = _turn(end - bend, new_end - new_bend) @ posed.rotations[:, knee]
+    thigh = rotation_between(bend - origin, new_bend) @ posed.rotations[:, hip]
+    shin = rotation_between(end - bend, new_end - new_bend) @ posed.rotations[:, knee]
     pose[:, hip] = np.swapaxes(posed.rotations[:, 0], 1, 2) @ thigh
     pose[:, knee] = np.swapaxes(thigh, 1, 2) @ shin
     pose[:, ankle] = np.swapaxes(shin, 1, 2) @ posed.rotations[:, ankle]
-
-
-def _turn(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The smallest rotations (T, 3, 3) that turn vectors (T, 3) into the direction of others (Rodrigues)."""
-    a = start / np.linalg.norm(start, axis=1, keepdims=True)
-    b = end / np.linalg.norm(end, axis=1, keepdims=True)
-    x, y, z = np.cross(a, b).T
-    zero = np.zeros_like(x)
-    skew = np.stack((zero, -z, y, z, zero, -x, -y, x, zero), axis=1).reshape(-1, 3, 3)
-    cosine = (a * b).sum(axis=1)[:, None, None]
-    return np.eye(3) + skew + skew @ skew / np.maximum(1 + cosine, 1e-6)

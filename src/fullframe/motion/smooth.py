@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 
+from fullframe.geometry.rotation import nearest_rotation
+
 _UNSEEN = 1e-8
 """Weight of what is not to count at all: a little keeps the equations solvable."""
 
@@ -92,28 +94,3 @@ def smooth_rotations(
         chord = np.linalg.norm((near - rotations).reshape(-1, 9), axis=1)
         robust = weights / (1 + (chord / (np.sqrt(2) * outlying)) ** 2) ** 2
     return nearest_rotation(smooth(numbers, times, robust, cutoff).reshape(rotations.shape))
-
-
-def nearest_rotation(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rotations nearest to matrices (..., 3, 3), in the sum of squares.
-
-    Newton's iteration for the polar factor (Higham, SIAM J. Sci. Stat. Comput. 1986), many times faster than
-    the singular value decomposition that is left for matrices near to a reflection.
-    """
-    flat = matrices.reshape(-1, 3, 3)
-    singular = np.linalg.det(flat) < 1e-2
-    x = np.where(singular[:, None, None], np.eye(3), flat)
-    for _ in range(20):
-        a, b, c = x[:, 0], x[:, 1], x[:, 2]
-        # The inverse's transpose: the cofactors over the determinant.
-        cofactors = np.stack((np.cross(b, c), np.cross(c, a), np.cross(a, b)), axis=1)
-        inverse = cofactors / (a * cofactors[:, 0]).sum(axis=1)[:, None, None]
-        change = (inverse - x) / 2
-        x = x + change
-        if not x.size or np.abs(change).max() < 1e-9:
-            break
-    if singular.any():
-        u, _, vt = np.linalg.svd(flat[singular])
-        u[:, :, 2] *= np.where(np.linalg.det(u @ vt) < 0, -1, 1)[:, None]
-        x[singular] = u @ vt
-    return x.reshape(matrices.shape)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fullframe.geometry.rotation import axis_rotation
 from fullframe.render.colors import person_colors
 from fullframe.render.drawing import Color, Label, draw_labels, polygon, polyline
 from fullframe.render.meshes import draw_meshes, joined_faces
@@ -65,10 +66,7 @@ def side_view(people: People, size: tuple[int, int]) -> NDArray[np.uint8]:
     Returns:
         (height, width, 3) RGB.
     """
-    c, s = math.cos(_AHEAD), math.sin(_AHEAD)
-    ahead = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-    c, s = math.cos(_ELEVATION), math.sin(_ELEVATION)
-    rotation = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ ahead @ _FROM_THE_RIGHT
+    rotation = axis_rotation(0, _ELEVATION) @ axis_rotation(1, _AHEAD) @ _FROM_THE_RIGHT
 
     scene, font = _scene(people), _font_size(size)
     (x0, y0, z0), (x1, y1, z1) = scene.low, scene.high

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fullframe.assets import MOTION, POSE_PRIOR
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.geometry.rotation import rotvec_to_matrix
+from fullframe.geometry.rotation import compose_rotvecs, rotvec_to_matrix
 
 _MIRRORED = list(JOINT_SETS["smpl24"].flip_permutation)
 LEGS = ((1, 4, 7, 1), (2, 5, 8, -1))
@@ -58,10 +58,10 @@ def photographed(labels: str | Path) -> NDArray[np.float64]:
     if not len(pose):
         raise ValueError(f"{labels}: nobody in it has a reliable body")
     # Half a turn about x leads from the camera's axes to y up, z forward; then out goes the heading.
-    root = _compose(np.broadcast_to(np.array([np.pi, 0, 0]), (len(pose), 3)), pose[:, 0])
+    root = compose_rotvecs(np.broadcast_to(np.array([np.pi, 0, 0]), (len(pose), 3)), pose[:, 0])
     forward = rotvec_to_matrix(torch.from_numpy(root))[:, :, 2].numpy()
     heading = np.arctan2(forward[:, 0], forward[:, 2])
-    pose[:, 0] = _compose(_about(1, -heading), root)
+    pose[:, 0] = compose_rotvecs(_about(1, -heading), root)
     return pose
 
 
@@ -130,7 +130,7 @@ def seat(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.flo
     knees, hips = degrees(20, 125), degrees(55, 115)
     for hip, knee, ankle, side in LEGS:
         flexion = _about(0, -(hips + degrees(-12, 12)))
-        theta[:, hip] = _compose(_about(1, side * degrees(-5, 30)), flexion)
+        theta[:, hip] = compose_rotvecs(_about(1, side * degrees(-5, 30)), flexion)
         theta[:, knee] = _about(0, np.clip(knees + degrees(-15, 15), 0.05, 2.4))
         theta[:, ankle] = _about(0, degrees(-25, 15))
     return theta
@@ -164,7 +164,7 @@ def crouch(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.f
         # One of two who kneel has the other foot in front.
         front = kneeling & (rng.random(len(theta)) < 0.25)
         bend = np.where(front, degrees(80, 105), hips + degrees(-10, 10))
-        theta[:, hip] = _compose(_about(1, side * degrees(0, 30)), _about(0, -bend))
+        theta[:, hip] = compose_rotvecs(_about(1, side * degrees(0, 30)), _about(0, -bend))
         theta[:, knee] = _about(0, np.where(front, degrees(80, 105), knees + degrees(-8, 8)))
         theta[:, ankle] = _about(0, np.where(kneeling & ~front, degrees(10, 45), degrees(-35, -5)))
     return theta
@@ -176,7 +176,7 @@ def lie(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.floa
     straight = stand(theta, rng)
     theta = np.where(rng.random(len(theta))[:, None, None] < 0.5, straight, theta)
     # Rolled about the long axis first, then laid down.
-    theta[:, 0] = _compose(_about(0, degrees(-100, -75)), _about(1, degrees(0, 360)))
+    theta[:, 0] = compose_rotvecs(_about(0, degrees(-100, -75)), _about(1, degrees(0, 360)))
     return theta
 
 
@@ -194,21 +194,3 @@ def _degrees(rng: np.random.Generator, count: int) -> Callable[[float, float], N
 
 def _about(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
     return angle[:, None] * np.eye(3)[axis]
-
-
-def _compose(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rotation vector of R(first) R(second), (N, 3), by quaternions."""
-    a, b = _quaternion(first), _quaternion(second)
-    w = a[:, 0] * b[:, 0] - (a[:, 1:] * b[:, 1:]).sum(1)
-    # np.cross takes longer than all the rest.
-    cross = a[:, [2, 3, 1]] * b[:, [3, 1, 2]] - a[:, [3, 1, 2]] * b[:, [2, 3, 1]]
-    v = a[:, :1] * b[:, 1:] + b[:, :1] * a[:, 1:] + cross
-    norm = np.linalg.norm(v, axis=1)
-    angle = 2 * np.arctan2(norm, w)
-    angle = np.where(angle > np.pi, angle - 2 * np.pi, angle)
-    return v * (angle / np.maximum(norm, 1e-12))[:, None]
-
-
-def _quaternion(rotvec: NDArray[np.float64]) -> NDArray[np.float64]:
-    angle = np.linalg.norm(rotvec, axis=1, keepdims=True)
-    return np.concatenate((np.cos(angle / 2), rotvec * np.sinc(angle / 2 / np.pi) / 2), axis=1)

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.geometry.camera import Camera
+from fullframe.geometry.rotation import axis_rotation
+from fullframe.geometry.world import Y_UP
 from fullframe.synth.joints import NUM_BETAS, Bodies, Posed
 from fullframe.synth.poses import Poses, photographed
 from fullframe.synth.sampling import drawn, shares
@@ -165,10 +168,7 @@ def _camera(size: tuple[int, int], rng: np.random.Generator) -> Camera:
 
 def _world_to_camera(pitch: float, roll: float) -> NDArray[np.float64]:
     """World axes x right, y up, z towards the viewer; positive pitch looks down."""
-    c, s = np.cos(pitch), np.sin(pitch)
-    tilt = np.array([[1, 0, 0], [0, -c, s], [0, -s, -c]])
-    cr, sr = np.cos(roll), np.sin(roll)
-    return np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]]) @ tilt
+    return axis_rotation(2, roll) @ Y_UP.rotation @ axis_rotation(0, pitch)
 
 
 def _stature(person: Person) -> float:
@@ -187,8 +187,7 @@ def _pelvis_height(person: Person) -> float:
 
 def _place(person: Person, turn: NDArray[np.float64], pelvis: NDArray[np.float64]) -> Person:
     """The person with the heading applied and the pelvis joint at a point of the camera frame."""
-    c, s = np.cos(person.heading), np.sin(person.heading)
-    root = (turn @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])).astype(np.float32)
+    root: Any = (turn @ axis_rotation(1, person.heading)).astype(np.float32)
     origin = person.posed.rest_pelvis
     rotations = person.posed.rotations.copy()
     rotations[0] = root @ rotations[0]
@@ -257,8 +256,7 @@ def _obstacle(
     spot[0] += rng.normal(0, 0.35)
     spot[1] = half[1] - height
     angle = rng.uniform(0, np.pi)
-    c, s = np.cos(angle), np.sin(angle)
-    axes = (turn @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])).T * half[:, None]
+    axes = (turn @ axis_rotation(1, angle)).T * half[:, None]
     return Block((turn @ spot).astype(np.float32), axes.astype(np.float32), int(rng.integers(2**31)))
 
 

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from fullframe.annotate.review import ACCEPTED, REJECTED, SCORES, SHOWN, Review
 from fullframe.body import JOINT_SETS
 from fullframe.geometry.box import PersonBox, crop_image
+from fullframe.geometry.rotation import axis_rotation
+from fullframe.geometry.world import Y_UP
 from fullframe.io.image import ImageError, read_photo
 from fullframe.render.colors import PALETTE
 from fullframe.render.meshes import draw_meshes
-from fullframe.view.rig import UPRIGHT, quaternion
+from fullframe.view.rig import quaternion
 from fullframe.view.server import pages, serve, wait_for_interrupt
 
 SIDE = 800
@@ -234,7 +236,7 @@ class ReviewPage:
 
     def _add_scene(self) -> None:
         scene = self._client.scene
-        table = {"show_axes": False, "wxyz": quaternion(UPRIGHT)}  # x right, y down
+        table = {"show_axes": False, "wxyz": quaternion(Y_UP.rotation)}  # x right, y down
         scene.add_frame("/photo", position=(-_SPACING, 0.0, 0.0), **table)
         scene.add_frame("/overlay", position=(0.0, 0.0, 0.0), **table)
         scene.add_frame("/person", position=(_SPACING, 0.0, 0.0), **table)
@@ -386,9 +388,7 @@ class ReviewPage:
     def _rotation(self) -> NDArray[np.float64]:
         """The rotation (w, x, y, z) of the body alone."""
         about, towards = self._angles
-        (c, s), (d, t) = ((np.cos(a), np.sin(a)) for a in (about, towards))
-        turn = np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
-        return quaternion(np.array([[1, 0, 0], [0, d, t], [0, -t, d]]) @ turn)
+        return quaternion(axis_rotation(0, -towards) @ axis_rotation(1, -about))
 
     def _read(self, name: str) -> NDArray[np.uint8]:
         """The photo; a grey one and a message if it cannot be read."""

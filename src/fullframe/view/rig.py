@@ -11,9 +11,6 @@ from fullframe.body.model import BodyModel, forward_kinematics
 from fullframe.export.skin import four_joints
 from fullframe.geometry.rotation import matrix_to_quaternion
 
-UPRIGHT = np.diag([1.0, -1.0, -1.0])
-"""Camera frame (y down) to a world with y up, for a level camera; its own inverse."""
-
 
 class Rig(NamedTuple):
     """A body in its T-pose, y up, metres: vertices (V, 3), joints (24, 3), and bone weights (V, 24).
@@ -64,34 +61,6 @@ def bone_poses(body: BodyModel, betas: Tensor, pose: Tensor, translation: Tensor
         xyzw = matrix_to_quaternion(rotations)
         wxyz = torch.cat((xyzw[..., 3:], xyzw[..., :3]), -1)
         return BonePoses(wxyz.double().numpy(), (joints + translation[:, None]).double().numpy())
-
-
-def world_from_camera(ground: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The pose of a camera in the displayed world: y up, looking towards -z, metres.
-
-    A known ground is the plane y = 0, with the camera above the origin; otherwise the camera is at the origin
-    and assumed to be level.
-
-    Args:
-        ground: (4,) (n, d) with n . x + d = 0 on the ground and n upwards, camera frame; NaN if unknown.
-
-    Returns:
-        Rotation (3, 3) and position (3,): world = rotation @ camera + position.
-    """
-    if not np.isfinite(ground).all():
-        return UPRIGHT, np.zeros(3)
-    up = ground[:3] / np.linalg.norm(ground[:3])
-    # The viewing direction along the ground; for a camera that looks straight down, the top of its image.
-    ahead = _along(np.array([0.0, 0.0, 1.0]), up)
-    if np.linalg.norm(ahead) < 1e-3:
-        ahead = _along(np.array([0.0, -1.0, 0.0]), up)
-    back = -ahead / np.linalg.norm(ahead)
-    rotation: NDArray[np.float64] = np.stack((np.cross(up, back), up, back))
-    return rotation, np.array([0.0, ground[3] / np.linalg.norm(ground[:3]), 0.0])
-
-
-def _along(vector: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[np.float64]:
-    return vector - normal * (vector @ normal)
 
 
 def quaternion(rotation: NDArray[np.float64]) -> NDArray[np.float64]:

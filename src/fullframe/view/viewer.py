@@ -18,10 +18,11 @@ from viser import _messages
 
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.body.model import BodyModel
+from fullframe.geometry.world import level_frame
 from fullframe.render.colors import person_colors
 from fullframe.results.clip import Clip
 from fullframe.view.backdrops import Backdrops
-from fullframe.view.rig import BonePoses, bone_poses, quaternion, rig, world_from_camera
+from fullframe.view.rig import BonePoses, bone_poses, quaternion, rig
 
 _NUMBERS = itertools.count()
 _JOINTS = JOINT_SETS["smpl24"]
@@ -59,7 +60,7 @@ class Viewer:
     def __init__(self, client: viser.ClientHandle, clip: Clip, body: BodyModel) -> None:
         self._client, self._clip, self._body = client, clip, body
         self._name = f"/clip_{next(_NUMBERS)}"
-        self._rotation, self._position = world_from_camera(clip.ground)
+        self._rotation, self._position = level_frame(clip.ground)
         self._backdrops = Backdrops(clip)
         self._wake, self._image_wanted = threading.Event(), threading.Event()
         self._closed = False

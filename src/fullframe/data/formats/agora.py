@@ -19,6 +19,7 @@ from fullframe.data.formats.samples import (
 )
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
+from fullframe.geometry.rotation import axis_rotation
 from fullframe.io.pickles import read_pickle, read_table
 
 WHERE = "https://agora.is.tue.mpg.de (camera data frames with SMPL joints, SMPL fits, images)"
@@ -173,15 +174,10 @@ def placement(
         position: (3,) of the scan, as `unreal` gives it.
         yaw: of the scan in degrees; scans themselves are turned by 90.
     """
-    turn = _about("x", view.pitch) @ _about("y", -view.yaw)
-    return turn @ _about("y", yaw - 90) @ np.diag([1, -1, -1]), turn @ (position - view.position)
-
-
-def _about(axis: str, degrees: float) -> NDArray[np.float64]:
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    if axis == "x":
-        return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
-    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    turn = axis_rotation(0, np.radians(view.pitch)) @ axis_rotation(1, np.radians(-view.yaw))
+    return turn @ axis_rotation(1, np.radians(yaw - 90)) @ np.diag([1, -1, -1]), turn @ (
+        position - view.position
+    )
 
 
 def _people(path: Path, row: dict[str, Any], root: Path, images: Path) -> _Image:
