@@ -187,3 +187,39 @@ def test_impossible_field_of_view(bad: float) -> None:
 def test_impossible_intrinsics(bad: object) -> None:
     with pytest.raises(ValueError, match="intrinsics"):
         Camera.from_intrinsics(bad, (10, 10))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("camera", "message"),
+    [
+        (Camera.from_intrinsics((1.389, 2.083, 0.5, 0.5), (800, 600)), "normalised; multiply"),
+        (Camera.from_focal(26, (800, 600)), "in mm of a 36 x 24 mm frame, give 601 px"),
+        (Camera.from_fov(1.05, (800, 600)), "radians, give 60.2"),
+        (
+            Camera.from_intrinsics((800, 800, 1920, 1080), (800, 600)),
+            "another resolution, perhaps 3840 x 2160 px",
+        ),
+        (Camera.from_focal(1e6, (800, 600)), "too long"),
+        (Camera.from_fov(150, (1080, 1920)), "at most 102"),
+    ],
+)
+def test_confused_units(camera: Camera, message: str) -> None:
+    why = camera.implausible()
+    assert why is not None and message in why
+
+
+@pytest.mark.parametrize("fov", [4, 20, 53, 90, 100])
+@pytest.mark.parametrize("size", [(800, 600), (1080, 1920), (64, 64)])
+def test_lenses_are_plausible(fov: float, size: tuple[int, int]) -> None:
+    assert Camera.from_fov(fov, size).implausible() is None
+    assert Camera.from_diagonal(size).implausible() is None
+
+
+def test_exif_of_crops_and_reductions() -> None:
+    """26 mm on 800 x 600 px is a focal length of 601 px there, and in a crop; half of it in a reduction."""
+    tags = {0xA405: 26, 0xA002: 800, 0xA003: 600}
+    sizes = {(800, 600): 601, (600, 800): 601, (320, 600): 601, (400, 300): 300, (1600, 1200): 1202}
+    for size, focal in sizes.items():
+        camera = Camera.from_exif(tags, size)
+        assert camera is not None and camera.focal[0] == pytest.approx(focal, abs=1)
+    assert Camera.from_exif(tags, (1000, 1000)) is None

@@ -113,27 +113,67 @@ class Camera:
         """From the EXIF tags of a photo, or None where they do not tell the focal length.
 
         The 35 mm equivalent comes first: it relates the diagonal of the image to that of a 36 x 24 mm frame
-        (CIPA DCG-001). Else the focal length with the sensor's resolution; both are in pixels of the original
-        photo and are rescaled to `size` by the diagonal.
+        (CIPA DCG-001). Else the focal length with the sensor's resolution. Both refer to the photo as it was
+        taken: if the tags give it another size of the same shape, `size` is a reduction of it, and if they
+        give a larger one of another shape, `size` is a crop of the same magnification.
 
         Args:
             exif: tag number to value, main and Exif directory together.
             size: (width, height) of the upright image in px.
         """
-        diagonal = math.hypot(*size)
+        taken = _size_when_taken(exif) or (float(size[0]), float(size[1]))
+        # Of the size when taken, to that of now; a photo that is turned upright has its sides exchanged.
+        scale = math.hypot(*size) / math.hypot(*taken)
+        if abs(max(taken) / min(taken) / (max(size) / min(size)) - 1) > 0.03:
+            if max(size) > max(taken) or min(size) > min(taken):
+                return None  # neither a reduction nor a crop
+            scale = 1.0
         equivalent = _positive(exif.get(_FOCAL_35MM))
-        if equivalent:
-            return cls.from_focal(equivalent * diagonal / math.hypot(36, 24), size, "exif")
         focal_mm, resolution = _positive(exif.get(_FOCAL_LENGTH)), _positive(exif.get(_PLANE_X_RESOLUTION))
         unit = _UNIT_MM.get(int(_positive(exif.get(_PLANE_UNIT)) or 2))
-        if focal_mm and resolution and unit:
-            original = [_positive(exif.get(tag)) for tag in (_PIXEL_WIDTH, _PIXEL_HEIGHT)]
-            focal = focal_mm * resolution / unit
-            if original[0] and original[1]:
-                focal *= diagonal / math.hypot(original[0], original[1])
-            # A sensor resolution of nonsense (some editors rewrite it) would give an impossible lens.
-            if 0.2 * diagonal < focal < 30 * diagonal:
-                return cls.from_focal(focal, size, "exif")
+        if equivalent:
+            focal = scale * equivalent * math.hypot(*taken) / math.hypot(36, 24)
+        elif focal_mm and resolution and unit:
+            focal = scale * focal_mm * resolution / unit
+        else:
+            return None
+        # Tags of nonsense (some editors rewrite the resolution) would give an impossible lens.
+        camera = cls.from_focal(focal, size, "exif")
+        return None if camera.implausible() else camera
+
+    def implausible(self) -> str | None:
+        """Why this can hardly be the camera of a photo, with the likely confusion of units; None if it can.
+
+        Lenses from fisheye to telescope have focal lengths of 0.2 to 30 times the diagonal.
+        """
+        width, height = self.size
+        diagonal = math.hypot(width, height)
+        fx, fy = self.focal
+        x, y = self.principal_point
+        if min(fx, fy) < 0.2 * diagonal:
+            why = f"a focal length of {min(fx, fy):g} px is too short for a photo of {width} x {height} px"
+            if max(fx, fy) <= 10 and max(abs(x), abs(y)) <= 2:
+                return f"{why}: the intrinsics look normalised; multiply them by the photo's width and height"
+            if self.source == "fov":
+                return f"{why}: the field of view is that of its width, here at most {_widest(self.size):.0f}"
+            pixels = min(fx, fy) * diagonal / math.hypot(36, 24)
+            return f"{why}: if it is in mm of a 36 x 24 mm frame, give {pixels:.0f} px"
+        if self.source == "fov" and self.fov[0] <= math.pi:
+            degrees = self.fov[0]
+            return (
+                f"a field of view of {degrees:g} degrees is a telescope's: if it is in radians, give "
+                f"{math.degrees(degrees):.1f}; for such a lens, give the focal length in px"
+            )
+        if max(fx, fy) > 30 * diagonal:
+            return (
+                f"a focal length of {max(fx, fy):g} px is too long for a photo of {width} x {height} px: "
+                "it has to be in px of this photo"
+            )
+        if not (0 <= x <= width and 0 <= y <= height):
+            return (
+                f"the principal point ({x:g}, {y:g}) lies outside the photo of {width} x {height} px: the "
+                f"intrinsics belong to another resolution, perhaps {2 * x:.0f} x {2 * y:.0f} px; scale all"
+            )
         return None
 
     @property
@@ -155,6 +195,16 @@ class Camera:
         """Horizontal and vertical field of view, degrees."""
         x, y = (math.degrees(2 * math.atan(s / 2 / f)) for s, f in zip(self.size, self.focal, strict=True))
         return x, y
+
+
+def _widest(size: tuple[int, int]) -> float:
+    """Degrees of the width that the shortest plausible lens sees."""
+    return math.degrees(2 * math.atan(size[0] / 2 / (0.2 * math.hypot(*size))))
+
+
+def _size_when_taken(exif: Mapping[int, Any]) -> tuple[float, float] | None:
+    width, height = (_positive(exif.get(tag)) for tag in (_PIXEL_WIDTH, _PIXEL_HEIGHT))
+    return (width, height) if width and height else None
 
 
 def _positive(value: Any) -> float | None:
