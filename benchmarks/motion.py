@@ -4,13 +4,13 @@
 
 Draws clips of about three seconds, 640 x 480 at 30 fps, of the sequences in data/motion of the folder that
 FULLFRAME_SHARED names (default: shared/ beside the repository), with still and with moving cameras and one or
-two people; runs a network on every frame, then `fullframe.motion.finish`. Boxes are the true ones with the
+two people; runs a network on every frame, then postprocessing. Boxes are the true ones with the
 noise of a detector (2 % of the height), or with --detect those of the built-in detector and tracker. The
 background stays where it is when the camera moves.
 
 Jitter is the mean third derivative of the joints, relative to the pelvis and in the camera, m/s^3; MPJPE mm;
 acceleration error m/s^2; skating the speed, m/s, of feet that stand: of those that truly do, and of those
-that `finish` says do; "right" and "found" are precision and recall of what it says. A switch is a track id
+that are labelled so; "right" and "found" are precision and recall of what it says. A switch is a track id
 that passes from one person to another, or a person whose id changes.
 """
 
@@ -32,7 +32,7 @@ from fullframe.detect import load_detector
 from fullframe.geometry.box import iou
 from fullframe.geometry.camera import Camera
 from fullframe.models import load_model, predict_people
-from fullframe.motion import finish
+from fullframe.motion.postprocess import postprocess
 from fullframe.motion.skeleton import soles
 from fullframe.recovery.tracker import Tracker
 from fullframe.results.clip import Clip
@@ -99,9 +99,9 @@ def main() -> None:
     for name, take in TAKES.items():
         truth, raw = _clips(name, take, network, body, find, arguments.keep)
         results = {
-            "raw": finish(raw, body, smooth=False),
-            "finished": finish(raw, body),
-            "feet locked": finish(raw, body, lock_feet=True),
+            "raw": postprocess(raw, body, smooth=False),
+            "finished": postprocess(raw, body),
+            "feet locked": postprocess(raw, body, lock_feet=True),
         }
         for kind, clip in results.items():
             clip, switches = identify(clip, truth)

@@ -5,7 +5,7 @@ from motion_clips import BODY, UPRIGHT, person, rotations, standing, together
 from motion_metrics import acceleration_error, foot_skating, jitter, mpjpe
 
 from fullframe.evaluate.metrics import rotation_error
-from fullframe.motion import finish
+from fullframe.motion.postprocess import postprocess
 from fullframe.motion.skeleton import LEGS, skeletons, soles
 
 TIMES = np.arange(90) / 30
@@ -34,7 +34,7 @@ def on_ground(pitch: float, places, height: float = 1.4):
 def test_the_ground_is_where_people_stand():
     for pitch, places in ((0, [(0, -5)]), (12, [(0, -5), (1.5, -7)]), (25, [(-1, -4), (1, -6), (0, -8)])):
         clip, truth = on_ground(pitch, places)
-        ground = finish(clip, BODY).ground
+        ground = postprocess(clip, BODY).ground
         assert np.degrees(np.arccos(min(ground[:3] @ truth[:3], 1))) < 2
         feet = soles(BODY, clip)
         assert np.abs(feet @ ground[:3] + ground[3]).max() < 0.05
@@ -45,17 +45,17 @@ def test_the_ground_survives_jumps_and_false_feet():
     moved = clip.translation.copy()
     jump = (clip.frames > 30) & (clip.frames < 50)
     moved[jump] += 0.4 * truth[:3]
-    ground = finish(replace(clip, translation=moved), BODY, smooth=False).ground
+    ground = postprocess(replace(clip, translation=moved), BODY, smooth=False).ground
     assert np.degrees(np.arccos(min(ground[:3] @ truth[:3], 1))) < 2
     assert abs(ground[3] - truth[3]) < 0.06
 
 
 def test_who_stands_has_both_feet_on_the_ground_and_who_jumps_none():
     clip, truth = on_ground(5, [(0, -5)])
-    assert finish(clip, BODY).contacts.all()
+    assert postprocess(clip, BODY).contacts.all()
     height = 0.5 * np.sin(np.clip((TIMES - 1) / 0.5, 0, 1) * np.pi)
     jumping = replace(clip, translation=clip.translation + height[:, None] * truth[:3])
-    found = finish(jumping, BODY, smooth=False).contacts
+    found = postprocess(jumping, BODY, smooth=False).contacts
     assert found[:28].all()
     assert not found[33:42].any()
     assert found[48:].all()
@@ -76,7 +76,7 @@ def sliding(clip):
 def test_locked_feet_stay_and_the_rest_hardly_moves():
     clip, _ = on_ground(8, [(0, -5)])
     raw = sliding(clip)
-    free, locked = finish(raw, BODY), finish(raw, BODY, lock_feet=True)
+    free, locked = postprocess(raw, BODY), postprocess(raw, BODY, lock_feet=True)
     assert locked.contacts.any(axis=1).mean() > 0.9
     assert foot_skating(free, BODY) > 0.03
     assert foot_skating(locked, BODY) < 0.2 * foot_skating(free, BODY)
@@ -93,7 +93,7 @@ def test_locked_feet_stay_and_the_rest_hardly_moves():
 
 def test_bones_keep_their_lengths_and_feet_their_direction():
     clip, _ = on_ground(8, [(0, -5)])
-    free, locked = (finish(sliding(clip), BODY, lock_feet=lock) for lock in (False, True))
+    free, locked = (postprocess(sliding(clip), BODY, lock_feet=lock) for lock in (False, True))
     one, other = (skeletons(BODY, c.betas, c.pose, c.translation) for c in (free, locked))
     for hip, knee, ankle, _ in LEGS:
         for a, b in ((hip, knee), (knee, ankle)):

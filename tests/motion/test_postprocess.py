@@ -8,7 +8,7 @@ from motion_metrics import jitter, mpjpe
 from fullframe.body import load_body
 from fullframe.evaluate.metrics import rotation_error
 from fullframe.geometry.camera import project_points
-from fullframe.motion import finish
+from fullframe.motion.postprocess import postprocess
 from fullframe.motion.skeleton import skeletons
 from fullframe.results.clip import Clip
 
@@ -40,7 +40,7 @@ def noisy(clip: Clip, seed: int = 0) -> Clip:
 
 def test_motion_without_noise_stays_as_it_is():
     truth = person(TIMES, pose=waving(TIMES), translation=walking(TIMES))
-    found = finish(truth, BODY)
+    found = postprocess(truth, BODY)
     assert rotation_error(found.pose, truth.pose).max() < 1.5
     assert np.abs(found.translation - truth.translation).max() < 0.02
     inner = slice(15, 75)
@@ -50,18 +50,18 @@ def test_motion_without_noise_stays_as_it_is():
 def test_noise_goes_and_motion_stays():
     truth = person(TIMES, pose=waving(TIMES), translation=walking(TIMES))
     raw = noisy(truth)
-    found = finish(raw, BODY)
+    found = postprocess(raw, BODY)
     assert jitter(found, BODY) < jitter(raw, BODY) / 10
     assert jitter(found, BODY, in_camera=True) < jitter(raw, BODY, in_camera=True) / 10
     assert mpjpe(found, truth, BODY) < 0.7 * mpjpe(raw, truth, BODY)
     assert np.abs(found.translation - truth.translation)[10:-10, 2].max() < 0.25
-    left = jitter(finish(raw, BODY, smooth=False), BODY)
+    left = jitter(postprocess(raw, BODY, smooth=False), BODY)
     assert left > 0.5 * jitter(raw, BODY)
 
 
 def test_there_is_no_lag():
     truth = person(TIMES, pose=waving(TIMES, 1.0))
-    found = finish(noisy(truth), BODY)
+    found = postprocess(noisy(truth), BODY)
     swing = [c.pose[:, 16, 2, 1] for c in (truth, found)]
     shifts = range(-4, 5)
     match = [np.corrcoef(swing[0][10:-10], np.roll(swing[1], s)[10:-10])[0, 1] for s in shifts]
@@ -73,7 +73,7 @@ def test_one_shape_per_track_and_the_body_still_covers_the_same_part_of_the_imag
     betas = rng.normal(0, 1, (30, BETAS))
     raw = person(TIMES[:30], betas=betas)
     other = person(TIMES[:30], track_id=3, betas=betas + 2, translation=np.tile([1.0, 0.2, 6], (30, 1)))
-    found = finish(together(raw, other), BODY, smooth=False)
+    found = postprocess(together(raw, other), BODY, smooth=False)
     assert len(np.unique(found.betas, axis=0)) == 2
     assert np.abs(found.betas[found.track_ids == 0][0] - betas.mean(axis=0)).max() < 0.6
     mine = found.take(found.track_ids == 0)
@@ -90,7 +90,7 @@ def test_one_shape_per_track_and_the_body_still_covers_the_same_part_of_the_imag
 def test_outlying_shapes_do_not_count():
     betas = np.full((30, BETAS), 0.5)
     betas[[4, 9]] = 8
-    found = finish(person(TIMES[:30], betas=betas), BODY)
+    found = postprocess(person(TIMES[:30], betas=betas), BODY)
     np.testing.assert_allclose(found.betas, 0.5, atol=1e-5)
 
 
@@ -101,7 +101,7 @@ def test_short_gaps_are_filled_and_long_ones_are_not(smooth):
     keep[20:34] = False  # 0.47 s
     keep[70:90] = False  # 0.67 s
     truth = person(times, pose=waving(times), translation=walking(times))
-    found = finish(truth.take(keep), BODY, smooth=smooth)
+    found = postprocess(truth.take(keep), BODY, smooth=smooth)
     assert found.frames.tolist() == [k for k in range(120) if not 70 <= k < 90]
     assert found.frames[~found.detected].tolist() == list(range(20, 34))
     filled = found.take(~found.detected)
@@ -119,34 +119,34 @@ def test_a_cut_is_never_smoothed_or_filled_across():
     pose = standing(90)
     pose[jump, 0] = pose[jump, 0] @ rotations(np.array([0, 2.0, 0]))
     clip = person(TIMES, pose=pose, translation=translation)
-    found = finish(clip, BODY, cuts=[45])
+    found = postprocess(clip, BODY, cuts=[45])
     np.testing.assert_allclose(found.translation, clip.translation, atol=1e-3)
     assert rotation_error(found.pose, clip.pose).max() < 0.05
-    blurred = finish(clip, BODY)
+    blurred = postprocess(clip, BODY)
     assert np.abs(blurred.translation - clip.translation).max() > 0.05
     gap = first.take(np.abs(np.arange(90) - 45) > 3)
-    assert finish(gap, BODY, cuts=[45]).detected.all()
+    assert postprocess(gap, BODY, cuts=[45]).detected.all()
 
 
 def test_false_tracks_are_dropped_but_a_short_shot_is_kept():
     long = person(TIMES)
     short = person(TIMES, track_id=7, translation=np.tile([1.0, 0.2, 5.0], (90, 1))).take(np.arange(40, 44))
     unknown = person(TIMES, track_id=-1, translation=np.tile([-1.0, 0.2, 5.0], (90, 1)))
-    found = finish(together(long, short, unknown), BODY)
+    found = postprocess(together(long, short, unknown), BODY)
     assert set(found.track_ids.tolist()) == {0}
-    assert len(finish(together(long, short), BODY, cuts=[40, 44])) == 90 - 4 + 4 + 4
-    assert len(finish(person(np.arange(5) * 1.0), BODY)) == 5
+    assert len(postprocess(together(long, short), BODY, cuts=[40, 44])) == 90 - 4 + 4 + 4
+    assert len(postprocess(person(np.arange(5) * 1.0), BODY)) == 5
 
 
 def test_pieces_of_one_person_are_joined_but_not_those_of_two():
     pieces = [person(TIMES, track_id=k).take(np.arange(*span)) for k, span in ((2, (0, 40)), (5, (46, 90)))]
-    found = finish(together(*pieces), BODY)
+    found = postprocess(together(*pieces), BODY)
     assert set(found.track_ids.tolist()) == {2}
     assert len(found) == 90
     far = person(TIMES, track_id=5, translation=np.tile([1.2, 0.2, 5.0], (90, 1))).take(np.arange(46, 90))
-    assert set(finish(together(pieces[0], far), BODY).track_ids.tolist()) == {2, 5}
+    assert set(postprocess(together(pieces[0], far), BODY).track_ids.tolist()) == {2, 5}
     rival = person(TIMES, track_id=9, translation=np.tile([0.1, 0.2, 5.0], (90, 1))).take(np.arange(46, 90))
-    assert set(finish(together(*pieces, rival), BODY).track_ids.tolist()) == {2, 5, 9}
+    assert set(postprocess(together(*pieces, rival), BODY).track_ids.tolist()) == {2, 5, 9}
 
 
 def test_people_are_finished_each_on_their_own():
@@ -155,9 +155,9 @@ def test_people_are_finished_each_on_their_own():
                      translation=walking(TIMES) + np.array([k, 0, k])), k)
         for k in range(3)
     ]  # fmt: skip
-    all_of_them = finish(together(*people), BODY)
+    all_of_them = postprocess(together(*people), BODY)
     for k, one in enumerate(people):
-        alone, among = finish(one, BODY), all_of_them.take(all_of_them.track_ids == k)
+        alone, among = postprocess(one, BODY), all_of_them.take(all_of_them.track_ids == k)
         np.testing.assert_allclose(alone.pose, among.pose, atol=1e-5)
         np.testing.assert_allclose(alone.translation, among.translation, atol=1e-4)
 
@@ -166,14 +166,14 @@ def test_people_are_finished_each_on_their_own():
 @pytest.mark.parametrize("lock_feet", [True, False])
 def test_very_short_clips(count, lock_feet):
     clip = person(np.arange(count) / 30)
-    found = finish(clip, BODY, lock_feet=lock_feet)
+    found = postprocess(clip, BODY, lock_feet=lock_feet)
     np.testing.assert_allclose(found.translation, clip.translation, atol=0.02)
     assert found.frames.tolist() == list(range(count))
 
 
 def test_nobody():
     clip = person(TIMES).take(np.zeros(90, bool))
-    found = finish(clip, BODY, lock_feet=True, cuts=[3])
+    found = postprocess(clip, BODY, lock_feet=True, cuts=[3])
     assert len(found) == 0
     assert found.num_frames == 90
     assert np.isnan(found.ground).all()
@@ -182,7 +182,7 @@ def test_nobody():
 def test_nobody_for_minutes_between():
     times = np.arange(6000) / 30
     clip = person(times).take((np.arange(6000) < 20) | (np.arange(6000) >= 5970))
-    found = finish(clip, BODY)
+    found = postprocess(clip, BODY)
     assert found.frames.tolist() == clip.frames.tolist()
 
 
@@ -190,7 +190,7 @@ def test_nobody_for_minutes_between():
 def test_any_frame_rate(fps):
     times = np.arange(40) / fps
     truth = person(times, pose=waving(times, 0.1), translation=walking(times / times[-1]))
-    found = finish(noisy(truth), BODY)
+    found = postprocess(noisy(truth), BODY)
     assert len(found) == 40
     assert mpjpe(found, truth, BODY) <= 1.02 * mpjpe(noisy(truth), truth, BODY)
 
@@ -198,6 +198,6 @@ def test_any_frame_rate(fps):
 def test_another_body_is_refused():
     clip = person(TIMES)
     with pytest.raises(ValueError, match="num_betas=10"):
-        finish(clip, load_body("open", num_betas=11))
+        postprocess(clip, load_body("open", num_betas=11))
     with pytest.raises(ValueError, match="smpl"):
-        finish(replace(clip, body="smpl"), BODY)
+        postprocess(replace(clip, body="smpl"), BODY)

@@ -84,7 +84,7 @@ def read_body(path: Path, name: str = "smpl") -> BodyData:
         if len(arrays["v_template"]) != _SMPL_VERTICES:
             raise BodyFileError(
                 f"{path}: SMPL has {_SMPL_VERTICES} vertices, this file has {len(arrays['v_template'])}; "
-                f"SMPL-H and SMPL-X are other bodies. {_REMEDY}."
+                f"SMPL-H and SMPL-X are not supported. {_REMEDY}."
             )
         name = _smpl_name(path, name)
         regressors = _smpl_regressors(path, np.asarray(arrays["J_regressor"], np.float32))

@@ -27,8 +27,8 @@ def load_body(name: str = "open", path: str | Path | None = None, num_betas: int
     """Loads a body: the built-in open one, or SMPL from your own file.
 
     Args:
-        name: "open", or "smpl" with a path; "smpl-neutral", "smpl-male" and "smpl-female" say the gender
-            where the file's name does not.
+        name: "open", or "smpl" with a path; "smpl-neutral", "smpl-male" and "smpl-female" give the gender
+            if the file name does not.
         path: SMPL's .npz or official .pkl; without it, the one in body.files.SMPL_FOLDER. Pickles are read
             without executing anything in them.
         num_betas: how many shape directions to keep. The open body's 11th is the direction from adult to kid.

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-# name -> module with a function `load() -> Detector`, imported when asked for.
+# name -> module with a function `load() -> Detector`, imported on first use.
 PROVIDERS = {
     "builtin": "fullframe.detect.builtin",
     "torchvision": "fullframe.detect.torchvision",
@@ -16,7 +16,7 @@ PROVIDERS = {
 
 
 class Detector(Protocol):
-    """What finds people in a photo."""
+    """Finds people and their keypoints in a photo."""
 
     name: str
 

@@ -21,8 +21,8 @@ LOWEST_SCORE = 0.3
 OVERLAP, CONFIRMED, OVERLAP_CONFIRMED = 0.55, 0.1, 0.8
 # The windows of the first look and of those after it, in sides of the box: MoveNet likes people large.
 FIRST, LATER = 1.1, 1.0
-# A person is looked at from all four sides if the mean confidence of the joints stays below this when
-# upright, and turned only for this much more confidence.
+# A person's window is also tried in the three other orientations if the mean confidence of the joints upright
+# is below the first; another orientation is taken if its confidence is higher by the second.
 UNSURE, TURNING_GAIN = 0.4, 0.1
 # What is farther outside the box than this share of its sides is black to MoveNet: it is of other people.
 MARGIN = 0.05
@@ -48,7 +48,7 @@ class Builtin:
         return select(*self.candidates(image))
 
     def candidates(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """All that may be people, and what speaks for each.
+        """Person candidates and their features.
 
         The two networks' boxes are matched one to one, so that neither of two people who overlap is lost.
 

@@ -30,7 +30,7 @@ class Candidates(NamedTuple):
 
     Attributes:
         boxes: (N, 4) x1, y1, x2, y2 px.
-        person: (N,) how much the network believes in a person, 0..1.
+        person: (N,) score of the class person, 0..1.
         other: (N,) its highest score, in the same places, for a class other than person.
     """
 

@@ -51,7 +51,7 @@ def write_clip_glb(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
     scene = [file.add("nodes", root)]
     file.add("cameras", {"name": "camera", "type": "perspective", "perspective": perspective(clip.camera)})
     root["children"].append(file.add("nodes", {"name": "camera", "camera": 0}))
-    people = _People(file, body)
+    people = _SkinnedPeople(file, body)
     for track in tracks(clip, body, Y_UP):
         person, mesh = people.add(track)
         root["children"].append(person)
@@ -115,7 +115,7 @@ class _File:
         return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
-class _People:
+class _SkinnedPeople:
     """Puts people into a file; what all have in common is stored once."""
 
     def __init__(self, file: _File, body: BodyModel):

@@ -20,7 +20,7 @@ def write_json(people: People, path: str | Path) -> None:
     """Write boxes, keypoints, pose, shape, translation, 3D joints and the camera; numbers to 6 decimals.
 
     Raises:
-        ValueError: if a number is not finite: JSON has no word for it.
+        ValueError: if a number is not finite: JSON cannot express it.
     """
     pose = _axis_angle(people.pose)
     result = {
@@ -56,7 +56,7 @@ def write_clip_json(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
     Everything is in the camera frame; numbers to 6 decimals. An unknown ground is null.
 
     Raises:
-        ValueError: the body is not the clip's, or a number is not finite: JSON has no word for it.
+        ValueError: the body is not the clip's, or a number is not finite: JSON cannot express it.
     """
     places = joints(clip, body)
     values = {

@@ -49,7 +49,7 @@ def write_glb(people: People, path: str | Path) -> None:
 
 
 def write_obj(people: People, path: str | Path) -> None:
-    """Wavefront OBJ: an object ("o") for each person; colours as r g b behind each vertex."""
+    """Wavefront OBJ: an object ("o") for each person; colours as r g b after each vertex."""
     scene = trimesh.Scene()
     for name, color, mesh in _bodies(people):
         mesh.visual.vertex_colors = np.tile([*color, 255], (len(mesh.vertices), 1))

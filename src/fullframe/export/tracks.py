@@ -102,7 +102,7 @@ def even_rate(clip: Clip) -> int:
 def resampled(track: Track, fps: float) -> Track:
     """The track at even times from its first one on; rotations go the shortest way (Shoemake's slerp).
 
-    While a person was out of sight, the motion goes on evenly from where it stopped to where it starts again.
+    While a person is out of sight, the motion is interpolated.
     """
     first, last = track.times[[0, -1]]
     times = first + np.arange(int((last - first) * fps + 1e-6) + 1) / fps

@@ -53,7 +53,7 @@ class Camera:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Camera":
-        """What `to_dict` gave, also after a way through JSON."""
+        """The inverse of `to_dict`, also after a round trip through JSON."""
         focal, principal_point = (
             (float(v[0]), float(v[1])) for v in (values["focal"], values["principal_point"])
         )
@@ -110,7 +110,7 @@ class Camera:
 
     @classmethod
     def from_exif(cls, exif: Mapping[int, Any], size: tuple[int, int]) -> "Camera | None":
-        """From the EXIF tags of a photo, or None where they do not tell the focal length.
+        """From the EXIF tags of a photo, or None if they lack a focal length.
 
         The 35 mm equivalent comes first: it relates the diagonal of the image to that of a 36 x 24 mm frame
         (CIPA DCG-001). Else the focal length with the sensor's resolution. Both refer to the photo as it was

@@ -1,4 +1,4 @@
-"""Reading photos: upright, RGB, 8 bit, with the camera that their EXIF tells."""
+"""Reading photos: upright, RGB, 8 bit, with the camera of their EXIF tags."""
 
 import warnings
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Photo:
     Attributes:
         pixels: (H, W, 3) uint8 RGB.
         orientation: the EXIF orientation that was undone; 1 for none.
-        exif_camera: camera by the EXIF focal length, None where it does not tell.
+        exif_camera: camera by the EXIF focal length, None without one.
         path: of the file, "" for pixels from elsewhere.
     """
 
@@ -100,4 +100,4 @@ def write_jpeg(path: Path, pixels: NDArray[np.uint8], quality: int = 92) -> None
     with atomic_path(path) as temporary:
         picture = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         if not cv2.imwrite(str(temporary), picture, [cv2.IMWRITE_JPEG_QUALITY, quality]):
-            raise OSError(f"cannot write {path}")
+            raise OSError(f"{path}: the image could not be written; is the disk full?")

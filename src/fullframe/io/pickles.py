@@ -1,6 +1,6 @@
 """Reads the pickles of SMPL and of data sets without running anything in them.
 
-Python's unpickler calls whatever a file names. Here it gets an inert `Record` for every global of an
+Python's unpickler calls whatever a file names. Here it gets an `InertRecord` for every global of an
 allow-list (numpy, scipy's CSC matrix, chumpy, pandas' tables, torch's tensors) and an error for all others,
 so nothing of the file is ever executed. Before that, the opcodes are scanned: a file that would build too
 many objects, or whose dictionary keys could take for ever to hash, is refused before anything is built.
@@ -181,7 +181,7 @@ def _scan(stream: BytesIO, also: Set[str] = frozenset()) -> None:
             stack += [depth] * len(opcode.stack_after)
 
 
-class Record:
+class InertRecord:
     """What a global's call would have made, were it called."""
 
     name: ClassVar[str]
@@ -191,7 +191,7 @@ class Record:
 
     def __new__(cls, *args: Any) -> Any:
         if cls.name in _RECONSTRUCTOR:  # how old protocols make an object: (its class, base, state)
-            if not (args and isinstance(args[0], type) and issubclass(args[0], Record)):
+            if not (args and isinstance(args[0], type) and issubclass(args[0], InertRecord)):
                 raise ValueError("the pickle makes an object of something that is not a class")
             return args[0]()
         if cls.name in _BYTES and not args:
@@ -210,12 +210,12 @@ class Record:
 
 
 @cache
-def _record_class(name: str) -> type[Record]:
-    return type("Record", (Record,), {"name": name})
+def _record_class(name: str) -> type[InertRecord]:
+    return type("InertRecord", (InertRecord,), {"name": name})
 
 
 class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> type[Record]:
+    def find_class(self, module: str, name: str) -> type[InertRecord]:
         full = f"{module}.{name}"
         if full not in _KNOWN:
             raise ValueError(
@@ -234,7 +234,7 @@ class _Resolver:
         self._dense = 0
 
     def value(self, node: Any) -> Any:
-        if not isinstance(node, (list, tuple, dict, set, frozenset, Record)):
+        if not isinstance(node, (list, tuple, dict, set, frozenset, InertRecord)):
             self._nodes += 1
             return node
         key = id(node)
@@ -317,7 +317,7 @@ class _Resolver:
             raise ValueError(f"the pickle holds an array of shape {shape} with {len(content)} bytes")
         return np.frombuffer(content, kind).reshape(shape, order="F" if fortran else "C")
 
-    def _dense_matrix(self, node: Record) -> NDArray[Any]:
+    def _dense_matrix(self, node: InertRecord) -> NDArray[Any]:
         """A compressed sparse column matrix as a dense array."""
         state = node.state if isinstance(node.state, dict) else {}
         rows, columns = _shape(state.get("_shape", state.get("shape")))
@@ -335,7 +335,7 @@ class _Resolver:
         return dense
 
     def table(self, node: Any, columns: tuple[str, ...]) -> list[dict[str, Any]]:
-        if not isinstance(node, Record) or node.name != _FRAME or not isinstance(node.state, dict):
+        if not isinstance(node, InertRecord) or node.name != _FRAME or not isinstance(node.state, dict):
             raise ValueError("the pickle does not hold a table of pandas")
         names, blocks = self._manager(node.state.get("_mgr", node.state.get("_data")))
         found: dict[str, list[Any]] = {}
@@ -348,7 +348,7 @@ class _Resolver:
 
     def _manager(self, node: Any) -> tuple[list[str], list[tuple[Any, Any]]]:
         """Names of the columns, and blocks of (array of rows, places of the rows among the columns)."""
-        if not isinstance(node, Record) or node.name not in _MANAGER:
+        if not isinstance(node, InertRecord) or node.name not in _MANAGER:
             raise ValueError("the pickle holds a table of an unknown kind; write it with pandas 1 or 2")
         if node.args:  # since pandas 1.3: (blocks, axes), each block a call
             blocks, axes = node.args[:2]
@@ -361,7 +361,7 @@ class _Resolver:
 
     def _row(self, block: Any, row: int, rows: int) -> list[Any]:
         """One row of a block; of objects, only that row is resolved, since others can be large."""
-        state = block.state if isinstance(block, Record) and isinstance(block.state, tuple) else ()
+        state = block.state if isinstance(block, InertRecord) and isinstance(block.state, tuple) else ()
         if len(state) > 3 and isinstance(state[-1], list):
             shape, *_, data = state[-4:]
             if len(data) != shape[0] * shape[1] or shape[0] != rows:
@@ -371,7 +371,7 @@ class _Resolver:
         return list(self.value(block)[row])
 
 
-def _state(node: Record, key: str) -> Any:
+def _state(node: InertRecord, key: str) -> Any:
     if not isinstance(node.state, dict) or key not in node.state:
         raise ValueError(f"the pickle's {node.name} lacks {key}")
     return node.state[key]
@@ -385,7 +385,7 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 def _dtype(node: Any) -> np.dtype[Any]:
     """numpy.dtype("f8", ...) with the state (3, "<", ...): numbers, text or objects."""
-    if not isinstance(node, Record) or node.name != "numpy.dtype" or not node.args:
+    if not isinstance(node, InertRecord) or node.name != "numpy.dtype" or not node.args:
         raise ValueError("the pickle holds an array without a type")
     code = node.args[0] if isinstance(node.args[0], str) else ""
     if not re.fullmatch(r"f[248]|[iu][1248]|b1|O8?|[US]\d{1,9}", code):
@@ -398,7 +398,7 @@ def _dtype(node: Any) -> np.dtype[Any]:
 
 def _content(node: Any) -> bytes:
     """The bytes of an array, also as Python 3 writes them for Python 2."""
-    if isinstance(node, Record) and node.name == "_codecs.encode" and node.args:
+    if isinstance(node, InertRecord) and node.name == "_codecs.encode" and node.args:
         node = node.args[0]
     if isinstance(node, str):
         return node.encode("latin1")
@@ -409,7 +409,7 @@ def _content(node: Any) -> bytes:
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any) -> NDArray[Any]:
     """torch's (storage, offset, size, stride); the storage is a file of torch inside the pickle."""
-    if not isinstance(storage, Record) or storage.name != _STORAGE:
+    if not isinstance(storage, InertRecord) or storage.name != _STORAGE:
         raise ValueError("the pickle holds a tensor without content")
     content = _content(storage.args[0])
     stream = BytesIO(content)

@@ -1,5 +1,1 @@
-"""From people in single frames to motion: who is who, where shots end, smoothness, ground and contacts."""
-
-from fullframe.motion.postprocess import finish
-
-__all__ = ["finish"]
+"""Offline postprocessing of tracks: smoothing, gaps, shape, ground and foot contacts."""

@@ -42,7 +42,7 @@ def lock_feet(
         wanted[:, side], pulled[:, side] = _wanted(soles[:, side], standing[:, side], times, ground)
     pull = standing.sum(axis=1).astype(np.float64)
     mean = (wanted * standing[..., None]).sum(axis=1) / np.maximum(pull, 1)[:, None]
-    # Where no foot stands, the pelvis goes on as it was.
+    # Where no foot stands, the pelvis keeps its path.
     moved = smooth(mean, times, pull + 1e-3, _PELVIS_CUTOFF) if pull.any() else np.zeros((len(times), 3))
     offset = (wanted - moved[:, None]) * pulled[..., None]
     for some in blocks(len(rows)):

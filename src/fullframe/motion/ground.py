@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVEL: NDArray[np.float64] = np.array([0.0, -1.0, 0.0])
-"""Up, before a camera that is held level."""
+"""Up in the frame of a level camera."""
 
 _HEIGHT, _SPEED, _OF_PELVIS = 0.1, 0.45, 0.5
 """A foot stands below this height above the lowest one nearby, metres, and below this speed, m/s, and this
@@ -17,9 +17,9 @@ _SHORTEST = 0.1
 """Seconds: shorter contacts, and shorter breaks of one, are noise."""
 
 _UPRIGHT = np.radians(25)
-"""Trunk and legs of somebody upright are that parallel."""
+"""Greatest angle between trunk and legs of an upright person."""
 _TILT, _TILT_UNSEEN = np.radians(4), np.radians(15)
-"""How sure the vertical is that upright people tell, and that of a camera held level."""
+"""Standard deviation of the vertical from upright people, and of a level camera's."""
 _ABOVE, _BELOW = 0.05, 0.15
 """Metres by which a lowest foot is usually above (lifted) or below (wrong depth) the ground."""
 _NEAR, _INSIDE = 0.25, 0.3
@@ -29,7 +29,7 @@ _NEAR, _INSIDE = 0.25, 0.3
 def fit_ground(
     joints: NDArray[np.float64], soles: NDArray[np.float64], seconds: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The level ground under people, (4,): n . x + d = 0 with n up; NaN where it cannot be told.
+    """The level ground under people, (4,): n . x + d = 0 with n up; NaN where it is unknown.
 
     Up is where upright people's heads are above their feet (robustly), if there are any; the plane is then
     the one that best holds the lower foot of everyone, not far from that.
@@ -46,7 +46,7 @@ def fit_ground(
     lowest = (points @ up).argmin(axis=1)
     feet = points[np.arange(len(points)), lowest]
     sideways = np.linalg.svd(up[None])[2][1:]
-    # Neighbouring frames say the same thing: about two independent views a second and person.
+    # Neighbouring frames are not independent: about two independent views a second and person.
     weight = np.clip(2 * seconds, 1e-3, 1)
     middle = np.median(feet, axis=0)
     design = np.concatenate(((feet - middle) @ sideways.T, np.ones((len(feet), 1))), axis=1)
@@ -75,7 +75,7 @@ def _vertical(joints: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     feet, hips, neck = joints[:, [7, 8]].mean(axis=1), joints[:, [1, 2]].mean(axis=1), joints[:, 12]
     legs, trunk, whole = (_unit(v) for v in (hips - feet, neck - hips, neck - feet))
     upright = (legs * trunk).sum(axis=1) > np.cos(_UPRIGHT)
-    # Somebody lying straight is not.
+    # A person who lies straight is not upright.
     upright &= whole @ LEVEL > np.cos(np.radians(60))
     if not upright.any():
         return LEVEL, _TILT_UNSEEN

@@ -1,4 +1,4 @@
-"""From the people of single frames to motion."""
+"""From per-frame results to smooth tracks on a ground."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ ROTATIONS, PLACE, DEPTH = 4.0, 4.0, 0.7
 """Hz: faster motion is taken for noise. Of places in the image, and of the much noisier depth."""
 
 
-def finish(
+def postprocess(
     clip: Clip,
     body: BodyModel,
     *,
@@ -36,7 +36,7 @@ def finish(
     lock_feet: bool = False,
     cuts: Sequence[int] = (),
 ) -> Clip:
-    """Turns what was found in single frames into motion.
+    """Cleans and smooths per-frame results.
 
     Tracks seen for less than 0.2 s are dropped, pieces that belong together joined, each person gets one
     shape (at the distance where it covers the same part of the image), gaps of up to 0.5 s are filled, motion
@@ -46,9 +46,9 @@ def finish(
     Args:
         clip: as found; rows with a negative track id are dropped.
         body: the one named in the clip, with as many betas.
-        smooth: without it all is done but the smoothing.
+        smooth: False does everything but the smoothing.
         lock_feet: keep feet in place while they stand.
-        cuts: frames that begin a shot.
+        cuts: first frames of shots.
 
     Raises:
         ValueError: for another body, or another number of betas.

@@ -1,4 +1,4 @@
-"""The rows of a clip person by person: what to keep, what belongs together, what is missing between."""
+"""Tracks of a clip: removing spurious ones, merging pieces, filling gaps."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,9 @@ from fullframe.motion.skeleton import blocks
 from fullframe.results.clip import ROWS, Clip
 
 LONGEST_GAP = 0.5
-"""Seconds without a person that are filled in."""
+"""Longest gap that is filled, in seconds."""
 SHORTEST = 0.2
-"""Seconds that somebody must be seen for, unless the shot lasts hardly longer."""
+"""Shortest track in seconds, unless the shot lasts hardly longer."""
 
 # Two pieces are one person's if size and place in the picture, in heights of the box, and heading fit.
 _SAME_PLACE, _SAME_SIZE, _SAME_HEADING = 0.35, 0.25, np.radians(60)
@@ -32,14 +32,14 @@ def intervals(clip: Clip) -> NDArray[np.float64]:
 
 
 def shots(clip: Clip, cuts: Sequence[int]) -> NDArray[np.int64]:
-    """The number of each frame's shot, (F,); `cuts` are the frames that begin one."""
+    """The number of each frame's shot, (F,); `cuts` are the first frames of shots."""
     begins: NDArray[np.int64] = np.zeros(clip.num_frames, np.int64)
     begins[[cut for cut in cuts if cut < clip.num_frames]] = 1
     return np.cumsum(begins)
 
 
 def remove_spurious_tracks(clip: Clip, shot: NDArray[np.int64]) -> Clip:
-    """The clip without rows that have no track, or are of somebody seen too shortly to be believed."""
+    """The clip without rows that have no track, or belong to a track that is too short."""
     lasting = intervals(clip)
     keep = clip.track_ids >= 0
     for rows in _pieces(clip, shot):

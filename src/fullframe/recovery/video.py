@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from fullframe.geometry.camera import Camera
 from fullframe.io.progress import Progress, silent
-from fullframe.motion import finish
+from fullframe.motion.postprocess import postprocess
 from fullframe.recovery.frame_results import CHUNK, FrameResults, Work
 from fullframe.recovery.photo import UNKNOWN_CAMERA, CameraOptions, Recoverer
 from fullframe.recovery.video_overlay import write_overlay
@@ -177,7 +177,7 @@ def finish_clip(
     """
     cuts = [cut for part in parts for cut in part.cuts.tolist()]
     clip = FrameResults.joined(parts).to_clip(camera, recoverer.body.name, recoverer.name, video)
-    return finish(clip, recoverer.body, smooth=smooth, lock_feet=lock_feet, cuts=cuts)
+    return postprocess(clip, recoverer.body, smooth=smooth, lock_feet=lock_feet, cuts=cuts)
 
 
 def _full_name(video: str | Path) -> str:

@@ -5,8 +5,8 @@ import colorsys
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Told apart with the common colour blindnesses (after Okabe and Ito, 2008), lightened so that shading has
-# room below them.
+# Distinguishable with the common colour blindnesses (after Okabe and Ito, 2008), lightened so that shading
+# has room below them.
 PALETTE = (
     (86, 180, 233),
     (240, 168, 40),

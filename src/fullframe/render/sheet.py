@@ -1,4 +1,4 @@
-"""One picture that tells a result: the photo, the overlay, the side view and the bird's-eye view."""
+"""A result in one picture: the photo, the overlay, the side view and the bird's-eye view."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def sheet(image: NDArray[np.uint8], people: People) -> NDArray[np.uint8]:
     side = round(0.58 * (total - _GAP))
     camera = people.camera
     horizontal, vertical = camera.fov
-    number = plural(len(people), "person", "people") if len(people) else "nobody"
+    number = plural(len(people), "person", "people") if len(people) else "no people"
     view = f"{horizontal:.0f} x {vertical:.0f} degrees"
     focal = f"focal length {camera.focal[0]:.0f} px ({view}) from {camera.source}"
     rows = (

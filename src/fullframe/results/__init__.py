@@ -1,1 +1,1 @@
-"""What is recovered: the people of a photo, and of a clip."""
+"""Results: the people of a photo (People) and of a video (Clip)."""

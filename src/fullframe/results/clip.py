@@ -1,4 +1,4 @@
-"""Clip: the people of a video, one row per person and frame, that everything about video takes."""
+"""Clip: the people of a video, one row per person and frame."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -39,7 +39,7 @@ class Clip:
         ground: (4,) float64, (n, d): n . x + d = 0 on the ground, n points up; NaN if unknown.
         camera: the intrinsics of all frames.
         body: name of the body model.
-        model: name of what found the people.
+        model: name of the model that estimated the people.
         video: path or address of the video, "" where there is none.
     """
 
@@ -76,7 +76,7 @@ class Clip:
         if not np.array_equal(order, np.arange(rows)):
             raise ValueError("the rows of a Clip must be sorted by frame, then by track id")
         if not ((np.diff(self.frames) > 0) | (np.diff(self.track_ids) > 0)).all():
-            raise ValueError("a Clip has someone twice in a frame")
+            raise ValueError("a Clip has a track id twice in a frame")
         if len(self.frames) and not 0 <= self.frames[0] <= self.frames[-1] < len(self.times):
             raise ValueError(
                 f"a Clip of {len(self.times)} frames has rows of frames {self.frames[0]} to {self.frames[-1]}"
@@ -92,7 +92,7 @@ class Clip:
 
     @property
     def fps(self) -> float:
-        """Frames per second, on average; 30 if the times do not tell."""
+        """Frames per second, on average; 30 for fewer than two times."""
         duration = self.times[-1] - self.times[0] if len(self.times) else 0
         return float((len(self.times) - 1) / duration) if duration > 0 else 30.0
 

@@ -41,7 +41,7 @@ class People:
         faces: (F, 3) int32, triangles shared by all.
         camera: the full image's intrinsics and where they come from.
         body: name of the body model.
-        model: name of what found the people.
+        model: name of the model that estimated the people.
         image: path of the image, "" where there is none.
         orientation: the EXIF orientation that was undone before anything else; 1 for none.
     """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fullframe.data.formats.paths import image_size, need
 from fullframe.data.formats.placement import rotation_matrices
 from fullframe.data.formats.samples import (
-    Samples,
+    SampleSequence,
     matching,
     reduced_window,
     shaped,
@@ -34,7 +34,7 @@ _COLUMNS = ("imgPath", "camX", "camY", "camZ", "camYaw", *_PER_PERSON)
 
 
 @dataclass(frozen=True)
-class View:
+class AGORAView:
     """AGORA's camera of an image.
 
     Attributes:
@@ -49,7 +49,7 @@ class View:
     pitch: float
 
 
-class AGORA(Samples):
+class AGORA(SampleSequence):
     """The people of AGORA: pose, betas and translation of neutral SMPL, `smpl24` keypoints and joints.
 
     Children have `kid` > 0. Labels are for the images of 3840 x 2160 px; the smaller release, 1280 x 720, is
@@ -90,12 +90,12 @@ class AGORA(Samples):
 
 
 @dataclass(frozen=True)
-class _Image:
+class _AGORAImage:
     """The people of an image."""
 
     name: str
     images: Path
-    view: View
+    view: AGORAView
     visibility: list[tuple[float, bool]]
     kids: list[bool]
     fits: list[Path]
@@ -144,16 +144,16 @@ _FIXED_VIEWS = {
 }
 
 
-def view_of(image: str, row: dict[str, Any]) -> View:
-    """The camera of an image, by its name; of most scenes the data frame tells where it stood."""
+def view_of(image: str, row: dict[str, Any]) -> AGORAView:
+    """The camera of an image, by its name; for most scenes its position is in the data frame."""
     for part, (focal, place, yaw, pitch) in _FIXED_VIEWS.items():
         if part in image:
-            return View(focal, unreal(np.array(place)), yaw, pitch)
+            return AGORAView(focal, unreal(np.array(place)), yaw, pitch)
     position = unreal(np.array([row["camX"], row["camY"], row["camZ"]], np.float64))
-    return View(28, position - np.array([0, 1.7, 0]), float(row["camYaw"]), 0)
+    return AGORAView(28, position - np.array([0, 1.7, 0]), float(row["camYaw"]), 0)
 
 
-def camera_of(view: View) -> Camera:
+def camera_of(view: AGORAView) -> Camera:
     """The camera with its focal length in px; the sensor has the shape of the image."""
     return Camera.from_focal(view.focal_mm / _SENSOR_MM * SIZE[0], SIZE, "intrinsics")
 
@@ -165,7 +165,7 @@ def unreal(position: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def placement(
-    view: View, position: NDArray[Any], yaw: float
+    view: AGORAView, position: NDArray[Any], yaw: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """From the frame of a fit, y up, to the camera's: x_camera = rotation x_fit + shift.
 
@@ -180,7 +180,7 @@ def placement(
     )
 
 
-def _people(path: Path, row: dict[str, Any], root: Path, images: Path) -> _Image:
+def _people(path: Path, row: dict[str, Any], root: Path, images: Path) -> _AGORAImage:
     # Frames made for the smaller images name those.
     name = str(row["imgPath"]).replace("_1280x720.png", ".png")
     lengths = {key: len(row[key]) for key in _PER_PERSON}
@@ -189,7 +189,7 @@ def _people(path: Path, row: dict[str, Any], root: Path, images: Path) -> _Image
     view = view_of(name, row)
     positions = np.array([row["X"], row["Y"], row["Z"]], np.float64).T
     people = zip(positions, row["Yaw"], strict=True)
-    return _Image(
+    return _AGORAImage(
         name,
         images,
         view,

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from fullframe.data.formats.paths import image_size, need
 from fullframe.data.formats.placement import rotation_matrices
-from fullframe.data.formats.samples import Samples, matching, read_rows, shaped, tight_box, with_confidence
+from fullframe.data.formats.samples import (
+    SampleSequence,
+    matching,
+    read_rows,
+    shaped,
+    tight_box,
+    with_confidence,
+)
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
 from fullframe.io.image import read_photo
@@ -18,11 +25,11 @@ WHERE = "https://bedlam.is.tue.mpg.de (images, and the processed labels for SMPL
 _KEYS = ("imgname", "pose_cam", "shape", "trans_cam", "cam_ext", "cam_int", "gtkps", "gender")
 
 
-class BEDLAM(Samples):
+class BEDLAM(SampleSequence):
     """The people of BEDLAM: pose, betas and translation of SMPL, `smpl24` keypoints.
 
     Boxes are drawn around the joints inside the image, as BEDLAM's own. Close-ups are stored lying on their
-    side; their samples hold the upright pixels, read when the sample is asked for.
+    side; their samples hold the upright pixels, read on access.
 
     Args:
         labels: folder with one .npz a scene.
@@ -40,7 +47,7 @@ class BEDLAM(Samples):
 
 
 @dataclass(frozen=True)
-class _Scene:
+class _BEDLAMScene:
     """The n people of all images of a scene."""
 
     name: str
@@ -73,7 +80,7 @@ class _Scene:
         )
 
 
-def _scene(path: Path, images: Path) -> _Scene:
+def _scene(path: Path, images: Path) -> _BEDLAMScene:
     arrays = read_rows(path, _KEYS, (), WHERE)
     n, width = shaped(path, "pose_cam", arrays["pose_cam"], None, None).shape
     if width != 72:
@@ -90,7 +97,7 @@ def _scene(path: Path, images: Path) -> _Scene:
     genders = set(arrays["gender"].tolist())
     if not genders <= {"male", "female", "neutral"}:
         raise ValueError(f"{path}: genders are {sorted(genders)}, expected male, female or neutral")
-    return _Scene(path.stem, images / path.stem / "png", arrays)
+    return _BEDLAMScene(path.stem, images / path.stem / "png", arrays)
 
 
 def _turned(path: Path) -> NDArray[np.uint8]:

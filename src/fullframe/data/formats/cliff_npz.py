@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from fullframe.data.formats.samples import Samples
+from fullframe.data.formats.samples import SampleSequence
 from fullframe.data.formats.spin_npz import read_list
 
 WHERE = "https://github.com/huawei-noah/noah-research/tree/master/CLIFF (cliffGT_v1)"
 
 
-class CLIFFLabels(Samples):
+class CLIFFLabels(SampleSequence):
     """The people of a file of labels: `j24` keypoints; pose, betas and translation of neutral SMPL, or of the
     body that the file names, as those of `fullframe annotate` do.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.data.formats.paths import image_size, need
-from fullframe.data.formats.samples import Samples
+from fullframe.data.formats.samples import SampleSequence
 from fullframe.data.sample import Sample
 from fullframe.detect.coco_json import read_people
 from fullframe.geometry.camera import Camera
@@ -16,7 +16,7 @@ from fullframe.geometry.camera import Camera
 WHERE = "https://cocodataset.org/#download"
 
 
-class COCO(Samples):
+class COCO(SampleSequence):
     """The people of a COCO keypoint file as samples with `coco17` keypoints, crowds left out.
 
     A keypoint that was annotated, visible or not, has confidence 1. The camera is CLIFF's guess from the

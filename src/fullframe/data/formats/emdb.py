@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fullframe.body import BodyModel, load_body
 from fullframe.data.formats.placement import into_camera, rotation_matrices
-from fullframe.data.formats.samples import Samples, matching, shaped, tight_box, with_confidence
+from fullframe.data.formats.samples import SampleSequence, matching, shaped, tight_box, with_confidence
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
 from fullframe.io.pickles import read_pickle
@@ -20,7 +20,7 @@ WHERE = "https://ait.ethz.ch/emdb (all P*.zip, unpacked there)"
 SUBSETS = ("emdb1", "emdb2")
 
 
-class EMDB(Samples):
+class EMDB(SampleSequence):
     """The people of EMDB in all good frames: gendered SMPL in the camera's frame, `smpl24` keypoints.
 
     Boxes are EMDB's own, where it has one; else they are drawn around the keypoints.
@@ -29,8 +29,7 @@ class EMDB(Samples):
         root: folder with P0/00_mvs_a/P0_00_mvs_a_data.pkl, P0/00_mvs_a/images/00000.jpg ...
         subset: "emdb1", on which camera-frame methods are compared, or "emdb2".
         bodies: gender ("male", "female", "neutral") to SMPL; where missing, the files that `load_body` finds.
-            They tell where the rest pelvis is, without which a body cannot be moved from the world into the
-            camera's frame.
+            They give the rest pelvis, which is needed to move a body from the world into the camera frame.
 
     Raises:
         FileNotFoundError: names what is missing.
@@ -52,7 +51,7 @@ class EMDB(Samples):
 
 
 @dataclass(frozen=True)
-class _Person:
+class _EMDBPerson:
     """The person of a sequence in its n good frames."""
 
     name: str
@@ -97,7 +96,7 @@ class _Person:
         )
 
 
-def _person(path: Path, subset: str, bodies: dict[str, BodyModel]) -> _Person | None:
+def _person(path: Path, subset: str, bodies: dict[str, BodyModel]) -> _EMDBPerson | None:
     """The person of a sequence, or None if it is not part of the subset."""
     content: Any = read_pickle(path, f"download it again from {WHERE}")
     keys = ("gender", "name", *SUBSETS, "good_frames_mask", "camera", "smpl", "kp2d", "bboxes")
@@ -131,7 +130,7 @@ def _person(path: Path, subset: str, bodies: dict[str, BodyModel]) -> _Person | 
     for frame in np.flatnonzero(good & ~usable):
         boxes[frame] = tight_box(keypoints[frame])
     size = (int(view["width"]), int(view["height"]))
-    return _Person(
+    return _EMDBPerson(
         f"{path.parent.parent.name}_{path.parent.name}",
         path.parent / "images",
         Camera.from_intrinsics(shaped(path, "camera/intrinsics", view["intrinsics"], 3, 3), size),

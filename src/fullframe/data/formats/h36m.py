@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fullframe.data.formats.hdf5 import open_hdf5
 from fullframe.data.formats.paths import need
-from fullframe.data.formats.samples import Samples, matching, points17_to_j24
+from fullframe.data.formats.samples import SampleSequence, matching, points17_to_j24
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import LABEL_ENLARGE
 from fullframe.geometry.camera import Camera, project_points
@@ -37,14 +37,14 @@ _17_OF_32 = [11, 6, 7, 8, 1, 2, 3, 12, 24, 14, 15, 17, 18, 19, 25, 26, 27]
 
 
 def h36m_camera(image: str) -> Camera | None:
-    """The camera that an image's name tells, as in S1_Directions.54138969_000001.jpg; else None."""
+    """The camera named in a file name such as S1_Directions.54138969_000001.jpg; else None."""
     found = re.search(r"\.(\d{8})_\d+\.\w+$", image)
     if found is None or found[1] not in _CAMERAS:
         return None
     return Camera.from_intrinsics(*_CAMERAS[found[1]])
 
 
-class H36M(Samples):
+class H36M(SampleSequence):
     """The actors of Human3.6M in every 5th frame: `j24` joints by the markers, in the camera's frame.
 
     The 17 joints are SPIN's choice; keypoints are the joints projected without lens distortion. Boxes are
@@ -83,7 +83,7 @@ class H36M(Samples):
 
 
 @dataclass(frozen=True)
-class _Clip:
+class _H36MClip:
     """A clip of one camera."""
 
     name: str
@@ -111,10 +111,10 @@ class _Clip:
         )
 
 
-def _clip(root: Path, folder: Path, path: Path, name: str) -> _Clip:
+def _clip(root: Path, folder: Path, path: Path, name: str) -> _H36MClip:
     masks = folder / "MySegmentsMat/ground_truth_bb" / f"{path.stem}.mat"
     need(masks, where=WHERE)
-    return _Clip(name, root / "images", masks, _read_poses(path)[::STEP, _17_OF_32])
+    return _H36MClip(name, root / "images", masks, _read_poses(path)[::STEP, _17_OF_32])
 
 
 def _read_poses(path: Path) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.paths import image_size, need
-from fullframe.data.formats.samples import Samples
+from fullframe.data.formats.samples import SampleSequence
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import box_from_keypoints
 from fullframe.geometry.camera import Camera
@@ -42,7 +42,7 @@ _BONES = (
 )
 
 
-class LSPET(Samples):
+class LSPET(SampleSequence):
     """The people of LSPET as samples with `lsp14` keypoints.
 
     The camera is CLIFF's guess from the image's diagonal. Boxes are drawn around the joints and 1.15 times as
@@ -106,8 +106,8 @@ def plausible(points: NDArray[np.floating], seen: NDArray[np.bool_]) -> NDArray[
 
     Foreshortening makes bones look short, never long. So relative to its length in adults, no bone should
     look much longer than all others: here, more than twice the fifth longest. Looking at the photos, most of
-    those beyond have a joint on the wrong place or on another person. People of whom fewer than six bones are
-    seen are believed.
+    those beyond have a joint on the wrong place or on another person. People with fewer than six visible
+    bones are kept.
 
     Args:
         points: (N, 14, 2) of `lsp14`, px.

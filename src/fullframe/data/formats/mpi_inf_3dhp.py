@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fullframe.data.formats.hdf5 import open_hdf5
 from fullframe.data.formats.paths import image_size, need
-from fullframe.data.formats.samples import Samples, points17_to_j24, shaped, tight_box
+from fullframe.data.formats.samples import SampleSequence, points17_to_j24, shaped, tight_box
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
 
@@ -27,7 +27,7 @@ _17_OF_28 = [4, 18, 19, 20, 23, 24, 25, 3, 5, 6, 7, 9, 10, 11, 14, 15, 16]
 _17_OF_TEST = [14, 11, 12, 13, 8, 9, 10, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4]
 
 
-class MPIINF3DHP(Samples):
+class MPIINF3DHP(SampleSequence):
     """The people of MPI-INF-3DHP: `j24` keypoints and joints; boxes around the keypoints.
 
     As in SPIN, frames in which one of the 17 joints lies outside the image are left out. Joints of the
@@ -59,7 +59,7 @@ class MPIINF3DHP(Samples):
 
 
 @dataclass(frozen=True)
-class _Clip:
+class _MPIINF3DHPClip:
     """The person of a video in n frames."""
 
     name: str
@@ -94,14 +94,14 @@ def _clip(
     frames: NDArray[Any],
     keypoints: NDArray[Any],
     joints: NDArray[Any],
-) -> _Clip:
+) -> _MPIINF3DHPClip:
     """A clip without the frames in which a joint lies outside the image."""
     inside = ((keypoints >= 0) & (keypoints < camera.size)).all(axis=(1, 2))
     arrays = (keypoints[inside].astype(np.float32), joints[inside].astype(np.float32))
-    return _Clip(name, pattern, camera, frames[inside], *arrays)
+    return _MPIINF3DHPClip(name, pattern, camera, frames[inside], *arrays)
 
 
-def _train(folder: Path) -> list[_Clip]:
+def _train(folder: Path) -> list[_MPIINF3DHPClip]:
     need(folder, "annot.mat", "camera.calibration", "imageFrames", where=WHERE)
     path = folder / "annot.mat"
     try:
@@ -145,7 +145,7 @@ def _intrinsics(path: Path, camera: int) -> NDArray[np.float64]:
     return matrix[:3, :3]
 
 
-def _test(folder: Path) -> _Clip:
+def _test(folder: Path) -> _MPIINF3DHPClip:
     need(folder, "annot_data.mat", "imageSequence", where=WHERE)
     path = folder / "annot_data.mat"
     keys = ("annot2", "annot3", "univ_annot3", "valid_frame")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fullframe.data.formats.hdf5 import open_hdf5
 from fullframe.data.formats.paths import image_size, need
-from fullframe.data.formats.samples import Samples, shaped, window_box
+from fullframe.data.formats.samples import SampleSequence, shaped, window_box
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
 
@@ -21,7 +21,7 @@ WHERE = (
 _J24_OF_16 = [0, 1, 2, 3, 4, 5, 14, 15, 12, 13, 6, 7, 8, 9, 10, 11]
 
 
-class MPII(Samples):
+class MPII(SampleSequence):
     """The people of MPII whose 16 joints are all annotated, as SPIN chooses them: `j24` keypoints.
 
     MPII counts pixels from 1, samples from 0. The box is the list's window (square, 200 px * scale) without
@@ -49,12 +49,12 @@ class MPII(Samples):
             part = shaped(annotations, "part", file["part"][()], n, 16, 2)
         whole = np.flatnonzero((part > 0).all(axis=(1, 2)))
         super().__init__(
-            [_People(images, [names[i] for i in whole], center[whole], scale[whole], part[whole])]
+            [_MPIIPeople(images, [names[i] for i in whole], center[whole], scale[whole], part[whole])]
         )
 
 
 @dataclass(frozen=True)
-class _People:
+class _MPIIPeople:
     images: Path
     names: list[str]
     center: NDArray[np.float64]  # (n, 2)

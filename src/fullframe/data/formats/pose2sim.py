@@ -18,7 +18,7 @@ from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.clip_frame import ClipFrame, Lens
 from fullframe.data.formats.calibration import CalibratedCamera, natural_order, read_calibration
 from fullframe.data.formats.limbs import LIMBS, MARKERS, coco17_joints, limb_box, limb_sample
-from fullframe.data.formats.samples import Samples
+from fullframe.data.formats.samples import SampleSequence
 from fullframe.data.formats.trc import read_trc
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera, project_points
@@ -34,7 +34,7 @@ NEAREST = 0.1
 _LIMB_MARKERS = tuple(marker for marker, name in MARKERS.items() if name in LIMBS)
 
 
-class Pose2Sim(Samples):
+class Pose2Sim(SampleSequence):
     """The people of a project, session or trial of Pose2Sim, in the frames of every clip.
 
     A trial is a folder with pose-3d/*.trc and videos/; the calibration lies in a folder whose name holds

@@ -1,4 +1,4 @@
-"""What the readers share: samples that are made when asked for, checked arrays, boxes and windows."""
+"""What the readers share: lazily made samples, checked arrays, boxes and windows."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ class Part(Protocol):
     def sample(self, index: int) -> Sample: ...
 
 
-class Samples(Sequence[Sample]):
-    """The samples of several parts, one part after the other; each is made when it is asked for."""
+class SampleSequence(Sequence[Sample]):
+    """The samples of several parts, one part after the other; each is made on access."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = [part for part in parts if len(part)]
@@ -132,7 +132,7 @@ def tight_box(points: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def window_box(center: NDArray[Any], scale: float, aspect: float) -> NDArray[np.float32]:
-    """The box (4,) whose window, enlarged by 1.2, is the one that `center` and `scale` of a list tell.
+    """The box (4,) whose window, enlarged by 1.2, is the one given by `center` and `scale` of a list.
 
     Args:
         center: (2,) px.

@@ -12,7 +12,7 @@ from fullframe.body.joint_sets import JOINT_SETS, convert_joint_set
 from fullframe.data.formats.h36m import h36m_camera
 from fullframe.data.formats.paths import image_size, need
 from fullframe.data.formats.placement import rotation_matrices, rotation_vectors
-from fullframe.data.formats.samples import Samples, read_rows, shaped, window_box
+from fullframe.data.formats.samples import SampleSequence, read_rows, shaped, window_box
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import LABEL_ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera
@@ -42,7 +42,7 @@ _BODIES = {
 }
 
 
-class SPINList(Samples):
+class SPINList(SampleSequence):
     """The people of a list: `j24` keypoints and joints, and SMPL where it has them.
 
     Pixels are used as the list states them. Joints of SPIN's lists are relative to the pelvis. The camera is
@@ -67,7 +67,7 @@ class SPINList(Samples):
 
 
 @dataclass(frozen=True)
-class People:
+class SPINPeople:
     """The n people of a list."""
 
     images: Path
@@ -106,7 +106,7 @@ class People:
         return sample
 
 
-def read_list(path: Path, images: Path, aspect: float, optional: Sequence[str], where: str) -> People:
+def read_list(path: Path, images: Path, aspect: float, optional: Sequence[str], where: str) -> SPINPeople:
     """See SPINList; only the `optional` ones of its optional keys are read."""
     need(images, where=where)
     arrays = read_rows(path, _KEYS, optional, where)
@@ -116,7 +116,7 @@ def read_list(path: Path, images: Path, aspect: float, optional: Sequence[str], 
     for key, shape in _SHAPES.items():
         if key in arrays:
             arrays[key] = shaped(path, key, arrays[key], n, *shape)
-    return People(images, aspect, arrays)
+    return SPINPeople(images, aspect, arrays)
 
 
 def _body(row: dict[str, Any], image: str) -> str:
@@ -168,7 +168,7 @@ def _as_j24(sets: dict[str, NDArray[np.float32]]) -> NDArray[np.float32] | None:
 def write_spin_npz(path: str | Path, samples: Iterable[Sample], images: str | Path) -> None:
     """Write samples as a list that SPINList(path, images) reads back, and that other programs can read too.
 
-    Keys are SPIN's and CLIFF's: center and scale tell windows of height / width 4/3 enlarged by 1.2, part and
+    Keys are SPIN's and CLIFF's: center and scale are windows of height / width 4/3 enlarged by 1.2, part and
     S are `j24`, of samples without it those of its points that `coco17` or `lsp14` have, global_t is the
     translation, focal_l the mean of both focal lengths. Further keys hold what these cannot: box, focal,
     cam_center, img_w, img_h, window, body, kid, name, sequence, frame, has_trans, and part_<joint set>,

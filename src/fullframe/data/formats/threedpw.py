@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fullframe.data.formats.paths import image_size, need
 from fullframe.data.formats.placement import into_camera, rotation_matrices
-from fullframe.data.formats.samples import Samples, matching, reduced_window, shaped, tight_box
+from fullframe.data.formats.samples import SampleSequence, matching, reduced_window, shaped, tight_box
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera, project_points
 from fullframe.io.pickles import read_pickle
@@ -32,7 +32,7 @@ GENDERS = {"m": "smpl-male", "f": "smpl-female"}
 _COCO17_OF_OPENPOSE18 = [0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13, 10]
 
 
-class ThreeDPW(Samples):
+class ThreeDPW(SampleSequence):
     """The people of 3DPW in all frames in which the camera's pose is valid.
 
     A sample has the pose, betas and translation of its gendered SMPL; `smpl24` joints; and `coco17`
@@ -68,7 +68,7 @@ class ThreeDPW(Samples):
 
 
 @dataclass(frozen=True)
-class _Person:
+class _ThreeDPWPerson:
     """A person of a sequence in n frames."""
 
     name: str
@@ -114,7 +114,7 @@ class _Person:
         )
 
 
-def _people(path: Path, images: Path) -> list[_Person]:
+def _people(path: Path, images: Path) -> list[_ThreeDPWPerson]:
     content: Any = read_pickle(path, f"download it again from {WHERE}")
     keys = (
         "sequence", "betas", "poses", "trans", "genders", "poses2d", "jointPositions", "cam_poses",
@@ -126,7 +126,7 @@ def _people(path: Path, images: Path) -> list[_Person]:
     name = str(content["sequence"])
     cameras = shaped(path, "cam_poses", content["cam_poses"], None, 4, 4).astype(np.float64)
     intrinsics = shaped(path, "cam_intrinsics", content["cam_intrinsics"], 3, 3)
-    # The principal point is the image's centre, so it tells the size that the labels are for.
+    # The principal point is the image's centre, which gives the size that the labels are for.
     full = (round(2 * float(intrinsics[0, 2])), round(2 * float(intrinsics[1, 2])))
     camera = Camera.from_intrinsics(intrinsics, full)
     first = images / name / "image_00000.jpg"
@@ -148,7 +148,7 @@ def _people(path: Path, images: Path) -> list[_Person]:
         valid = of_person("campose_valid", n).astype(bool)
         betas = of_person("betas", None)[:10].astype(np.float32)
         people.append(
-            _Person(
+            _ThreeDPWPerson(
                 name,
                 number,
                 images / name,
