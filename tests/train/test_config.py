@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from fullframe.data.augment import Augmentation
 from fullframe.losses.objective import LossWeights
 from fullframe.models import MODELS, create_model
+from fullframe.models.imphmr.losses import ImpHMRLossWeights
 from fullframe.train.config import ConfigError, TrainConfig, make_config, read_config, write_config
 
 ROOT = Path(__file__).parents[2]
@@ -102,9 +103,9 @@ def test_what_is_written_is_read(tmp_path_factory, out, samples, rate, flip, swi
 
 
 def test_parts_take_every_key():
-    config = TrainConfig("x", augment_blur=0.7, vertices_weight=0.5)
+    config = TrainConfig("x", augment_blur=0.7, camera_weight=0.5)
     assert config.augmentation == Augmentation(blur=0.7)
-    assert config.loss_weights == LossWeights(vertices=0.5)
+    assert config.loss_weights == LossWeights(camera=0.5)
     assert {f"augment_{f.name}" for f in fields(Augmentation)} <= asdict(config).keys()
 
 
@@ -117,7 +118,7 @@ def test_networks_are_built_from_it(model):
 
 def test_every_key_is_explained():
     text = TrainConfig.__doc__
-    weights = {f"{f.name}_weight" for f in fields(LossWeights)}
+    weights = {f"{f.name}_weight" for f in (*fields(LossWeights), *fields(ImpHMRLossWeights))}
     words = {word.strip(",:.`") for word in text.split()} | weights
     names = {f.name for f in fields(TrainConfig) if not f.name.startswith("augment_")}
     assert names - words == set()

@@ -4,11 +4,11 @@ import torch
 from tiny import StickPeople, batches
 
 from fullframe.body import load_body
-from fullframe.body.joint_sets import JOINT_SETS
+from fullframe.body.joint_sets import HEATMAP_SETS, JOINT_SETS
 from fullframe.evaluate import metrics
-from fullframe.losses.objective import Losses, LossWeights
+from fullframe.losses.objective import LossWeights, Objective
 from fullframe.models import create_model
-from fullframe.models.heatmap_pool import HEATMAP_SETS, NUM_HEATMAPS
+from fullframe.models.heatmap_pool import NUM_HEATMAPS
 from fullframe.train import lifting
 from fullframe.train.config import TrainConfig
 
@@ -19,7 +19,7 @@ def test_joints_alone_teach_the_regressor(monkeypatch):
     monkeypatch.setattr(lifting, "PASSES", 200)
     torch.manual_seed(0)
     body = load_body(num_betas=11)
-    losses = Losses(body, LossWeights(pose=10.0), "l1")
+    losses = Objective(body, LossWeights(pose=10.0), "l1")
     net = create_model(
         "cliff", encoder="resnet18", crop=(64, 48), num_betas=11, pool="joints", regressor_act="relu"
     )

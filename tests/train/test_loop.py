@@ -20,8 +20,9 @@ import torch
 
 from fullframe.body import load_body
 from fullframe.data.mixture import DataError
-from fullframe.losses.objective import IMAGINATION, SCALE
+from fullframe.losses.objective import SCALE
 from fullframe.models import CropRegressor, load_model
+from fullframe.models.imphmr.losses import NOVEL_VIEW_TERMS
 from fullframe.train import lifting, loop
 from fullframe.train.config import ConfigError, TrainConfig, read_config, write_config
 from fullframe.train.loop import TrainError, build_model, build_optimizer, fit, learning_rate
@@ -250,11 +251,11 @@ def test_a_changed_setting_is_said(config, people, capsys):
 
 
 def test_columns_that_are_new_are_empty_before(config, people):
-    train(replace(config, samples=8), people)
-    train(replace(config, samples=16, vertices_weight=1.0), people)
+    train(replace(config, samples=8, camera_weight=0.0), people)
+    train(replace(config, samples=16), people)
     with (Path(config.out) / "losses.csv").open(newline="") as file:
         first, second = csv.DictReader(file)
-    assert first["vertices"] == "" and float(second["vertices"]) > 0
+    assert first["camera"] == "" and float(second["camera"]) > 0
     assert float(second["learning_rate"]) < 1e-3 and float(first["gradient"]) > 1
 
 
@@ -360,9 +361,10 @@ def test_imphmr_trains_in_the_same_loop(config, people):
         assert all(row[name] > 0 for row in found)
     # What is imagined counts by and by, in full from the 16th person on.
     for row, grown in zip(found, (0, 0.5, 1, 1), strict=True):
-        weights = {key: value for key, value in asdict(config.loss_weights).items() if key in row}
+        weights = asdict(config.loss_weights) | asdict(config.imphmr_loss_weights)
+        weights = {key: value for key, value in weights.items() if key in row}
         counted = sum(
-            row[key] * weight * (grown if key in IMAGINATION else 1) for key, weight in weights.items()
+            row[key] * weight * (grown if key in NOVEL_VIEW_TERMS else 1) for key, weight in weights.items()
         )
         assert row["loss"] == pytest.approx(SCALE * counted, rel=1e-3)
     assert load_model(path).network.options["field_width"] == 16

@@ -22,7 +22,7 @@ from fullframe.data.augment import Augmentation
 from fullframe.data.mixture import Mixture, loader
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
-from fullframe.losses.objective import Losses
+from fullframe.losses.objective import Objective
 from fullframe.models.encoder import ENCODERS, IMAGENET, EncoderInfo
 from fullframe.train import loop
 from fullframe.train.config import TrainConfig, read_config
@@ -51,7 +51,7 @@ class StickPeople(Sequence[Sample]):
         rotvec[:, 16:18, 2] += 2 * torch.rand(number, 2) - 1
         self.pose, self.betas = roma.rotvec_to_rotmat(rotvec), torch.randn(number, 11)
         self.translation = torch.tensor([0.0, 0.2, 3.5]) + 0.2 * torch.randn(number, 3)
-        joints = Losses(body).predict_joints(self.betas, self.pose, ("smpl24", "coco17"))
+        joints = Objective(body).predict_joints(self.betas, self.pose, ("smpl24", "coco17"))
         self.joints = {name: (x + self.translation[:, None]).numpy() for name, x in joints.items()}
 
     def __len__(self) -> int:

@@ -102,6 +102,9 @@ JOINT_SETS: dict[str, JointSet] = {
     ),
 }
 
+HEATMAP_SETS = ("coco17", "lsp14", "smpl24")
+"""The joint sets that networks have heatmaps of, in their order."""
+
 
 def convert_joint_set(points: NDArray[np.float32], of: str, wanted: str) -> NDArray[np.float32]:
     """Points (N, K, D) of one joint set in the rows of another; zeros for names that the first lacks."""

@@ -1,1 +1,1 @@
-"""What a network is trained to minimise."""
+"""The losses of training: terms, and the objective that sums them."""

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fullframe.body.joint_sets import JOINT_SETS
+from fullframe.body.joint_sets import HEATMAP_SETS, JOINT_SETS
+from fullframe.geometry.heatmap import soft_argmax
 
-HEATMAP_SETS = ("coco17", "lsp14", "smpl24")
-"""The joint sets that have heatmaps, in their order."""
 NUM_HEATMAPS = sum(len(JOINT_SETS[name]) for name in HEATMAP_SETS)
 GRID = (4, 3)
 """Rows and columns in which the last map is kept."""
@@ -61,15 +60,15 @@ class HeatmapPool(nn.Module):
             maps: (N, C, h, w) at 1/32, 1/16 and 1/8 of the crop.
 
         Returns:
-            features (N, features), and logits (N, NUM_HEATMAPS, H, W) at 1/4 of the crop, for `places`.
+            features (N, features), and logits (N, NUM_HEATMAPS, H, W) at 1/4 of the crop, for `soft_argmax`.
         """
         heatmaps = self._heatmaps(maps)
-        return self._features(maps[0], places(heatmaps)), heatmaps
+        return self._features(maps[0], soft_argmax(heatmaps)), heatmaps
 
     def pack(self, maps: Sequence[Tensor]) -> Tensor:
         """All that the features depend on but for the cells' weights, (N, P) in half precision."""
         cells = functional.adaptive_avg_pool2d(maps[0], GRID)
-        return torch.cat((cells.flatten(1), places(self._heatmaps(maps)).flatten(1)), dim=1).half()
+        return torch.cat((cells.flatten(1), soft_argmax(self._heatmaps(maps)).flatten(1)), dim=1).half()
 
     def unpack(self, packed: Tensor) -> Tensor:
         """Features (N, features) from what `pack` gave: the cells' convolution and mean can change places."""
@@ -86,25 +85,3 @@ class HeatmapPool(nn.Module):
             x = x + mix(x)
         heatmaps: Tensor = self.heatmaps(x)
         return heatmaps
-
-
-def cell_centres(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """y (height,) and x (width,) of a heatmap's cells, from the crop's centre in halves of its height."""
-    y = torch.arange(height, device=like.device, dtype=like.dtype)
-    x = torch.arange(width, device=like.device, dtype=like.dtype)
-    return (2 * y + 1) / height - 1, (2 * x + 1 - width) / height
-
-
-def places(heatmaps: Tensor) -> Tensor:
-    """What heatmaps say: (N, J, 3) mean x, y and spread, in halves of the crop's height from its centre.
-
-    Args:
-        heatmaps: (N, J, H, W) logits of a distribution over each map.
-    """
-    share = heatmaps.flatten(2).softmax(dim=2).view_as(heatmaps)
-    height, width = heatmaps.shape[2:]
-    y, x = cell_centres(height, width, share)
-    down, across = share.sum(3), share.sum(2)
-    mean_x, mean_y = (across * x).sum(2), (down * y).sum(2)
-    variance = (across * x.square()).sum(2) - mean_x.square() + (down * y.square()).sum(2) - mean_y.square()
-    return torch.stack((mean_x, mean_y, (variance / 2).clamp(min=1e-6).sqrt()), dim=2)

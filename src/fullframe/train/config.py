@@ -17,9 +17,11 @@ else:
 
 from fullframe.body.model import BODY_NAMES
 from fullframe.data.augment import Augmentation
-from fullframe.losses.objective import ERRORS, LossWeights
+from fullframe.losses.objective import LossWeights
+from fullframe.losses.terms import ERRORS
 from fullframe.models import ENCODERS, MODELS
 from fullframe.models.encoder import POOLS
+from fullframe.models.imphmr.losses import NOVEL_VIEW_TERMS, ImpHMRLossWeights
 from fullframe.models.imphmr.model import SIZES
 from fullframe.models.regressor import ACTIVATIONS
 
@@ -164,16 +166,15 @@ class TrainConfig:
     joints_weight: float = LossWeights.joints
     pose_weight: float = LossWeights.pose
     betas_weight: float = LossWeights.betas
-    vertices_weight: float = LossWeights.vertices
     camera_weight: float = LossWeights.camera
     heatmaps_weight: float = LossWeights.heatmaps
-    imagined_joints_weight: float = LossWeights.imagined_joints
-    imagined_pose_weight: float = LossWeights.imagined_pose
-    imagined_betas_weight: float = LossWeights.imagined_betas
-    silhouette_weight: float = LossWeights.silhouette
-    consistent_pose_weight: float = LossWeights.consistent_pose
-    consistent_betas_weight: float = LossWeights.consistent_betas
-    imagination_warmup: int = 50_000
+    imagined_joints_weight: float = ImpHMRLossWeights.imagined_joints
+    imagined_pose_weight: float = ImpHMRLossWeights.imagined_pose
+    imagined_betas_weight: float = ImpHMRLossWeights.imagined_betas
+    silhouette_weight: float = ImpHMRLossWeights.silhouette
+    consistent_pose_weight: float = ImpHMRLossWeights.consistent_pose
+    consistent_betas_weight: float = ImpHMRLossWeights.consistent_betas
+    imagination_warmup: int = ImpHMRLossWeights.warmup
 
     samples: int = 1_000_000
     batch_size: int = 64
@@ -205,6 +206,11 @@ class TrainConfig:
     @property
     def loss_weights(self) -> LossWeights:
         return LossWeights(**{f.name: getattr(self, f"{f.name}_weight") for f in fields(LossWeights)})
+
+    @property
+    def imphmr_loss_weights(self) -> ImpHMRLossWeights:
+        weights = {name: getattr(self, f"{name}_weight") for name in NOVEL_VIEW_TERMS}
+        return ImpHMRLossWeights(**weights, warmup=self.imagination_warmup)
 
     @property
     def augmentation(self) -> Augmentation:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from fullframe.body.joint_sets import JOINT_SETS
+from fullframe.body.joint_sets import HEATMAP_SETS, JOINT_SETS
 from fullframe.data.batch import Batch
-from fullframe.losses.objective import Losses
-from fullframe.models.base import CropRegressor
-from fullframe.models.heatmap_pool import HEATMAP_SETS, HeatmapPool
+from fullframe.losses.objective import Objective
+from fullframe.models.base import CropRegressor, TrainOutput
+from fullframe.models.heatmap_pool import HeatmapPool
 
 PASSES = 12
 """How often each person is used, with other noise each time."""
@@ -26,7 +26,7 @@ _MOST_LOST = 0.24
 
 def lift(
     model: CropRegressor,
-    losses: Losses,
+    objective: Objective,
     batches: Iterator[Batch],
     people: int,
     seed: int,
@@ -41,7 +41,7 @@ def lift(
 
     Args:
         model: its regressor learns.
-        losses: all terms of the trainer's but for heatmaps.
+        objective: all terms of the trainer's but for heatmaps.
         batches: of people; those without a known pose are left out.
         people: how many to take.
         seed: of noise and order.
@@ -66,8 +66,8 @@ def lift(
         told = blur(batch.keypoints.pop("places"), model.crop, generator).flatten(1)
         features = torch.cat((told.new_zeros(len(told), cells), told), dim=1).to(device)
         batch = batch.to(device)
-        prediction = model.regress(features, batch.bbox_info)
-        loss, _ = losses(model, prediction, batch)
+        output = TrainOutput(model.regress(features, batch.bbox_info))
+        loss, _ = objective(model, output, batch)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(regressor.parameters(), _GRADIENT)
@@ -77,7 +77,7 @@ def lift(
 
 
 def blur(joints: Tensor, crop: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Labels as a network might see them: (N, J, 3) x, y and spread, as from `models.joints.places`.
+    """Labels as a network might see them: (N, J, 3) x, y and spread, as from `geometry.heatmap.soft_argmax`.
 
     Args:
         joints: (N, J, 3) x, y, confidence; without confidence a joint may be anywhere.

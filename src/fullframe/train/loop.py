@@ -17,15 +17,16 @@ from lightning.fabric import Fabric
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
-from fullframe.body import load_body
+from fullframe.body import BodyModel, load_body
 from fullframe.cli.console import progress_bar, say
 from fullframe.data.batch import Batch
 from fullframe.data.mixture import DataError
 from fullframe.io.atomic import digest, write_npz
-from fullframe.losses.objective import Losses
-from fullframe.models import CropRegressor, Prediction, create_model, load_model
+from fullframe.losses.objective import Objective
+from fullframe.models import CropRegressor, ImpHMR, Prediction, create_model, load_model
 from fullframe.models.batchnorm import freeze_statistics
 from fullframe.models.checkpoint import save_checkpoint
+from fullframe.models.imphmr.losses import ImpHMRObjective
 from fullframe.train.config import ConfigError, TrainConfig, write_config
 from fullframe.train.feature_cache import FeatureCache
 from fullframe.train.lifting import lift
@@ -94,6 +95,13 @@ def _whole_model(config: TrainConfig) -> CropRegressor:
         )
     wanted.load_state_dict(model.state_dict())
     return wanted
+
+
+def build_objective(config: TrainConfig, model: CropRegressor, body: BodyModel) -> Objective:
+    """The objective of this kind of network."""
+    if isinstance(model, ImpHMR):
+        return ImpHMRObjective(body, config.loss_weights, config.loss, config.imphmr_loss_weights)
+    return Objective(body, config.loss_weights, config.loss)
 
 
 def build_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -253,7 +261,7 @@ class _Run:
         optimizer = build_optimizer(config, model)
         self.state = State(model, copy.deepcopy(model).requires_grad_(False).eval(), optimizer)
         resumed = self._resume()
-        self.losses = Losses(self.body, config.loss_weights, config.loss).to(fabric.device)
+        self.objective = build_objective(config, model, self.body).to(fabric.device)
         self.drawn = torch.zeros(len(sources), dtype=torch.int64)  # here, since the last checkpoint
         if config.lifting and not resumed:
             self._lift(batches(0, fabric.global_rank, fabric.world_size))
@@ -322,7 +330,7 @@ class _Run:
             def advance(stage: str, done: int, total: int) -> None:
                 progress.update(task, description=stage, completed=done, total=total)
 
-            lift(state.model, self.losses, batches, config.lifting, config.seed, advance)
+            lift(state.model, self.objective, batches, config.lifting, config.seed, advance)
         state.average.load_state_dict(state.model.state_dict())
         self._save()
 
@@ -400,16 +408,7 @@ class _Run:
         crops = state.model.prepare(batch.crops)
         with fabric.autocast():  # a method other than forward has none of its own in a single process
             output = self.wrapped.forward_train(crops, batch.bbox_info)
-        grown = min(1, state.samples / config.imagination_warmup) if config.imagination_warmup else 1
-        loss, terms = self.losses(
-            state.model,
-            output.prediction,
-            batch,
-            self._mean,
-            heatmaps=output.heatmaps,
-            imagined=getattr(output, "novel_view", None),
-            imagination=grown,
-        )
+        loss, terms = self.objective(state.model, output, batch, self._mean, state.samples)
         fabric.backward(loss)
         limit = config.grad_clip or math.inf
         norm = fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=limit, error_if_nonfinite=False)
@@ -441,7 +440,7 @@ class _Run:
             record.training(now, rows)
             rows.clear()
         if _passed(config.picture_every, before, now) and not config.kept:  # that is, if there are pictures
-            record.picture(now, draw_batch(batch, prediction, self.losses.body))
+            record.picture(now, draw_batch(batch, prediction, self.objective.body))
         if _passed(config.validate_every, before, now) and now < config.samples:
             self._validate(record)
 

@@ -8,8 +8,9 @@ import torch
 from fullframe.body import load_body
 from fullframe.data.augment import Augmentation, augment
 from fullframe.data.batch import collate
-from fullframe.losses.objective import IMAGINATION, Losses, LossWeights
+from fullframe.losses.objective import LossWeights
 from fullframe.models import ENCODERS, create_model, load_model, save_checkpoint
+from fullframe.models.imphmr.losses import NOVEL_VIEW_TERMS, ImpHMRLossWeights, ImpHMRObjective
 
 SMALL = {"field_size": 8, "field_samples": 6, "field_width": 16, "num_betas": 11, "crop": (48, 36)}
 
@@ -174,21 +175,21 @@ def test_terms_about_other_directions_can_be_learned(labelled):
     batch = collate([augment(s, (48, 36), rng, Augmentation.none()) for s in samples], 11)
     net, body = small(), load_body(num_betas=11)
     net.regressor.dropout.p = 0.0
-    canonical = dict.fromkeys(("keypoints", "joints", "pose", "betas", "vertices"), 0.0)
-    imagined = dict.fromkeys(IMAGINATION, 1.0)
-    losses = Losses(body, LossWeights(**canonical, camera=1e-6, **imagined), "l1")
+    canonical = dict.fromkeys(("keypoints", "joints", "pose", "betas"), 0.0)
+    weights = ImpHMRLossWeights(**dict.fromkeys(NOVEL_VIEW_TERMS, 1.0))
+    objective = ImpHMRObjective(body, LossWeights(**canonical, camera=1e-6), "l1", weights)
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     history = []
     for step in range(60):
         torch.manual_seed(step)
-        prediction, _, views = net.forward_train(net.prepare(batch.crops), batch.bbox_info)
-        total, terms = losses(net, prediction, batch, imagined=views)
+        output = net.forward_train(net.prepare(batch.crops), batch.bbox_info)
+        total, terms = objective(net, output, batch)
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
         history.append({name: value.item() for name, value in terms.items()})
-    learned = [name for name in IMAGINATION if name.startswith("consistent") != labelled]
-    for name in IMAGINATION:
+    learned = [name for name in NOVEL_VIEW_TERMS if name.startswith("consistent") != labelled]
+    for name in NOVEL_VIEW_TERMS:
         first, last = (np.mean([row[name] for row in rows]) for rows in (history[:5], history[-10:]))
         if name in learned:
             assert last < 0.85 * first, (name, first, last)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from fullframe.annotate.crops import Crops
 from fullframe.body import BodyModel
-from fullframe.losses.objective import Losses, LossWeights
-from fullframe.models.base import CropRegressor
+from fullframe.losses.objective import LossWeights, Objective
+from fullframe.models.base import CropRegressor, TrainOutput
 from fullframe.models.batchnorm import freeze_statistics
 from fullframe.models.predict import Bodies
 
@@ -26,7 +26,7 @@ class Tuning:
         pose: of the squared difference of rotation matrices to the initial predictions: the explicit prior.
         betas: of the squared difference of betas to the initial predictions.
         camera: of the term that keeps the scale of the weak camera positive.
-        kind: key of losses.ERRORS, for the keypoints.
+        kind: key of losses.terms.ERRORS, for the keypoints.
         learning_rate: of Adam; it falls linearly to 0.
         batch_size: people per step.
         passes: epochs.
@@ -84,10 +84,10 @@ class Tuner:
                 module.requires_grad_(False)
         self.weights = [p for p in self.network.parameters() if p.requires_grad]
         self.device = self.weights[0].device
-        terms = LossWeights(
+        weights = LossWeights(
             keypoints=tuning.keypoints, joints=0, pose=tuning.pose, betas=tuning.betas, camera=tuning.camera
         )
-        self.losses = Losses(copy.deepcopy(body), terms, tuning.kind).to(self.device)
+        self.objective = Objective(copy.deepcopy(body), weights, tuning.kind).to(self.device)
         self._reset_optimizer()
 
     @torch.no_grad()
@@ -113,8 +113,8 @@ class Tuner:
         for group in self.optimizer.param_groups:
             group["lr"] = self.tuning.learning_rate * (1 - progress)
         batch = crops.batch(indices, initial).to(self.device)
-        prediction = self.network(self.network.prepare(batch.crops), batch.bbox_info)
-        loss, terms = self.losses(self.network, prediction, batch)
+        output = TrainOutput(self.network(self.network.prepare(batch.crops), batch.bbox_info))
+        loss, terms = self.objective(self.network, output, batch)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
