@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fullframe.detect import load_detector
+from fullframe.io.workdir import WorkDir, read_request
 from fullframe.models import predict_people
-from fullframe.recovery.frame_results import FrameResults
+from fullframe.recovery.frame_results import CHUNK, FrameResults, FrameStore
 from fullframe.recovery.photo import Recoverer
 from fullframe.recovery.shots import ShotBoundaryDetector
 from fullframe.recovery.tracker import Tracker
@@ -114,13 +115,18 @@ def stages(recoverer: Recoverer, path: Path, people: int, folder: Path) -> None:
 
 
 def lengthen(work: Path, hours: float) -> None:
-    """Repeat the people of a video that is analysed, in its folder of work, until there are so many hours."""
-    short = FrameResults.joined([FrameResults.load(file) for file in sorted(work.glob("[0-9]*.npz"))])
-    frames = len(short.times)
-    for number in range(round(hours * 3600 * FPS / frames)):
-        first = number * frames
-        shifted = replace(short, times=short.times + first / FPS, frames=short.frames + first)
-        shifted.save(work / f"{number:06}.npz")
+    """Repeat the results of an analysed video in its WorkDir until it has so many hours."""
+    with WorkDir(work, read_request(work)) as folder:
+        store = FrameStore(folder)
+        short = FrameResults.joined(store.load())
+        frames = len(short.times)
+        repeats = round(hours * 3600 * FPS / frames)
+        folder.shards("frames", size=CHUNK).clear()
+        for number in range(repeats):
+            first = number * frames
+            times, numbers = short.times + first / FPS, short.frames + first
+            store.add(number, replace(short, times=times, frames=numbers))
+        store.finish(repeats * frames, skipped=0)
 
 
 def most_memory() -> float:

@@ -2,10 +2,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from fullframe.geometry.camera import Camera
-from fullframe.recovery.frame_results import FrameResults, Work
+from fullframe.io.workdir import WorkDir
+from fullframe.recovery.frame_results import FrameResults, FrameStore
 
 
 def some_rows(first: int, ids: list[int]) -> FrameResults:
@@ -33,18 +33,6 @@ def assert_same(one: FrameResults, other: FrameResults) -> None:
         np.testing.assert_array_equal(a, b, field.name)
 
 
-def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
-    rows = some_rows(0, [3, -1, 0])
-    rows.save(tmp_path / "a.npz")
-    assert_same(FrameResults.load(tmp_path / "a.npz"), rows)
-
-
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "000000.npz").write_bytes(b"half")
-    with pytest.raises(ValueError, match=r"000000\.npz is damaged: remove the folder"):
-        FrameResults.load(tmp_path / "000000.npz")
-
-
 def test_a_clip_has_those_who_are_believed_in_order() -> None:
     rows = FrameResults.joined([some_rows(0, [3, -1, 0]), some_rows(2, [1])])
     clip = rows.to_clip(Camera.from_diagonal((64, 48)), "open", "tiny", "a.mp4")
@@ -54,37 +42,25 @@ def test_a_clip_has_those_who_are_believed_in_order() -> None:
     np.testing.assert_array_equal(clip.boxes[4:], rows.boxes[6:])
 
 
-def test_work_is_found_again_for_the_same_request_only(tmp_path: Path) -> None:
-    folder = tmp_path / "work"
-    work = Work(folder, {"video": "a"})
-    work.add(0, some_rows(0, [1]))
-    work.add(1, some_rows(2, [1]))
-    again = Work(folder, {"video": "a"})
-    assert len(again.chunks()) == 2 and again.skipped is None
-    assert_same(again.chunks()[1], some_rows(2, [1]))
-    again.finish(skipped=4)
-    assert Work(folder, {"video": "a"}).skipped == 4
-    other = Work(folder, {"video": "b"})
-    assert not other.chunks() and other.skipped is None
+def test_chunks_are_restored(tmp_path: Path) -> None:
+    with WorkDir(tmp_path / "work", {"video": "a"}) as work:
+        store = FrameStore(work, chunk=2)
+        store.add(0, some_rows(0, [3, -1, 0]))
+        store.add(1, some_rows(2, [1]))
+    with WorkDir(tmp_path / "work", {"video": "a"}) as work:
+        store = FrameStore(work, chunk=2)
+        chunks = store.load()
+        assert len(chunks) == 2 and store.skipped(chunks) is None
+        assert_same(chunks[0], some_rows(0, [3, -1, 0]))
+        store.finish(frames=4, skipped=1)
+        assert store.skipped(chunks) == 1
+        # A chunk that is lost later is computed again.
+        assert store.skipped(chunks[:1]) is None
 
 
-def test_a_gap_ends_what_is_known(tmp_path: Path) -> None:
-    work = Work(tmp_path / "work", {})
-    work.add(0, some_rows(0, [1]))
-    work.add(2, some_rows(4, [1]))
-    assert len(work.chunks()) == 1
-
-
-def test_only_its_own_files_are_removed(tmp_path: Path) -> None:
-    folder = tmp_path / "work"
-    work = Work(folder, {})
-    work.add(0, some_rows(0, [1]))
-    work.finish(0)
-    (folder / "overlay.mp4").touch()
-    (folder / "my holiday.mp4").touch()
-    Work(folder, {"other": 1})
-    Work.clear(folder)
-    assert [p.name for p in folder.iterdir()] == ["my holiday.mp4"]
-    (folder / "my holiday.mp4").unlink()
-    Work.clear(folder)
-    assert not folder.exists()
+def test_chunks_after_a_gap_are_not_restored(tmp_path: Path) -> None:
+    with WorkDir(tmp_path / "work", {}) as work:
+        store = FrameStore(work, chunk=2)
+        store.add(0, some_rows(0, [1]))
+        store.add(2, some_rows(4, [1]))
+        assert len(store.load()) == 1

@@ -12,6 +12,7 @@ import pytest
 import video_fixtures
 
 from fullframe.geometry.camera import Camera
+from fullframe.io.workdir import WorkError
 from fullframe.recovery import video as recovery
 from fullframe.recovery import video_tracker
 from fullframe.recovery.photo import CameraOptions, Recoverer
@@ -126,9 +127,10 @@ def test_an_analysed_video_is_not_analysed_again(
     recoverer.detector.calls = 0  # type: ignore[attr-defined]
     assert_same(process(recoverer, video, work=work).clip, whole)
     assert recoverer.detector.calls == 0  # type: ignore[attr-defined]
-    process(
-        recoverer, video, work=work, camera_options=CameraOptions(focal=500)
-    )  # another camera is another request
+    other = CameraOptions(focal=500)
+    with pytest.raises(WorkError, match="holds work with other settings"):
+        process(recoverer, video, other, work=work)
+    process(recoverer, video, other, work=work, restart=True)  # another camera is another request
     assert recoverer.detector.calls == looks(0, 20)  # type: ignore[attr-defined]
 
 
@@ -224,11 +226,11 @@ def test_a_killed_run_resumes_with_the_same_result(
     ]
     killed = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 120
-    while not (work / "000001.npz").is_file() and time.monotonic() < deadline and killed.poll() is None:
+    while not (work / "frames/000000008").is_dir() and time.monotonic() < deadline and killed.poll() is None:
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
-    known = len(list(work.glob("0*.npz")))
+    known = len(list(work.glob("frames/0*")))
     assert 2 <= known < 5
     resumed = process(recoverer, video, work=work)
     assert recoverer.detector.calls == looks(8 * known, 40)  # type: ignore[attr-defined]

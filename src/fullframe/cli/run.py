@@ -1,6 +1,7 @@
 """The command `fullframe run`."""
 
 import errno
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -248,7 +249,6 @@ class _Runner:
 
         Unfinished results are kept in a hidden folder beside the files.
         """
-        from fullframe.recovery.frame_results import Work
         from fullframe.recovery.video import process
 
         stem = self.request.stems[video]
@@ -257,13 +257,14 @@ class _Runner:
         work = stem.with_name(f".{stem.name}_work")
         with show_progress() as progress:
             result = process(
-                self.recoverer, video, self.camera, overlay=overlay, work=work, smooth=self.smooth,
-                lock_feet=self.lock_feet, stop=lambda: interrupt.requested, progress=progress,
+                self.recoverer, video, self.camera, overlay=overlay, work=work, restart=True,
+                smooth=self.smooth, lock_feet=self.lock_feet, stop=lambda: interrupt.requested,
+                progress=progress,
             )  # fmt: skip
         with console.status("writing files"):
             written = write_clip(result.clip, self.recoverer.body, files)
         if result.complete:
-            Work.clear(work)
+            shutil.rmtree(work)
         if overlay is not None and result.drawn:
             written.insert(0, overlay)
         say(_video_summary(video, result, written))

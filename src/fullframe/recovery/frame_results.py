@@ -1,21 +1,17 @@
-"""The results of single frames of a video, before they become motion, and their files."""
+"""The results of single frames of a video, before postprocessing, and their storage."""
 
 import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.geometry.camera import Camera
-from fullframe.io.atomic import atomic_path, write_npz
+from fullframe.io.workdir import WorkDir
 from fullframe.results.clip import Clip
 
 CHUNK = 64
-"""Frames per file: what a killed run loses at most."""
+"""Frames per shard: what a killed run loses at most."""
 
 
 @dataclass
@@ -46,23 +42,6 @@ class FrameResults:
     betas: NDArray[np.float32]
     translation: NDArray[np.float32]
 
-    def save(self, path: Path) -> None:
-        """Write one .npz atomically."""
-        write_npz(path, {f.name: getattr(self, f.name) for f in fields(self)}, compress=False)
-
-    @classmethod
-    def load(cls, path: Path) -> "FrameResults":
-        """Read what `save` wrote.
-
-        Raises:
-            ValueError: if the file is damaged; the message names it.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls(**{f.name: file[f.name] for f in fields(cls)})
-        except Exception as error:
-            raise ValueError(f"{path} is damaged: remove the folder {path.parent} and run again") from error
-
     @classmethod
     def joined(cls, parts: "list[FrameResults]") -> "FrameResults":
         """The results of consecutive parts of a video, at least one.
@@ -89,55 +68,32 @@ class FrameResults:
         )
 
 
-class Work:
-    """The folder that holds an unfinished run: its request, and the rows of every CHUNK frames so far.
+class FrameStore:
+    """The results of a video in a WorkDir, chunk by chunk, while it is being analysed."""
 
-    Args:
-        folder: made if absent. If it holds another request's run, that is thrown away.
-        request: what the rows depend on, as JSON knows it.
-    """
+    def __init__(self, work: WorkDir, chunk: int = CHUNK) -> None:
+        self._shards = work.shards("frames", size=chunk)
+        self._end = work.state("end.json")
 
-    def __init__(self, folder: Path, request: Mapping[str, Any]) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        wanted = json.dumps(dict(request), indent=1, sort_keys=True)
-        note = folder / "request.json"
-        if not note.is_file() or note.read_text(encoding="utf-8") != wanted:
-            self.clear(folder)
-            folder.mkdir(exist_ok=True)
-            with atomic_path(note) as temporary:
-                temporary.write_text(wanted, encoding="utf-8")
-        self._end = folder / "analysed.json"
-
-    @property
-    def skipped(self) -> int | None:
-        """Broken frames of the video, once it is analysed to its end; before that None."""
-        return json.loads(self._end.read_text())["skipped"] if self._end.is_file() else None
-
-    def finish(self, skipped: int) -> None:
-        """The video is analysed to its end."""
-        with atomic_path(self._end) as temporary:
-            temporary.write_text(json.dumps({"skipped": skipped}))
+    def load(self) -> list[FrameResults]:
+        """The chunks that are done, from the first one on."""
+        chunks: list[FrameResults] = []
+        while self._shards.is_done(start := len(chunks) * self._shards.size):
+            chunks.append(FrameResults(**self._shards.load(start)))
+        return chunks
 
     def add(self, index: int, results: FrameResults) -> None:
-        results.save(self._path(index))
+        """Save a chunk."""
+        self._shards.save(index * self._shards.size, vars(results))
 
-    def chunks(self) -> list[FrameResults]:
-        """What there is, from the first chunk on."""
-        found: list[FrameResults] = []
-        while (path := self._path(len(found))).is_file():
-            found.append(FrameResults.load(path))
-        return found
+    def finish(self, frames: int, skipped: int) -> None:
+        """The video is analysed to its end: it has so many frames, and broken ones that were skipped."""
+        self._end.save(json.dumps({"frames": frames, "skipped": skipped}).encode())
 
-    @staticmethod
-    def clear(folder: Path) -> None:
-        """Remove what this class and the overlay put into a folder, and the folder if that is all."""
-        own = re.compile(r"\.?(\d{6}|request|analysed|overlay)(\.[0-9a-f]{8})?\.(npz|json|mp4)")
-        for file in folder.iterdir():
-            if own.fullmatch(file.name):
-                file.unlink()
-        if not any(folder.iterdir()):
-            folder.rmdir()
-
-    def _path(self, index: int) -> Path:
-        return self.folder / f"{index:06}.npz"
+    def skipped(self, chunks: list[FrameResults]) -> int | None:
+        """The number of skipped frames if `chunks` are the whole video, else None."""
+        content = self._end.load()
+        if content is None:
+            return None
+        end = json.loads(content)
+        return end["skipped"] if end["frames"] == sum(len(chunk.times) for chunk in chunks) else None

@@ -1,12 +1,12 @@
 """Recovering the people of a video."""
 
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,17 @@ from numpy.typing import ArrayLike
 
 from fullframe.geometry.camera import Camera
 from fullframe.io.progress import Progress, silent
+from fullframe.io.workdir import WorkDir
 from fullframe.motion.postprocess import postprocess
-from fullframe.recovery.frame_results import CHUNK, FrameResults, Work
+from fullframe.recovery.frame_results import CHUNK, FrameResults, FrameStore
 from fullframe.recovery.photo import UNKNOWN_CAMERA, CameraOptions, Recoverer
 from fullframe.recovery.video_overlay import write_overlay
 from fullframe.recovery.video_tracker import analyse
 from fullframe.results.clip import Clip
 from fullframe.video.prefetch import trim_malloc
 from fullframe.video.reader import VideoReader
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -52,6 +55,7 @@ def process(
     *,
     overlay: Path | None = None,
     work: Path | None = None,
+    restart: bool = False,
     smooth: bool = True,
     lock_feet: bool = False,
     stop: Callable[[], bool] = lambda: False,
@@ -61,7 +65,8 @@ def process(
 
     Args:
         camera_options: in px of the original upright frames.
-        work: is not removed; see `Work.clear`.
+        work: not removed at the end: the results may still have to be written.
+        restart: remove the results of other arguments in `work` instead of raising WorkError.
         stop: called after each frame. Once it returns True, the analysis ends, and the frames analysed so far
             are finished and drawn; if it returns True only during drawing, the overlay ends there.
         progress: called after each frame.
@@ -69,20 +74,23 @@ def process(
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(video))
         camera, total = clip_camera(reader, camera_options), reader.num_frames
-        folder = stack.enter_context(_work_folder(work, overlay, _request(recoverer, video, camera)))
-        parts, skipped = folder.chunks(), folder.skipped
+        request = _request(recoverer, video, camera)
+        folder = stack.enter_context(_work_dir(work, overlay, request, restart))
+        store = FrameStore(folder, CHUNK)
+        parts = store.load()
+        skipped = store.skipped(parts)
         analysed = skipped is not None
         if skipped is None:
             chunks = analyse(recoverer, reader, camera, list(parts), stop, progress)
             stack.callback(chunks.close)  # before the reader, which its threads read from
             for results, last in chunks:
                 if last or len(results.times) == CHUNK:
-                    folder.add(len(parts), results)
+                    store.add(len(parts), results)
                 parts.append(results)
                 analysed = last
             skipped = reader.skipped
             if analysed:
-                folder.finish(skipped)
+                store.finish(sum(len(part.times) for part in parts), skipped)
         reader.close()
         trim_malloc()
         clip = finish_clip(recoverer, parts, camera, _full_name(video), smooth, lock_feet)
@@ -90,7 +98,7 @@ def process(
         if overlay is not None:
             # After a stopped analysis, its results are drawn to their end.
             stop_drawing = stop if analysed else lambda: False
-            unfinished = folder.folder / "overlay.mp4"
+            unfinished = folder.path / "overlay.mp4"
             with VideoReader(video) as again:
                 result.drawn = write_overlay(
                     clip, recoverer.body, again, unfinished, stop=stop_drawing, progress=progress
@@ -122,8 +130,8 @@ def recover_video(
     Args:
         video: path or address.
         overlay: .mp4 file to write: the video with its people drawn, and its sound.
-        work: folder for unfinished results. After a crash, the same call resumes from it; at the end it is
-            removed.
+        work: folder for unfinished results, new or empty. After a crash, the same call resumes from it; it is
+            removed at the end.
         smooth: smooth motions; without it, people are as the network predicts them frame by frame.
         lock_feet: keep feet that stand on the ground in place.
         focal, fov, intrinsics: the camera, as for `fullframe.recover`; by default the focal length is the
@@ -132,6 +140,7 @@ def recover_video(
 
     Raises:
         fullframe.video.reader.VideoError: if the file cannot be read or has no video.
+        fullframe.io.workdir.WorkError: if `work` holds other files, or the results of other arguments.
         ValueError: for impossible cameras, or files that do not match.
     """
     result = process(
@@ -144,7 +153,7 @@ def recover_video(
         lock_feet=lock_feet,
     )
     if work is not None:
-        Work.clear(Path(work))
+        shutil.rmtree(work)
     return result.clip
 
 
@@ -199,18 +208,25 @@ def _request(recoverer: Recoverer, video: str | Path, camera: Camera) -> dict[st
         "weights": recoverer.card.sha256 if recoverer.card else None,
         "body": recoverer.body.name,
         "detector": recoverer.detector.name,
-        "version": version("fullframe"),
     }
 
 
 @contextmanager
-def _work_folder(folder: Path | None, overlay: Path | None, request: dict[str, Any]) -> Iterator[Work]:
-    if folder is not None:
-        yield Work(folder, request)
+def _work_dir(
+    path: Path | None, overlay: Path | None, request: dict[str, Any], restart: bool
+) -> Iterator[WorkDir]:
+    if path is not None:
+        with WorkDir(path, request, restart=restart) as work:
+            if work.discarded:
+                _log.info(
+                    "%s: starting over, since the settings differ (%s)", request["video"], work.discarded
+                )
+            yield work
         return
     # Beside the overlay, so that the finished file only has to be renamed.
     temporary = Path(tempfile.mkdtemp(prefix=".fullframe_", dir=None if overlay is None else overlay.parent))
     try:
-        yield Work(temporary / "work", request)
+        with WorkDir(temporary / "work", request) as work:
+            yield work
     finally:
         shutil.rmtree(temporary)
