@@ -151,6 +151,7 @@ class TestCalibration:
             ("size = [ 160.0,", "size = [", "size of cam_01 is .*expected"),
             ("name =", "name", "Calib.toml: not a readable .toml file"),
             ("distortions = [", "distortions = [ nan,", "distortions of cam_01"),
+            ("distortions = [", "distortions = [ 0, 0,", "cam_01 has 6 distortions; expected 4 or 5"),
             ("rotation = [", 'rotation = [ "a",', "rotation of cam_01 is not made of numbers"),
             ("matrix", "camera_matrix", None),
         ],
@@ -244,6 +245,7 @@ def test_units_and_first_frames(project, unit):
     project.rewrite_trc(points=project.world[4:10], unit=unit, start=4)
     people = Pose2Sim(project.trial)
     assert len(people) == 18
+    assert "cam_03.mp4 has 12 frames, trial_0-12.trc points of frames 4 to 9" in " ".join(people.notes)
     for sample in people:
         np.testing.assert_allclose(sample.joints["coco17"], expected[sample.name.split("#")[0]], atol=1e-6)
 
@@ -344,7 +346,7 @@ class TestBadInput:
         people = Pose2Sim(project.trial)
         assert len(of_camera(people, 2)) == 8 and len(people) == 2 * FRAMES + 8
         assert any(
-            "cam_02.mp4 has 8 frames, but trial_0-12.trc has points of frames 0 to 11" in note
+            "cam_02.mp4 has 8 frames, trial_0-12.trc points of frames 0 to 11: only" in note
             for note in people.notes
         )
         assert read_pixels(of_camera(people, 2)[-1]).shape == (SIZE[1], SIZE[0], 3)
@@ -356,7 +358,7 @@ class TestBadInput:
         assert {s.sequence[-6:] for s in people} == {"cam_02"}
         text = " ".join(people.notes)
         assert re.search(r"cam_01.mp4 is 48 x 64 px, but its camera cam_01 was calibrated at 160 x 200", text)
-        assert re.search(r"left out: .*cam_03.mp4: not a video", text)
+        assert re.search(r"cam_03.mp4 is left out: .*cam_03.mp4: not a video", text)
 
     def test_no_clips(self, project):
         shutil.rmtree(project.trial / "videos")

@@ -61,8 +61,13 @@ def _read_toml(path: Path) -> list[CalibratedCamera]:
         for name, shape in (("size", (2,)), ("matrix", (3, 3)), ("rotation", (3,)), ("translation", (3,))):
             arrays[name] = _numbers(path, key, values, name, shape)
         distortion = _numbers(path, key, values, "distortions", None)
+        fisheye = bool(values.get("fisheye", False))
+        if len(distortion) not in ((4,) if fisheye else (4, 5, 8, 12, 14)):
+            raise ValueError(
+                f"{path}: {key} has {len(distortion)} distortions; expected 4 or 5, 4 for a fisheye"
+            )
         width, height = np.rint(arrays["size"]).astype(int).tolist()
-        lens = Lens(arrays["matrix"], distortion, bool(values.get("fisheye", False)), (width, height))
+        lens = Lens(arrays["matrix"], distortion, fisheye, (width, height))
         rotation = np.asarray(cv2.Rodrigues(arrays["rotation"])[0], np.float64)
         cameras.append(CalibratedCamera(str(values.get("name", key)), lens, rotation, arrays["translation"]))
     return cameras

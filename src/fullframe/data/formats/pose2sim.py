@@ -95,7 +95,7 @@ class Pose2Sim(SampleSequence):
             try:
                 clips.append(_Clip.open(video, camera))
             except (VideoError, ValueError) as error:
-                self.notes.append(f"A clip is left out: {error}")
+                self.notes.append(f"{video.name} is left out: {error}")
         if not clips:
             raise ValueError("none of its clips can be used")
         return clips
@@ -120,11 +120,11 @@ class Pose2Sim(SampleSequence):
             rows = np.arange(0, len(joints), step)
             frames = trc.start + rows
             inside = frames < clip.num_frames
-            if trc.start + len(joints) > clip.num_frames:
+            if (trc.start, trc.start + len(joints)) != (0, clip.num_frames):
+                first, last = trc.start, trc.start + len(joints) - 1
                 self.notes.append(
-                    f"{clip.video.name} has {clip.num_frames} frames, but {file.name} has points of frames "
-                    f"{trc.start} to {trc.start + len(joints) - 1}: only those in both are measured; check "
-                    "that the clips are synchronised."
+                    f"{clip.video.name} has {clip.num_frames} frames, {file.name} points of frames {first} "
+                    f"to {last}: only those in both are measured; check that the clips are synchronised."
                 )
             name = f"{clip.video.parent.parent.relative_to(root.parent)}/{clip.video.stem}"
             person = _Person.seen(clip, joints[rows[inside]], frames[inside], name, file.stem)
