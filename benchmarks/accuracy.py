@@ -116,7 +116,7 @@ def measured(
             folder,
             {"model": digest, "refine": refine, "benchmark": name},
             enlarge=protocol.enlarge,
-            advance=lambda number: progress.advance(task, number),
+            progress=lambda stage, done, total: progress.update(task, completed=done),
         )
     return Found(predictions, protocol.measure(predictions, Bodies("open")), protocol)
 

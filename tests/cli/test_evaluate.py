@@ -10,7 +10,7 @@ from evaluate_fixtures import _smpl_files, checkpoint, make_people, perfect, smp
 from fullframe.body import BodyFileError
 from fullframe.cli.console import UsageError
 from fullframe.cli.evaluate import evaluate
-from fullframe.evaluate.evaluation import evaluate_model
+from fullframe.evaluate.benchmark import evaluate_model
 from fullframe.evaluate.predictions import load_predictor
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.models.checkpoint import CheckpointError
@@ -63,7 +63,7 @@ def test_everything_is_written(coco, checkpoint, tmp_path, capsys):
 def test_predictions_are_used_again(coco, checkpoint, tmp_path):
     out = tmp_path / "out"
     first = evaluate_model("coco", checkpoint, coco, out)
-    shard = out / "predictions" / "0000000.npz"
+    shard = out / "predictions/000000000/arrays.npz"
     before = shard.stat().st_mtime_ns
     again = evaluate_model("coco", checkpoint, coco, out)
     assert shard.stat().st_mtime_ns == before
@@ -88,8 +88,8 @@ def test_predictions_of_changed_data_are_not(coco, checkpoint, tmp_path):
 
 def test_progress_reaches_the_end(coco, checkpoint, tmp_path):
     seen = []
-    evaluate_model("coco", checkpoint, coco, tmp_path / "out", advance=lambda *done: seen.append(done))
-    assert seen[-1] == (2, 2)
+    evaluate_model("coco", checkpoint, coco, tmp_path / "out", progress=lambda *report: seen.append(report))
+    assert ("predicting", 2, 2) in seen
 
 
 def test_without_matplotlib_there_is_a_note(coco, checkpoint, tmp_path, monkeypatch):
@@ -101,7 +101,7 @@ def test_without_matplotlib_there_is_a_note(coco, checkpoint, tmp_path, monkeypa
 
 def test_unknown_benchmarks_and_missing_folders(checkpoint, tmp_path, monkeypatch):
     recoverer = load_predictor(checkpoint)
-    monkeypatch.setattr("fullframe.evaluate.evaluation.load_predictor", lambda *model: recoverer)
+    monkeypatch.setattr("fullframe.evaluate.benchmark.load_predictor", lambda *model: recoverer)
     with pytest.raises(ValueError, match=r"unknown benchmark '3dwp'; known: 3dpw, "):
         evaluate_model("3dwp", checkpoint, tmp_path, tmp_path)
     for benchmark in PROTOCOLS:

@@ -10,7 +10,7 @@ from fullframe.evaluate.posed_bodies import Bodies, pick, posed_pairs, posed_pre
 
 
 def test_everyone_is_posed_once_beside_their_own_truth(smpl, make_people, perfect, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", 3)
+    monkeypatch.setattr(module, "BATCH_SIZE", 3)
     samples = make_people(7, "smpl-male") + make_people(5, "smpl-female", seed=1)
     order = np.random.default_rng(0).permutation(12)
     predictions = perfect([samples[i] for i in order])

@@ -15,7 +15,7 @@ from fullframe.models import predict_people
 
 
 class Counted(Sequence[Sample]):
-    """Samples that remember who was asked for, and fail where they are told to."""
+    """Samples that record which were read; some of them fail."""
 
     def __init__(self, samples, fails=()):
         self.samples, self.fails, self.asked = samples, set(fails), []
@@ -129,7 +129,7 @@ def test_crops_are_cut_as_the_network_wants_them(checkpoint, samples, window):
     assert not np.array_equal(ours.crop, theirs.crop)
 
 
-def test_a_killed_run_goes_on(recoverer, samples, tmp_path, small_shards):
+def test_a_killed_run_resumes(recoverer, samples, tmp_path, small_shards):
     expected = predict(recoverer, samples, tmp_path / "whole", {"model": "a"})
     broken = Counted(samples, fails=[17])
     with pytest.raises(
@@ -140,9 +140,15 @@ def test_a_killed_run_goes_on(recoverer, samples, tmp_path, small_shards):
     shards = sorted(path.name for path in (tmp_path / "broken").glob("0*"))
     assert shards == ["000000000", "000000008"]
     mended, done = Counted(samples), []
-    found = predict(recoverer, mended, tmp_path / "broken", {"model": "a"}, advance=done.append)
+    found = predict(
+        recoverer,
+        mended,
+        tmp_path / "broken",
+        {"model": "a"},
+        progress=lambda stage, *counts: done.append(counts),
+    )
     assert mended.asked == [16, 17, 18]
-    assert done == [16, 3]
+    assert done == [(16, 19), (19, 19)]
     assert same(found, expected)
     (tmp_path / "broken/000000008/arrays.npz").write_bytes(b"PK")
     again = Counted(samples)

@@ -29,31 +29,23 @@ def evaluate(
         refine: fit the network's bodies to detected keypoints, as fullframe run --refine does.
         root: folder of the data set; docs/guides/evaluate.md lists the files in it. gestures and the
             synthetic ones need none.
-        out: folder for predictions and results; without it, evaluation/<benchmark>-<model>-<its sum>.
-        workers: processes that read images; without it, none on a CPU and one for each core beside a GPU.
+        out: folder for predictions and results; by default evaluation/<benchmark>-<model>-<checksum>.
+        workers: processes that read images; by default none on a CPU, with a GPU one per core.
     """
-    from fullframe.cli.console import UsageError, console, progress_bar
-    from fullframe.evaluate.evaluation import evaluate_model
+    from fullframe.cli.console import say, show_progress, usage_errors
+    from fullframe.evaluate.benchmark import evaluate_model
     from fullframe.models.checkpoint import read_card
     from fullframe.recovery.photo import FIT
 
-    try:
+    with usage_errors():
         if out is None:
             # Networks of the same name differ in their content.
             parts = [benchmark, Path(model).stem, *([] if model == FIT else [read_card(model).sha256[:8]])]
             out = Path("evaluation") / "-".join(parts + ["refine"] * refine)
-        with progress_bar() as progress:
-            task = progress.add_task("loading", total=None)
-
-            def advance(done: int, total: int) -> None:
-                stage = "people" if done < total else "measuring"
-                progress.update(task, description=stage, completed=done, total=total)
-
+        with show_progress() as progress:
             report = evaluate_model(
-                benchmark, model, root, out, refine=refine, workers=workers, advance=advance
+                benchmark, model, root, out, refine=refine, workers=workers, progress=progress
             )
-    except (ValueError, OSError, ImportError) as error:
-        raise UsageError(str(error)) from error
     report.print(Console(highlight=False))
-    console.print(f"written to {out}", soft_wrap=True, markup=False)
+    say(f"written to {out}")
     return 0

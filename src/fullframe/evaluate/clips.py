@@ -1,6 +1,6 @@
 """Whole clips through the steps of `fullframe run`: tracked, each person with one shape, smoothed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from fullframe.data.sample import Sample
 from fullframe.evaluate.predictions import Predictions
 from fullframe.geometry.box import iou
 from fullframe.geometry.camera import Camera
-from fullframe.io.atomic import claim
+from fullframe.io.progress import Progress, silent
+from fullframe.io.workdir import WorkDir
 from fullframe.models.predict import Bodies
 from fullframe.recovery.photo import Recoverer
 from fullframe.recovery.video import finish_clip
@@ -21,6 +22,7 @@ from fullframe.recovery.video_tracker import analyse
 from fullframe.results.clip import Clip
 from fullframe.video.reader import Frame, VideoReader
 
+CLIP_FILE = "clip.npz"
 MIN_IOU = 0.3
 """Of the boxes of a true person and of the one in the result that is compared with them."""
 
@@ -29,41 +31,43 @@ def predict_clips(
     recoverer: Recoverer,
     samples: Sequence[Sample],
     folder: Path,
-    made_by: Mapping[str, Any],
+    request: Mapping[str, Any],
     *,
     enlarge: float,
     workers: int | None = None,
-    advance: Callable[[int], object] = lambda number: None,
+    progress: Progress = silent,
 ) -> Predictions:
     """Recover the clips that frames are of, with the true camera, and find the people of the frames in them.
 
-    Clips are written as they are done, and not done again, so that a killed run can be resumed. People are
-    detected; in each frame they are assigned to the true ones by their boxes.
+    Finished clips are kept, so that the same call resumes after an interruption. People are detected; in each
+    frame they are assigned to the true ones by their boxes.
 
     Args:
         recoverer: the network, on the device to run on, and the fit.
         samples: people in frames (ClipFrame) of clips, ordered by clip.
-        folder: of the clips; made if it does not exist.
-        made_by: what they are made with, as JSON; kept in the folder.
+        folder: a WorkDir of the clips; created if it does not exist.
+        request: of the WorkDir.
         enlarge: not used: detected boxes are enlarged as always.
         workers: not used.
-        advance: called with the number of people that were added.
+        progress: the callback, called with all people who are done.
 
     Returns:
         Of people who were not found, pose, betas and translation are NaN.
 
     Raises:
         VideoError: a clip cannot be read.
-        WorkError: the folder holds clips made by something else.
+        WorkError: the folder holds other clips, or is in use.
     """
-    claim(folder, {**made_by, "people": len(samples)})
     parts = []
-    for number, (image, camera, some) in enumerate(_by_clip(samples)):
-        path = folder / f"{number:04d}_{image.video.stem}.npz"
-        if not path.is_file():
-            _recovered(recoverer, image.video, image.lens, camera).save(path)
-        parts.append(Predictions.of(some, _matched(Clip.load(path), some)))
-        advance(len(some))
+    with WorkDir(folder, {**request, "people": len(samples)}) as work:
+        shards = work.shards(size=1)
+        for number, (image, camera, some) in enumerate(_by_clip(samples)):
+            if not shards.is_done(number):
+                with shards.writing(number) as shard:
+                    _recovered(recoverer, image.video, image.lens, camera).save(shard / CLIP_FILE)
+            clip = Clip.load(shards.folder(number) / CLIP_FILE)
+            parts.append(Predictions.of(some, _matched(clip, some)))
+            progress("recovering clips", sum(map(len, parts)), len(samples))
     return Predictions.joined(parts)
 
 

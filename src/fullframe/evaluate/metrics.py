@@ -287,7 +287,7 @@ def detection(found: int, false: int, missed: int) -> Detection:
 
     Args:
         found: people that a prediction was matched to.
-        false: predictions that match nobody.
+        false: predictions without a matching person.
         missed: people without a prediction.
     """
     if not found:
@@ -304,6 +304,8 @@ def bootstrap(
     clusters: ArrayLike | None = None,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic (Efron 1979), with a fixed seed.
+
+    scipy.stats.bootstrap cannot resample clusters.
 
     Args:
         values: (N,).

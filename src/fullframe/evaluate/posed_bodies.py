@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fullframe.body import JOINT_SETS, BodyFileError, BodyModel, files, load_body
 from fullframe.evaluate.predictions import Predictions
 
-CHUNK = 64
+BATCH_SIZE = 64
 """Bodies posed at once: 64 of SMPL's are 5 MB of vertices."""
 
 
@@ -19,7 +19,7 @@ class Posed(NamedTuple):
     """N bodies of one kind without translation, so that the root stays at its rest position.
 
     Attributes:
-        body: what they are.
+        body: of all of them.
         vertices: (N, V, 3) float32, camera frame, metres.
         smpl24: (N, 24, 3) float32.
     """
@@ -105,7 +105,7 @@ def _kid_template(vertices: int) -> NDArray[np.float32]:
 
 
 def posed(body: BodyModel, betas: NDArray[np.float32], pose: NDArray[np.float32]) -> Posed:
-    """Pose N bodies for betas (N, B), of which those that the body does not have are left out."""
+    """Pose N bodies for betas (N, B); betas beyond those of the body are ignored."""
     with torch.inference_mode():
         out = body(torch.from_numpy(betas[:, : body.num_betas].copy()), torch.from_numpy(pose))
     return Posed(body, out.vertices.numpy(), out.joints.numpy())
@@ -114,15 +114,15 @@ def posed(body: BodyModel, betas: NDArray[np.float32], pose: NDArray[np.float32]
 def posed_predictions(
     predictions: Predictions, bodies: Bodies, people: NDArray[np.intp]
 ) -> Iterator[tuple[NDArray[np.intp], Posed]]:
-    """The chosen people's predicted bodies, CHUNK at a time, with their indices."""
+    """The chosen people's predicted bodies, BATCH_SIZE at a time, with their indices."""
     body = bodies.load(bodies.predicted, predictions.betas.shape[1])
-    for start in range(0, len(people), CHUNK):
-        some = people[start : start + CHUNK]
+    for start in range(0, len(people), BATCH_SIZE):
+        some = people[start : start + BATCH_SIZE]
         yield some, posed(body, predictions.betas[some], predictions.pose[some])
 
 
 def posed_pairs(predictions: Predictions, bodies: Bodies) -> Iterator[tuple[NDArray[np.intp], Posed, Posed]]:
-    """Predicted and true bodies of everyone whose true body is known, CHUNK of one kind at a time.
+    """Predicted and true bodies of all people whose true body is known, BATCH_SIZE of one kind at a time.
 
     Yields:
         indices of the people, their predicted and their true bodies.
@@ -136,7 +136,7 @@ def posed_pairs(predictions: Predictions, bodies: Bodies) -> Iterator[tuple[NDAr
             body, betas = bodies.shaped(name, predictions.true_betas[group], predictions.kid[group])
             pairs = posed_predictions(predictions, bodies, group)
             for start, (some, predicted) in enumerate(pairs):
-                true = betas[start * CHUNK : (start + 1) * CHUNK]
+                true = betas[start * BATCH_SIZE : (start + 1) * BATCH_SIZE]
                 yield some, predicted, posed(body, true, predictions.true_pose[some])
 
 

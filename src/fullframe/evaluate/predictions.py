@@ -1,6 +1,6 @@
 """The bodies recovered for all people of a benchmark, kept in files."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from fullframe.data.crop import plain_crop, read_pixels
 from fullframe.data.sample import Sample
 from fullframe.fit import KeypointFitter
 from fullframe.geometry.box import LABEL_ENLARGE
+from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import Arrays, WorkDir
 from fullframe.models.checkpoint import read_card
 from fullframe.models.predict import Bodies, predict_crops
@@ -174,11 +175,11 @@ def predict(
     recoverer: Recoverer,
     samples: Sequence[Sample],
     folder: Path,
-    made_by: Mapping[str, Any],
+    request: Mapping[str, Any],
     *,
     enlarge: float = LABEL_ENLARGE,
     workers: int | None = None,
-    advance: Callable[[int], object] = lambda number: None,
+    progress: Progress = silent,
 ) -> Predictions:
     """Recover every sample in its own box and camera: by a network, by a fit to keypoints, or by both.
 
@@ -188,31 +189,31 @@ def predict(
         recoverer: the network, on the device to run on, and the fit; keypoints are detected for the fit only.
         samples: the benchmark; images are read one at a time.
         folder: a WorkDir of the predictions; created if it does not exist.
-        made_by: its request: model, benchmark, options.
+        request: of the WorkDir: model, benchmark, options.
         enlarge: factor on the boxes before the network's crops are cut.
         workers: processes that read images; None for none on a CPU, and one for each core beside a GPU.
-        advance: called with the number of people that were added.
+        progress: the callback, called with all people who are done.
 
     Raises:
         PredictionError: a sample cannot be read.
         WorkError: the folder holds other predictions, or is in use.
     """
-    with WorkDir(folder, {**made_by, "people": len(samples)}) as work:
+    with WorkDir(folder, {**request, "people": len(samples)}) as work:
         shards = work.shards(size=SHARD, count=len(samples))
         missing = shards.missing()
-        advance(len(samples) - sum(end - start for start, end in missing))
+        progress("predicting", len(samples) - sum(end - start for start, end in missing), len(samples))
         indices = [index for span in missing for index in range(*span)]
-        done = 0
         people: list[Sample] = []
         found: list[Bodies] = []
         for some, bodies in _recover(recoverer, samples, indices, enlarge, workers):
             people += some
             found.append(bodies)
-            advance(len(some))
-            start, end = missing[done]
-            if len(people) == end - start:  # shards are made of whole batches
+            start, end = missing[0]
+            if len(people) == end - start:  # shards consist of whole batches
                 shards.save(start, Predictions.of(people, Bodies.joined(found)).to_arrays())
-                people, found, done = [], [], done + 1
+                people, found, missing = [], [], missing[1:]
+            left = sum(end - start for start, end in missing) - len(people)
+            progress("predicting", len(samples) - left, len(samples))
         parts = [Predictions.from_arrays(shards.load(start)) for start, _ in shards.spans]
     return Predictions.joined(parts)
 

@@ -1,4 +1,4 @@
-"""What a protocol is: the people, how they are measured, and what others reached."""
+"""A protocol: the people of a benchmark, how they are measured, and published results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class Published(NamedTuple):
     """A line of a published table.
 
     Attributes:
-        model: which one, and what it was trained on where that matters.
+        model: its name, and its training data where that matters.
         values: numbers by the names that Scores.values has.
     """
 
@@ -36,7 +36,7 @@ class Scores:
         values: the numbers of the table; NaN for what cannot be measured, of which the notes tell why.
         people: (N,) per person, NaN for who was not measured.
         joints: (N,) errors of each joint per person, in the unit of the first value; NaN if not measured.
-        medians: names in `people` of which medians are told too.
+        medians: names in `people` whose medians are reported too.
         notes: what a reader must know about the numbers.
     """
 
@@ -80,11 +80,11 @@ class Protocol:
 
 
 def means(people: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
-    """The mean of each column over who was measured; NaN where nobody was."""
+    """The mean of each column over the values that are not NaN; NaN if all are."""
     return {name: mean(values) for name, values in people.items()}
 
 
 def mean(values: NDArray[np.float64]) -> float:
-    """The mean of what is not NaN; NaN if nothing is."""
+    """The mean of the values that are not NaN; NaN if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")

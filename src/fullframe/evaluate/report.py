@@ -55,17 +55,17 @@ class Bin:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that is told about one model on one benchmark.
+    """The results of one model on one benchmark.
 
     Attributes:
         benchmark: key of PROTOCOLS.
         model: what the predictions are of: name, sha256, body, data.
         people: how many were predicted.
-        protocol: what was done.
-        scores: the numbers.
+        protocol: of the benchmark.
+        scores: its results.
         bins: of off-axis angles.
         joints: the mean error of each joint.
-        notes: the scores', and those of what was written beside them.
+        notes: of the scores and of further files.
     """
 
     benchmark: str
@@ -211,7 +211,7 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def number(value: float) -> str:
-    """As tables show it."""
+    """A number as tables show it."""
     return "n/a" if math.isnan(value) else f"{value:.2f}" if abs(value) < 9.995 else f"{value:.1f}"
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fullframe.body import load_body
-from fullframe.evaluate.evaluation import evaluate_model
+from fullframe.evaluate.benchmark import evaluate_model
 from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocols import PROTOCOLS

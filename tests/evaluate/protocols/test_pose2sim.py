@@ -10,8 +10,8 @@ from pose2sim_project import BACKGROUND, FRAMES, make_project
 
 from fullframe.data.formats.pose2sim import Pose2Sim
 from fullframe.evaluate import clips
+from fullframe.evaluate.benchmark import evaluate_model
 from fullframe.evaluate.clips import predict_clips
-from fullframe.evaluate.evaluation import evaluate_model
 from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import load_predictor
 from fullframe.evaluate.protocols.pose2sim import CLIPS, measure_clips
@@ -62,7 +62,7 @@ def test_images_are_measured(project, checkpoint, tmp_path):
 
 def test_nobodys_keypoints_end_no_run(project, checkpoint, tmp_path, monkeypatch):
     """A fit to people of whom no joint is found gives a body all the same."""
-    monkeypatch.setattr("fullframe.recover.photo.load_detector", lambda name: Contrast())
+    monkeypatch.setattr("fullframe.recovery.photo.load_detector", lambda name: Contrast())
     for model, refine in ((checkpoint, True), ("keypoint-fit", False)):
         out = tmp_path / f"{refine}"
         report = evaluate_model("pose2sim", model, project.trial, out, refine=refine)
@@ -71,10 +71,18 @@ def test_nobodys_keypoints_end_no_run(project, checkpoint, tmp_path, monkeypatch
 
 def test_whole_clips_go_through_the_steps_of_run(project, recoverer, tmp_path):
     samples = CLIPS.open(project.trial)
-    advanced = []
-    found = predict_clips(recoverer, samples, tmp_path / "clips", {}, enlarge=1.1, advance=advanced.append)
+    reports = []
+    record = reports.append
+    found = predict_clips(
+        recoverer,
+        samples,
+        tmp_path / "clips",
+        {},
+        enlarge=1.1,
+        progress=lambda stage, *counts: record(counts),
+    )
     assert len(found) == len(samples) == 3 * FRAMES
-    assert advanced == [FRAMES] * 3
+    assert reports == [(FRAMES * n, FRAMES * 3) for n in (1, 2, 3)]
     assert list(found.names) == [sample.name for sample in samples]
     assert np.isfinite(found.pose).all()
     for start in range(0, len(found), FRAMES):  # a person in a clip has one shape
@@ -90,9 +98,9 @@ def test_whole_clips_go_through_the_steps_of_run(project, recoverer, tmp_path):
 def test_clips_are_not_recovered_twice(project, recoverer, tmp_path, monkeypatch):
     samples = CLIPS.open(project.trial)
     first = predict_clips(recoverer, samples, tmp_path / "clips", {"model": "a"}, enlarge=1.1)
-    files = sorted((tmp_path / "clips").glob("*.npz"))
-    assert [file.name for file in files] == [f"{i:04d}_cam_0{i + 1}.npz" for i in range(3)]
-    files[1].unlink()
+    files = sorted((tmp_path / "clips").glob("*/clip.npz"))
+    assert len(files) == 3
+    files[1].write_bytes(b"PK")
     recovered = []
     real = clips._recovered
 
@@ -104,7 +112,7 @@ def test_clips_are_not_recovered_twice(project, recoverer, tmp_path, monkeypatch
     again = predict_clips(recoverer, samples, tmp_path / "clips", {"model": "a"}, enlarge=1.1)
     assert recovered == ["cam_02.mp4"]
     np.testing.assert_allclose(again.pose, first.pose, atol=1e-6)
-    with pytest.raises(WorkError, match="model a for b"):
+    with pytest.raises(WorkError, match="model: a, now b"):
         predict_clips(recoverer, samples, tmp_path / "clips", {"model": "b"}, enlarge=1.1)
 
 
@@ -153,7 +161,7 @@ def test_the_right_person_is_compared(project, recoverer, tmp_path):
 
 
 def test_the_command_measures_clips(project, checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr("fullframe.recover.photo.load_detector", lambda name: Contrast())
+    monkeypatch.setattr("fullframe.recovery.photo.load_detector", lambda name: Contrast())
     report = evaluate_model("pose2sim-clips", checkpoint, project.trial, tmp_path / "out")
     assert report.people == 3 * FRAMES and report.scores.values["found %"] == 100
     assert "found %" in report.markdown()

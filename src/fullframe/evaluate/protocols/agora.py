@@ -18,7 +18,7 @@ from fullframe.evaluate import metrics
 from fullframe.evaluate.posed_bodies import Bodies, posed_pairs
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Published, Scores, mean
-from fullframe.evaluate.protocols.shared import joint_columns, other_topology, pixels, unmeasured
+from fullframe.evaluate.protocols.shared import joint_columns, nan_columns, other_topology, pixels
 from fullframe.geometry.box import iou
 from fullframe.io.atomic import atomic_path
 
@@ -29,7 +29,7 @@ BODY_VERTICES = "body_verts_smpl.npy"
 
 
 def people(root: Path) -> Sequence[Sample]:
-    """The people of the validation images that count: annotated as valid, occluded by at most 90 %."""
+    """The people of the validation images that are annotated as valid and occluded by at most 90 %."""
     everyone = AGORA(root, "validation")
     return Subset(everyone, np.flatnonzero(everyone.valid).tolist())  # type: ignore[return-value,arg-type]
 
@@ -42,14 +42,14 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
     """
     found = matched_predictions(predictions, bodies)
     seen = found >= 0
-    # Everyone beside the prediction that was matched to them, and nobody else.
+    # True people with the predictions that were matched to them; the others have no true body.
     paired = replace(
         predictions,
         pose=predictions.pose[found],
         betas=predictions.betas[found],
         true_pose=np.where(seen[:, None, None, None], predictions.true_pose, np.nan),
     )
-    columns = unmeasured(len(predictions), "MPJPE mm", "MVE mm")
+    columns = nan_columns(len(predictions), "MPJPE mm", "MVE mm")
     by_joint = np.full((len(predictions), 24), np.nan)
     chosen = body_vertices()
     notes = set()
@@ -69,7 +69,7 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
 
     values: dict[str, float] = {}
     kids = predictions.kid != 0
-    false = int((~seen).sum())  # as many people as predictions: each one missed leaves one over
+    false = int((~seen).sum())  # as many predictions as people: each missed person leaves one unmatched
     for prefix, group in (("", np.ones(len(predictions), bool)), ("kids: ", kids)):
         if not group.any():
             continue
@@ -79,8 +79,14 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
             f"N{'MJE' if name.startswith('MPJPE') else 'MVE'} mm": error / rates.f1 if rates.f1 else np.nan
             for name, error in errors.items()
         }
-        told = {**errors, **normalised, "F1": rates.f1, "precision": rates.precision, "recall": rates.recall}
-        values |= {prefix + name: float(value) for name, value in told.items()}
+        group_values = {
+            **errors,
+            **normalised,
+            "F1": rates.f1,
+            "precision": rates.precision,
+            "recall": rates.recall,
+        }
+        values |= {prefix + name: float(value) for name, value in group_values.items()}
     joints = joint_columns(JOINT_SETS["smpl24"].names, by_joint)
     return Scores(values, columns, joints, notes=tuple(sorted(notes)))
 

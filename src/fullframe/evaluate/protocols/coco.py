@@ -30,7 +30,7 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
         {"PCK@0.1 %": 100 * metrics.pck(errors, 0.1)},
         {"PCK@0.1 % per person": pck_of_people(errors, 0.1)},
         {k: 100 * v for k, v in joint_columns(JOINT_SETS["coco17"].names, errors).items()},
-        notes=("The error of a joint is told in percent of the longer side of the box.",),
+        notes=("Joint errors are reported as a percentage of the longer side of the box.",),
     )
 
 

@@ -12,7 +12,7 @@ from fullframe.evaluate import metrics
 from fullframe.evaluate.posed_bodies import Bodies, posed_pairs
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Published, Scores, mean, means
-from fullframe.evaluate.protocols.shared import joint_columns, other_topology, unmeasured
+from fullframe.evaluate.protocols.shared import joint_columns, nan_columns, other_topology
 
 COLUMNS = ("MPJPE mm", "PA-MPJPE mm", "MVE mm", "PA-MVE mm", "MPJAE deg", "PA-MPJAE deg")
 JITTER = "jitter 10 m/s^3"
@@ -25,7 +25,7 @@ def people(root: Path) -> Sequence[Sample]:
 
 def measure(predictions: Predictions, bodies: Bodies) -> Scores:
     """Errors over all frames together; jitter as the mean over the sequences."""
-    columns = unmeasured(len(predictions), *COLUMNS)
+    columns = nan_columns(len(predictions), *COLUMNS)
     by_joint = np.full((len(predictions), 24), np.nan)
     joints = np.full((len(predictions), 24, 3), np.nan)
     notes: set[str] = set()

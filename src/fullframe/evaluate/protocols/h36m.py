@@ -12,7 +12,7 @@ from fullframe.evaluate import metrics
 from fullframe.evaluate.posed_bodies import Bodies, pick, posed_pairs, posed_predictions
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Published, Scores, means
-from fullframe.evaluate.protocols.shared import J14, joint_columns, named_joints, unmeasured
+from fullframe.evaluate.protocols.shared import J14, joint_columns, named_joints, nan_columns
 
 COLUMNS = ("MPJPE (MoSh) mm", "PA-MPJPE (MoSh) mm", "MPJPE (markers) mm", "PA-MPJPE (markers) mm")
 
@@ -43,7 +43,7 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
     markers, SPIN those that come with the markers.
     """
     number = len(predictions)
-    columns = unmeasured(number, *COLUMNS)
+    columns = nan_columns(number, *COLUMNS)
     mosh, markers = (np.full((number, len(J14)), np.nan) for _ in range(2))
     for some, predicted, true in posed_pairs(predictions, bodies):
         p, g = (pick(each.joints("h36m17"), "h36m17", _NAMES) for each in (predicted, true))

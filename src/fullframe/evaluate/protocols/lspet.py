@@ -16,7 +16,7 @@ from fullframe.evaluate.protocols.shared import joint_columns, keypoint_errors, 
 
 
 def people(root: Path) -> Sequence[Sample]:
-    """Everyone of the validation split whose labels can be those of a person."""
+    """The people of the validation split with plausible labels."""
     return LSPET(root, "val")
 
 
@@ -35,7 +35,7 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
             "PCK@0.2 torso % per person": pck_of_people(by_torso, 0.2),
         },
         {k: 100 * v for k, v in joint_columns(JOINT_SETS["lsp14"].names, by_box).items()},
-        notes=("The error of a joint is told in percent of the longer side of the box.",),
+        notes=("Joint errors are reported as a percentage of the longer side of the box.",),
     )
 
 

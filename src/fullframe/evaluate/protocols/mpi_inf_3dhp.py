@@ -15,8 +15,8 @@ from fullframe.evaluate.protocols.shared import (
     J17,
     joint_columns,
     named_joints,
+    nan_columns,
     pck_of_people,
-    unmeasured,
 )
 
 THRESHOLD = 150.0
@@ -37,7 +37,7 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
     joints are those of the Human3.6M regressor.
     """
     number = len(predictions)
-    columns = unmeasured(number, "MPJPE mm", "PA-MPJPE mm", *_PCK)
+    columns = nan_columns(number, "MPJPE mm", "PA-MPJPE mm", *_PCK)
     errors = np.full((number, len(J17)), np.nan)
     truth, known = named_joints(predictions, J17)
     root = J17.index("pelvis")

@@ -28,7 +28,7 @@ PVE = "PVE mm"
 PVE_UNALIGNED = "PVE unaligned mm"
 
 
-def unmeasured(number: int, *names: str) -> dict[str, NDArray[np.float64]]:
+def nan_columns(number: int, *names: str) -> dict[str, NDArray[np.float64]]:
     """A column of NaN for each name."""
     return {name: np.full(number, np.nan) for name in names}
 
@@ -40,7 +40,7 @@ def mesh_errors(predictions: Predictions, bodies: Bodies, joints: Sequence[str] 
     to its pelvis, for the joints and for PVE. "PVE unaligned" compares vertices of bodies without
     translation, whose roots nearly coincide (VIBE, PARE).
     """
-    people = unmeasured(len(predictions), "MPJPE mm", "PA-MPJPE mm", PVE, PVE_UNALIGNED)
+    people = nan_columns(len(predictions), "MPJPE mm", "PA-MPJPE mm", PVE, PVE_UNALIGNED)
     by_joint = np.full((len(predictions), len(joints)), np.nan)
     notes: list[str] = []
     for some, predicted, true in posed_pairs(predictions, bodies):
@@ -66,7 +66,7 @@ def limb_errors(predictions: Predictions, bodies: Bodies) -> Scores:
     twelve joints, which does not suffer from where exactly the truth has its hips; PA-MPJPE over the twelve;
     the torso rotation error as `metrics.torso_frames` defines it. Errors of single joints are centred ones.
     """
-    columns = unmeasured(len(predictions), *LIMB_COLUMNS)
+    columns = nan_columns(len(predictions), *LIMB_COLUMNS)
     by_joint = np.full((len(predictions), len(LIMBS)), np.nan)
     truth, known = named_joints(predictions, LIMBS)
     known &= np.isfinite(predictions.pose).all(axis=(1, 2, 3))
@@ -97,7 +97,11 @@ def limb_errors(predictions: Predictions, bodies: Bodies) -> Scores:
 def named_joints(
     predictions: Predictions, names: Sequence[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """True joints by name, from whichever joint set has them all: (N, K, 3) metres, and who has them (N,)."""
+    """True joints by name, from the first joint set that has all of them.
+
+    Returns:
+        joints (N, K, 3) in metres, and a mask (N,) of the people who have them.
+    """
     found = np.zeros((len(predictions), len(names), 3))
     known = np.zeros(len(predictions), bool)
     for joint_set, joints in predictions.joints.items():
@@ -110,7 +114,7 @@ def named_joints(
 
 
 def other_topology(predicted: str, true: str) -> str:
-    """Why vertices are not compared."""
+    """The note that vertices cannot be compared."""
     return f"PVE: n/a, since the vertices of {predicted} and {true} are not the same points of the skin."
 
 
@@ -120,7 +124,7 @@ def joint_columns(names: Sequence[str], errors: NDArray[np.float64]) -> dict[str
 
 
 def pixels(predictions: Predictions, bodies: Bodies, joint_set: str) -> NDArray[np.float64]:
-    """Where the predicted joints appear in the full image, (N, K, 2) px."""
+    """The predicted joints projected to the full image, (N, K, 2) px."""
     parts = []
     for some, predicted in posed_predictions(predictions, bodies, np.arange(len(predictions))):
         points = predicted.joints(joint_set) + predictions.translation[some, None].astype(np.float64)

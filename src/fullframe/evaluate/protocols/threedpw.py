@@ -30,7 +30,7 @@ OPTIONS = {
     "camera": "true",
     "joints": "14 of the Human3.6M regressor, pelvis aligned",
     "ground truth": "SMPL of the person's gender",
-    "PVE": "pelvis aligned; unaligned = without translation; which one papers give is not always told",
+    "PVE": "pelvis aligned; unaligned = without translation; papers do not always say which",
 }
 
 PROTOCOL = Protocol(

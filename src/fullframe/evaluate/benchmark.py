@@ -1,8 +1,7 @@
-"""A model on a benchmark: predictions to files, then scores, tables and pictures from the files."""
+"""Evaluate a model on a benchmark: predictions in files, then scores, tables and pictures from them."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,12 @@ from fullframe.evaluate.protocol import Protocol
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.evaluate.report import Report, joint_estimates, off_axis_bins, write_sequences
 from fullframe.io.atomic import atomic_path
+from fullframe.io.progress import Progress, silent
 from fullframe.models.checkpoint import read_card
 from fullframe.recovery.photo import FIT
 
-LOOKED_AT = 200
-"""So many people of a benchmark, evenly spread, tell whether it changed and which bodies it needs."""
+FINGERPRINT_SAMPLES = 200
+"""People of a benchmark, evenly spread, by which a change of it is noticed and its bodies are found."""
 
 
 def evaluate_model(
@@ -31,7 +31,7 @@ def evaluate_model(
     *,
     refine: bool = False,
     workers: int | None = None,
-    advance: Callable[[int, int], object] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Report:
     """Measure a model on a benchmark and write everything into a folder.
 
@@ -45,13 +45,13 @@ def evaluate_model(
         out: folder of the results.
         refine: fit the network's bodies to detected keypoints, as `fullframe run --refine`.
         workers: see predictions.predict.
-        advance: called with the number of people who are done, and of all people.
+        progress: the callback.
 
     Raises:
         FileNotFoundError: a file of the data set is missing.
         CheckpointError: the checkpoint cannot be used.
         BodyFileError: SMPL is needed and missing.
-        ValueError: for an unknown benchmark, predictions of something else in the folder, or damaged data.
+        ValueError: for an unknown benchmark, other predictions in the folder, or damaged data.
     """
     if benchmark not in PROTOCOLS:
         raise ValueError(f"unknown benchmark {benchmark!r}; known: {', '.join(PROTOCOLS)}")
@@ -63,33 +63,26 @@ def evaluate_model(
     samples = protocol.open(Path(root or ""))
     if not len(samples):
         raise ValueError(f"{root}: no people of {benchmark} in this folder")
-    some = [samples[i] for i in np.unique(np.linspace(0, len(samples) - 1, LOOKED_AT).astype(int))]
+    some = [samples[i] for i in np.unique(np.linspace(0, len(samples) - 1, FINGERPRINT_SAMPLES).astype(int))]
     bodies = Bodies(recoverer.body.name)
     _check_bodies(bodies, recoverer.body, protocol, some)
-    made_by = {
+    request = {
         "model": FIT if card is None else card.sha256,
         "refine": refine,
         "benchmark": benchmark,
         "root": "" if root is None else str(Path(root).resolve()),
         "labels": _fingerprint(some),
-        "fullframe": version("fullframe"),
     }
-    done = 0
-
-    def add(number: int) -> None:
-        nonlocal done
-        done += number
-        advance(done, len(samples))
-
     predictions = protocol.predict(
         recoverer,
         samples,
         out / "predictions",
-        made_by,
+        request,
         enlarge=protocol.enlarge,
         workers=workers,
-        advance=add,
+        progress=progress,
     )
+    progress("computing metrics", 0, None)
     scores = protocol.measure(predictions, bodies)
     notes = [*getattr(samples, "notes", ()), *scores.notes]
     if protocol.extras is not None:
@@ -99,7 +92,7 @@ def evaluate_model(
     joints = joint_estimates(scores, clusters)
     column = next((name for name, values in scores.people.items() if not np.isnan(values).all()), None)
     if column is None:
-        raise ValueError(f"nobody of {benchmark} could be measured: {' '.join(notes)}")
+        raise ValueError(f"no sample of {benchmark} could be evaluated: {' '.join(notes)}")
     plots.draw_worst(out / "worst.jpg", samples, predictions, bodies, column, scores.people[column])
     if plots.have_matplotlib():
         unit = "% of the box" if column.startswith("PCK") else "mm"
@@ -119,7 +112,7 @@ def evaluate_model(
 
 
 def _check_bodies(bodies: Bodies, body: BodyModel, protocol: Protocol, people: Sequence[Sample]) -> None:
-    """Bodies, kid templates and regressors that are missing are reported before hours of work."""
+    """Load all bodies, kid templates and regressors: a missing one is an error before hours of work."""
     models = {body.name: bodies.load(body.name, body.num_betas)}
     for sample in people:
         if sample.betas is not None:
@@ -131,7 +124,7 @@ def _check_bodies(bodies: Bodies, body: BodyModel, protocol: Protocol, people: S
 
 
 def _fingerprint(people: Sequence[Sample]) -> str:
-    """Tells apart data sets, their labels, and versions of a generator, by some people of theirs."""
+    """Differs between data sets, versions of their labels, and versions of a generator."""
     digest = hashlib.sha256()
     for sample in people:
         digest.update(repr((sample.name, sample.camera, sample.window, sample.body, sample.kid)).encode())
