@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fullframe.annotate.labels import MIN_KEYPOINTS, Labels, score_labels, write_cliff
-from fullframe.annotate.photos import read_annotations
+from fullframe.annotate.photos import read_people
 from fullframe.annotate.pipeline import keep_predictions
 from fullframe.data.formats.cliff_npz import CLIFFLabels
 from fullframe.data.formats.spin_npz import SPINList
@@ -18,7 +18,7 @@ from fullframe.geometry.camera import project_points
 @pytest.fixture
 def labels(job, photos, tmp_path, body) -> Labels:
     """Of two in the first photo and one in each other; the last has two keypoints only."""
-    told = read_annotations(tmp_path / "people.json")
+    told = read_people(tmp_path / "people.json", photos)
     points = job.crops.keypoints.copy()
     points[-1, 2:] = 0
     return score_labels(replace(job.crops, keypoints=points), told, keep_predictions(job), None, body, "test")

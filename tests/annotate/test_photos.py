@@ -6,10 +6,11 @@ import re
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from fullframe.annotate import photos as reading
 from fullframe.annotate.crops import prepare
-from fullframe.annotate.photos import PhotoPeople, find_people, read_annotations
+from fullframe.annotate.photos import PhotoPeople, find_people, read_people
 from fullframe.body import JOINT_SETS
 from fullframe.io.workdir import Shards, WorkDir
 
@@ -31,7 +32,7 @@ def read(tmp_path):
         categories = [{"id": 1, "name": "person", "keypoints": list(names)}]
         content = {"images": images, "annotations": list(entries), "categories": categories}
         (tmp_path / "x.json").write_text(json.dumps(content))
-        return read_annotations(tmp_path / "x.json")
+        return read_people(tmp_path / "x.json", tmp_path)
 
     return reader
 
@@ -66,26 +67,12 @@ def test_every_joint_set_is_known_by_its_names(read, joint_set):
     ("names", "message"),
     [(("nose", "tail", "left_wing"), "unknown keypoint names tail, left_wing"),
      (("nose", "nose"), "stands twice"),
-     (("left_foot", "nose"), "do not belong to one joint set")],
+     (("left_foot", "nose"), "do not belong to one joint set.*lsp14: right_ankle")],
 )  # fmt: skip
 def test_unknown_joint_names_are_told(read, tmp_path, names, message):
     with pytest.raises(ValueError, match=message) as error:
         read(entry(keypoints=[1, 2, 2] * len(names)), names=names)
-    assert "x.json" in str(error.value) and "lsp14: right_ankle" in str(error.value)
-
-
-@pytest.mark.parametrize("content", ["[]", "{", '{"images": []}', '{"images": 1, "annotations": []}'])
-def test_other_files_are_refused_by_name(tmp_path, content):
-    (tmp_path / "x.json").write_text(content)
-    with pytest.raises(ValueError, match=r"x\.json"):
-        read_annotations(tmp_path / "x.json")
-
-
-def test_a_person_category_is_needed(tmp_path):
-    content = {"images": [], "annotations": [], "categories": [{"id": 3, "name": "cat"}]}
-    (tmp_path / "x.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="none of its categories is 'person'"):
-        read_annotations(tmp_path / "x.json")
+    assert "x.json" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -93,22 +80,14 @@ def test_a_person_category_is_needed(tmp_path):
     [
         (entry(1), "the id 1 is taken"),
         (entry(2, image_id=9), "image_id 9 is not among"),
-        (entry(2, image_id=[1]), "is not among"),
-        (entry(2, iscrowd=1), "a crowd"),
         (entry(2, keypoints=[1, 2]), "keypoints must be 51 numbers, found 2 values"),
-        (entry(2, keypoints=["a"] * 51), "keypoints must be 51 numbers"),
-        (entry(2, bbox=[1, 2]), "bbox must be 4 numbers"),
         (
             entry(2, bbox=None, keypoints=[5, 5, 2, 90, 9, 2] + 45 * [0]),
             "fewer than 2 keypoints in the photo",
         ),
-        (entry("two"), "is not a whole number"),
-        (entry(2**70), "is not a whole number of 64 bits"),
-        (entry(2, bbox=[1, 2, 3, 10**400]), "bbox has a number that is too large"),
-        (entry(2, bbox=[0, 0, 1e9, 1e9]), "more than 2 times as large as the photo"),
-        (entry(2, category_id=7), "1 annotations of other categories than 1"),
+        (entry(2, bbox=[0, 0, 1e5, 1e5]), "more than 2 times as large as the photo"),
         (entry(2, bbox=[10, 10, 0, 0]), "has no area"),
-        (entry(2, bbox=[100, 10, 5, 5]), "has no area in the photo of 60 x 80"),
+        (entry(2, bbox=[100, 10, 5, 5]), "lies outside the image"),
         (
             entry(2, bbox=None, keypoints=[5, 5, 2] + 48 * [0]),
             "fewer than 2 keypoints in the photo: add a bbox",
@@ -122,26 +101,57 @@ def test_who_cannot_be_labelled_is_left_out_and_told(read, tmp_path, bad, messag
     assert message in told[0] and ("x.json" in told[0] or "a.jpg" in told[0])
 
 
+def test_other_categories_and_crowds_are_counted(read, caplog):
+    with caplog.at_level("INFO", "fullframe"):
+        assert len(read(entry(1), entry(2, category_id=7), entry(3, iscrowd=1))) == 1
+    assert "left out: 1 of another category (id 7), 1 crowd" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
         ({"file_name": "b.jpg"}, "b.jpg: no such photo"),
         ({"file_name": "broken.jpg"}, "broken.jpg"),
         ({"file_name": "../a.jpg"}, "not a path below"),
-        ({"width": 80, "height": 60}, r"60 x 80 px upright, but .*x.json is about 80 x 60"),
+        ({"width": 80, "height": 60}, "60 x 80 px upright, but annotated as 80 x 60 px.*x.json"),
         ({"width": "wide"}, "not whole numbers"),
-        ({"width": 2**70}, "not whole numbers"),
-        ({"file_name": "\ud800.jpg"}, "is not text"),
         ({"id": 2, "file_name": "b.jpg"}, "stands for several images"),
     ],
 )
 def test_photos_that_are_not_what_was_annotated(read, tmp_path, image, message):
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
-    second = {"id": 2, "file_name": "a.jpg", "width": 60, "height": 80}
+    (tmp_path / "sub").mkdir()
+    cv2.imwrite(str(tmp_path / "sub" / "c.jpg"), np.full((80, 60, 3), 99, np.uint8))
+    second = {"id": 2, "file_name": "sub/c.jpg", "width": 60, "height": 80}
     images = [*IMAGES, *([second] if image.get("id") == 2 else []), {**second, **image}]
     crops, told = problems(read(entry(1), entry(2, image_id=2), images=images), tmp_path)
     assert len(crops) == 1 and len(told) == 1
     assert re.search(message, told[0])
+
+
+def test_photos_are_found_by_the_end_of_their_path(read, tmp_path):
+    for camera in ("camA", "camB"):
+        (tmp_path / camera).mkdir()
+        cv2.imwrite(str(tmp_path / camera / "1.jpg"), np.full((80, 60, 3), 99, np.uint8))
+    names = ("D:\\shots\\camB\\1.jpg", "D:\\shots\\camA\\1.jpg", "1.jpg")
+    images = [{"id": k, "file_name": name, "width": 60, "height": 80} for k, name in enumerate(names, 1)]
+    people = [entry(k, image_id=k) for k in (1, 2)]
+    told = read(*people, images=images[:2])
+    assert told.photos.tolist() == ["camB/1.jpg", "camA/1.jpg"]
+    crops, told = problems(read(entry(1, image_id=3), images=images[2:]), tmp_path)
+    assert not len(crops) and re.search("1.jpg matches .*cam./1.jpg as well", told[0])
+
+
+def test_annotations_of_unturned_or_smaller_pixels_follow_the_photo(read, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.full((60, 80, 3), 99, np.uint8)).save(tmp_path / "t.jpg", exif=exif)  # 60 x 80 upright
+    images = [{"id": 1, "file_name": "t.jpg", "width": 80, "height": 60}]
+    sample = PhotoPeople(read(entry(1, bbox=[20, 10, 30, 40]), images=images), tmp_path)[0]
+    assert sample.box.tolist() == [9, 20, 49, 50] and sample.keypoints["coco17"][0].tolist() == [29, 20, 1]
+    images = [{"id": 1, "file_name": "t.jpg", "width": 30, "height": 40}]
+    sample = PhotoPeople(read(entry(1, bbox=[2, 1, 3, 4]), images=images), tmp_path)[0]
+    assert sample.box.tolist() == [4, 2, 10, 10] and sample.keypoints["coco17"][0].tolist() == [40, 60, 1]
 
 
 def test_points_that_cannot_be_used_become_unknown(read, tmp_path):
@@ -151,7 +161,9 @@ def test_points_that_cannot_be_used_become_unknown(read, tmp_path):
     crops, told = problems(read(entry(1, keypoints=points.reshape(-1).tolist())), tmp_path)
     assert (crops.keypoints[0, :, 2] > 0).sum() == 12
     assert not crops.keypoints[0, :5].any()
-    assert told == ["a.jpg#1: 4 keypoints are outside the photo or NaN: not used"]
+    assert told == [
+        "a.jpg#1: 2 keypoints are outside the photo or NaN: not used"
+    ]  # the others: test_coco_json
 
 
 def test_a_box_is_drawn_where_none_is_told(read, tmp_path):
@@ -167,7 +179,7 @@ def test_a_box_is_drawn_where_none_is_told(read, tmp_path):
 def test_a_photo_is_read_once_for_all_its_people(photos, tmp_path, monkeypatch):
     read, names = reading.read_photo, []
     monkeypatch.setattr(reading, "read_photo", lambda path: (names.append(path.name), read(path))[1])
-    told = read_annotations(tmp_path / "people.json")
+    told = read_people(tmp_path / "people.json", photos)
     prepare(PhotoPeople(told, photos), "coco17", shards(told, tmp_path), None)
     assert names == ["1.jpg", "2.jpg", "3.jpg"]
 

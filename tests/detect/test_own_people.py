@@ -159,11 +159,13 @@ def test_without_a_size_people_must_be_in_the_photo(write, size, orientation, hi
         read_own_people(file, None).for_photo(photo("a.jpg", size, orientation))
 
 
-def test_the_report_says_what_is_in_a_file_and_what_is_not_used(write):
+def test_what_is_in_a_file_and_what_is_not_used_is_logged(write, caplog):
     points = [*JOINTS, *[0] * 348]
     categories = [{"id": 1, "name": "person", "keypoints": [*COCO17, *(f"face-{k}" for k in range(116))]}]
     people = [entry(image_id=1, keypoints=points), entry(image_id=1, iscrowd=1)]
     file = write({"images": images("a.jpg"), "annotations": people, "categories": categories})
-    first, second = read_own_people(None, file).notes()
+    with caplog.at_level("INFO", "fullframe"):
+        read_own_people(None, file)
+    first, second = caplog.messages
     assert first.endswith("given.json: COCO annotations, 1 person in 1 image; left out: 1 crowd")
     assert second.endswith("given.json: 17 of 133 keypoints are used (named in categories)")

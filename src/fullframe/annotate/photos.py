@@ -1,28 +1,29 @@
-"""The people to be labelled: from COCO keypoint annotations, or found by a detector."""
+"""The people to be labelled: from a file of annotations, or found by a detector."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
-from typing import Any, overload
+from pathlib import Path
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.annotate.crops import usable
-from fullframe.body.joint_sets import JOINT_SETS
+from fullframe.body.joint_sets import JOINT_SETS, closest_joint_set
 from fullframe.data.sample import Sample
 from fullframe.detect import Detector, load_detector
 from fullframe.geometry.box import box_from_keypoints
 from fullframe.geometry.camera import Camera
+from fullframe.io.annotations.keypoint_names import FEWEST, reordered
+from fullframe.io.annotations.photo_matching import find_photos
+from fullframe.io.annotations.photo_transform import PhotoTransform, SizeError, photo_transform
+from fullframe.io.annotations.reader import read_annotations
 from fullframe.io.image import ImageError, Photo, read_photo
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import Arrays, WorkDir, Workers, in_process
 
 PHOTOS_PER_SHARD = 32
 """Photos in a shard of detected people."""
-_MOST_PIXELS = 10**6
-"""Of a photo's side."""
 LEAST_CONFIDENCE = 0.3
 """Detected keypoints below this count as not visible."""
 
@@ -40,6 +41,8 @@ class Annotations:
         boxes: (N, 4) float32 x1, y1, x2, y2 px; NaN if unknown.
         keypoints: (N, K, 3) float32 x, y px and confidence 0 to 1, as annotated; None for a detector to find.
         left_out: a message for each person or image that is left out.
+        normalized: whether coordinates are fractions of width and height, not px.
+        ambiguous: photos that cannot be told apart, by name, and why.
     """
 
     source: str
@@ -50,6 +53,8 @@ class Annotations:
     boxes: NDArray[np.float32]
     keypoints: NDArray[np.float32] | None
     left_out: list[str] = field(default_factory=list)
+    normalized: bool = False
+    ambiguous: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -89,10 +94,10 @@ class PhotoPeople(Sequence[Sample]):
             return [self[i] for i in range(len(self))[index]]
         people = self.annotations
         name, number = str(people.photos[index]), int(people.ids[index])
-        photo = self._read(index)
-        box = people.boxes[index]
+        photo, transform = self._read(index)
+        box = transform.boxes(people.boxes[index])
         if people.keypoints is not None:
-            keypoints = people.keypoints[index]
+            keypoints = transform.points(people.keypoints[index])
             if np.isnan(box).any():
                 known = np.where(usable(keypoints, photo.size)[:, None], keypoints, 0)
                 box = box_from_keypoints(known[None], threshold=0.0)[0]
@@ -122,10 +127,12 @@ class PhotoPeople(Sequence[Sample]):
             return False
         return True
 
-    def _read(self, index: int) -> Photo:
+    def _read(self, index: int) -> tuple[Photo, PhotoTransform]:
         name, size = str(self.annotations.photos[index]), self.annotations.sizes[index]
+        path = self.images / name
         if self._photo is None or self._photo[0] != name:
-            path = self.images / name
+            if name in self.annotations.ambiguous:
+                raise ImageError(f"{path}: {self.annotations.source}: {self.annotations.ambiguous[name]}")
             if not path.is_file():
                 raise ImageError(
                     f"{path}: no such photo; put it there, or give the folder that the file_name of "
@@ -133,86 +140,75 @@ class PhotoPeople(Sequence[Sample]):
                 )
             self._photo = name, read_photo(path)
         photo = self._photo[1]
-        if size.any() and photo.size != tuple(size):
-            raise ImageError(
-                f"{self.images / name}: {photo.size[0]} x {photo.size[1]} px upright, but "
-                f"{self.annotations.source} is about {size[0]} x {size[1]} px; give the photos that were "
-                "annotated, or correct width and height"
-            )
-        return photo
+        annotated = (int(size[0]), int(size[1])) if size.any() else None
+        try:
+            transform = photo_transform(annotated, photo.size, photo.orientation, self.annotations.normalized)
+        except SizeError as error:
+            raise ImageError(f"{path}: {error} ({self.annotations.source})") from error
+        return photo, transform
 
 
-def read_annotations(path: Path) -> Annotations:
-    """Read COCO keypoint annotations (Lin et al., ECCV 2014): images, annotations and categories.
+def read_people(path: Path, images: Path) -> Annotations:
+    """The people of a file of annotations, see `fullframe.io.annotations.reader`, in a folder of photos.
 
-    The category with keypoints tells their names, in any order; they must belong to one of JOINT_SETS.
-    Without categories, 17 keypoints are COCO's. Visibilities 1 and 2 become a confidence of 1, fractions
-    stay. Crowds are left out, and so is anybody whose entry cannot be understood.
+    Args:
+        path: of the file, or a folder of files.
+        images: the folder of the photos, searched with all folders below it.
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: it is of another kind, or has joints of unknown names; names the remedy.
+        ValueError: it cannot be read, or has joints of unknown names; names the remedy.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such file") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
-    lists = content if isinstance(content, dict) else {}
-    images, entries = lists.get("images"), lists.get("annotations")
-    if not (isinstance(images, list) and isinstance(entries, list)):
-        raise ValueError(
-            f"{path} is not COCO annotations: expected an object with the lists 'images' and 'annotations'"
-        )
-    category, names = _category(content.get("categories") or [], path)
-    joint_set, order = _joint_set(names, path)
-    left_out: list[str] = []
-    known = _images(images, path, left_out)
-    people: list[_Person] = []
-    taken: set[int] = set()
-    others = 0
-    for index, entry in enumerate(entries):
-        where = f"{path}, annotations[{index}]"
-        if not isinstance(entry, dict):
-            left_out.append(f"{where}: expected an object; the entry is left out")
+    file = read_annotations(path)
+    entries = sorted(file.people, key=lambda person: person.image)
+    left_out = file.stats.messages()
+    people, taken = [], set()
+    for index, person in enumerate(entries):
+        number = index if person.id is None else person.id
+        if number in taken:
+            left_out.append(
+                f"{person.entry}: the id {number} is taken; give each annotation its own; "
+                "this person is left out"
+            )
             continue
-        if category is not None and entry.get("category_id", category) != category:
-            others += 1
-            continue
-        try:
-            person = _person(entry, index, known, len(names), where)
-            if person.id in taken:
-                raise ValueError(f"{where}: the id {person.id} is taken; give each annotation its own")
-        except ValueError as error:
-            left_out.append(f"{error}; this person is left out")
-        else:
-            taken.add(person.id)
-            people.append(person)
-    if others:
-        left_out.append(f"{path}: {others} annotations of other categories than {category} are left out")
-    people.sort(key=lambda person: person.image.number)
-    labelled = any(person.keypoints is not None for person in people)
-    if labelled and (bare := [person.id for person in people if person.keypoints is None]):
+        taken.add(number)
+        people.append((person, number))
+    labelled = any(person.keypoints is not None for person, _ in people)
+    if labelled and (bare := [number for person, number in people if person.keypoints is None]):
         left_out.append(
             f"{path}: {len(bare)} annotations without keypoints among others that have them (the first: "
             f"{bare[0]}) count as unreliable; in a file of their own, a detector finds their keypoints"
         )
-
-    count, width = len(people), len(JOINT_SETS[joint_set])
-    keypoints = np.zeros((count, width, 3), np.float32)
-    for row, person in enumerate(people):
+    joint_set = closest_joint_set(file.keypoint_names) if labelled else "coco17"
+    names = JOINT_SETS[joint_set].names
+    known = len(set(names) & set(file.keypoint_names))
+    if labelled and known < min(FEWEST, len(file.keypoint_names)):
+        choices = "; ".join(f"{key}: {', '.join(joints.names)}" for key, joints in JOINT_SETS.items())
+        raise ValueError(
+            f"{path}: its keypoints ({', '.join(file.keypoint_names)}) do not belong to one joint set; use "
+            f"names of one of these (all or some of them, in any order): {choices}"
+        )
+    keypoints = np.zeros((len(people), len(names), 3), np.float32)
+    for index, (person, _) in enumerate(people):
         if person.keypoints is not None:
-            keypoints[row, order] = person.keypoints
+            keypoints[index] = reordered(person.keypoints, file.keypoint_names, names)
+    found = find_photos(images, file.images)
+    named = [image.name or f"photo number {image.number}" for image in file.images]
+    sizes = [image.size or (0, 0) for image in file.images]
+    of = [person.image for person, _ in people]
     return Annotations(
         source=str(path),
-        joint_set=joint_set if labelled else "coco17",
-        photos=np.array([person.image.name for person in people], np.str_),
-        sizes=np.array([person.image.size for person in people], np.int64).reshape(-1, 2),
-        ids=np.array([person.id for person in people], np.int64),
-        boxes=np.array([person.box for person in people], np.float32).reshape(-1, 4),
+        joint_set=joint_set,
+        photos=np.array([found[i] if isinstance(found[i], str) else named[i] for i in of], np.str_),
+        sizes=np.array([sizes[i] for i in of], np.int64).reshape(-1, 2),
+        ids=np.array([number for _, number in people], np.int64),
+        boxes=np.array(
+            [[np.nan] * 4 if person.box is None else person.box for person, _ in people], np.float32
+        ).reshape(-1, 4),
         keypoints=keypoints if labelled else None,
         left_out=left_out,
+        normalized=file.normalized,
+        ambiguous={named[i]: str(found[i]) for i in of if not isinstance(found[i], str)},
     )
 
 
@@ -275,133 +271,3 @@ def find_people(
         keypoints=None,
         left_out=found["problems"].tolist() if found else [],
     )
-
-
-@dataclass(frozen=True)
-class _Image:
-    number: int  # in the file
-    name: str
-    size: tuple[int, int]  # 0, 0 if unknown
-
-
-@dataclass(frozen=True)
-class _Person:
-    image: _Image
-    id: int
-    box: list[float]  # x1, y1, x2, y2 px, or NaN
-    keypoints: NDArray[np.float32] | None  # (K, 3) in the file's order
-
-
-def _category(categories: Any, path: Path) -> tuple[int | None, list[str]]:
-    """The id of the category with keypoints, None if there are no categories, and their names."""
-    if not isinstance(categories, list) or not all(isinstance(c, dict) for c in categories):
-        raise ValueError(f"{path}: 'categories' must be a list of objects")
-    with_keypoints = [c for c in categories if c.get("keypoints")]
-    people = [c for c in with_keypoints or categories if c.get("name") == "person"]
-    chosen = (people or with_keypoints)[:1]
-    names = list(JOINT_SETS["coco17"].names)
-    if not chosen:
-        if categories:
-            raise ValueError(
-                f"{path}: none of its categories is 'person' or has keypoints; add "
-                '{"id": 1, "name": "person", "keypoints": [names]} to them'
-            )
-        return None, names
-    return chosen[0].get("id"), [str(name) for name in chosen[0].get("keypoints") or names]
-
-
-def _joint_set(names: Sequence[str], path: Path) -> tuple[str, list[int]]:
-    """The smallest joint set that has all these names, and their rows in it."""
-    plain = [name.strip().lower().replace(" ", "_").replace("-", "_") for name in names]
-    fitting = [key for key, joints in JOINT_SETS.items() if set(plain) <= set(joints.names)]
-    if not fitting or len(set(plain)) < len(plain):
-        known = {name for joints in JOINT_SETS.values() for name in joints.names}
-        unknown = [name for name, simple in zip(names, plain, strict=True) if simple not in known]
-        if unknown:
-            problem = f"unknown keypoint names {', '.join(unknown)}"
-        elif len(set(plain)) < len(plain):
-            problem = "a keypoint name stands twice"
-        else:
-            problem = "these keypoints do not belong to one joint set"
-        choices = "; ".join(f"{key}: {', '.join(joints.names)}" for key, joints in JOINT_SETS.items())
-        raise ValueError(
-            f"{path}: {problem}; in 'categories', use names of one of these joint sets (all or some of them, "
-            f"in any order): {choices}"
-        )
-    key = min(fitting, key=lambda name: len(JOINT_SETS[name]))
-    return key, [JOINT_SETS[key].names.index(name) for name in plain]
-
-
-def _images(images: list[Any], path: Path, left_out: list[str]) -> dict[Any, _Image | str]:
-    """Images by id; in place of those that cannot be used, why."""
-    known: dict[Any, _Image | str] = {}
-    for number, image in enumerate(images):
-        where = f"{path}, images[{number}]"
-        if not isinstance(image, dict) or not isinstance(image.get("id"), (int, str)):
-            left_out.append(f"{where}: expected an object with id and file_name; the image is left out")
-            continue
-        name, size = image.get("file_name"), (image.get("width", 0), image.get("height", 0))
-        other = known.get(image["id"])
-        if (
-            not isinstance(name, str)
-            or not name
-            or PurePath(name).is_absolute()
-            or ".." in PurePath(name).parts
-        ):
-            known[image["id"]] = f"{where}: file_name {name!r} is not a path below the folder of photos"
-        elif not _is_text(name):
-            known[image["id"]] = f"{where}: file_name {name!r} is not text"
-        elif not all(type(side) is int and 0 <= side <= _MOST_PIXELS for side in size):
-            known[image["id"]] = f"{where}: width and height {list(size)} are not whole numbers of px"
-        elif other is not None and (isinstance(other, str) or other.name != name):
-            known[image["id"]] = f"{where}: the id {image['id']} stands for several images; give each its own"
-        else:
-            known[image["id"]] = _Image(number, name, size)
-    return known
-
-
-def _person(
-    entry: Mapping[str, Any], index: int, images: Mapping[Any, _Image | str], joints: int, where: str
-) -> _Person:
-    """Raises ValueError for an entry that cannot be understood, and for crowds."""
-    if entry.get("iscrowd"):
-        raise ValueError(f"{where}: a crowd, not a person")
-    image_id = entry.get("image_id")
-    image = images.get(image_id) if isinstance(image_id, (int, str)) else None
-    if image is None:
-        raise ValueError(f"{where}: image_id {image_id!r} is not among the 'images'")
-    if isinstance(image, str):
-        raise ValueError(f"{where}: {image}")
-    number = entry.get("id", index)
-    if type(number) is not int or abs(number) >= 2**63:
-        raise ValueError(f"{where}: the id {number!r} is not a whole number of 64 bits")
-    box = [np.nan] * 4
-    if entry.get("bbox"):
-        x, y, width, height = _numbers(entry["bbox"], 4, "bbox", where).tolist()
-        box = [x, y, x + width, y + height]
-    keypoints = None
-    if entry.get("keypoints"):
-        keypoints = _numbers(entry["keypoints"], 3 * joints, "keypoints", where).reshape(joints, 3)
-        # A missing point has no confidence, whatever its coordinates; NaN is reported later.
-        keypoints[:, 2] = np.where(np.isnan(keypoints[:, 2]), np.nan, keypoints[:, 2].clip(0, 1))
-    return _Person(image, number, box, keypoints)
-
-
-def _numbers(values: Any, count: int, name: str, where: str) -> NDArray[np.float32]:
-    good = isinstance(values, list) and all(type(value) in (int, float) for value in values)
-    if not good or len(values) != count:
-        found = f"{len(values)} values" if isinstance(values, list) else repr(values)
-        raise ValueError(f"{where}: {name} must be {count} numbers, found {found}")
-    try:
-        return np.array(values, np.float64).clip(-1e9, 1e9).astype(np.float32)
-    except OverflowError:
-        raise ValueError(f"{where}: {name} has a number that is too large") from None
-
-
-def _is_text(name: str) -> bool:
-    """Whether it can be written: JSON allows halves of characters."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

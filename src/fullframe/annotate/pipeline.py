@@ -14,11 +14,12 @@ from fullframe.annotate.job import Job, predict
 from fullframe.annotate.labels import Labels, score_labels, write_cliff
 from fullframe.annotate.methods import cliff_annotator, eft, smplify
 from fullframe.annotate.methods.tuner import Tuning
-from fullframe.annotate.photos import PhotoPeople, SharedDetector, find_people, read_annotations
+from fullframe.annotate.photos import PhotoPeople, SharedDetector, find_people, read_people
 from fullframe.annotate.ray_workers import ray_workers
 from fullframe.annotate.report_page import write_page
 from fullframe.body import BodyModel, load_body
-from fullframe.io.atomic import atomic_path, digest
+from fullframe.io.annotations.reader import annotations_digest
+from fullframe.io.atomic import atomic_path
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import WorkDir, Workers, in_process
 from fullframe.models import Bodies, CropRegressor, LoadedModel, load_model
@@ -100,7 +101,7 @@ def annotate(
     device = "cuda" if torch.cuda.is_available() and ray is None else "cpu"
     pretrained, loaded, name = _load_network(model, method, device, body, body_path)
     network = None if pretrained is None else pretrained.network
-    people = None if annotations is None else read_annotations(Path(annotations))
+    people = None if annotations is None else read_people(Path(annotations), images)
     if people is not None and not len(people):
         raise ValueError(
             f"{annotations}: no annotation can be used{_first(people.left_out)}. To have a detector find "
@@ -111,7 +112,7 @@ def annotate(
     request = {
         "images": str(images.resolve()),
         "photos": _fingerprint(images, photos),
-        "annotations": "" if annotations is None else digest(annotations),
+        "annotations": "" if annotations is None else annotations_digest(annotations),
         "method": method,
         "tuning": _TUNINGS.get(method, {}),
         "model": name if pretrained is None else pretrained.card.sha256,

@@ -1,6 +1,7 @@
 """Named joint sets: what each row of a joint array means, its mirror image, and the bones to draw."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,6 +105,13 @@ JOINT_SETS: dict[str, JointSet] = {
 
 HEATMAP_SETS = ("coco17", "lsp14", "smpl24")
 """The joint sets that networks have heatmaps of, in their order."""
+
+
+def closest_joint_set(names: Sequence[str]) -> str:
+    """The key of the joint set that has most of these names; the smallest of several."""
+    return max(
+        JOINT_SETS, key=lambda key: (len(set(names) & set(JOINT_SETS[key].names)), -len(JOINT_SETS[key]))
+    )
 
 
 def convert_joint_set(points: NDArray[np.float32], of: str, wanted: str) -> NDArray[np.float32]:

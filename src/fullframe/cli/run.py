@@ -2,7 +2,6 @@
 
 import errno
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.util import find_spec
@@ -26,6 +25,7 @@ from fullframe.recovery.outputs import (
 )
 
 if TYPE_CHECKING:
+    from fullframe.detect.own_people import GivenPeople, OwnPeople
     from fullframe.recovery.photo import CameraOptions, Recoverer
     from fullframe.recovery.video import VideoResult
     from fullframe.results.clip import Clip
@@ -63,8 +63,9 @@ def run(
         focal: focal length in px. Without --focal, --fov, --intrinsics: from EXIF, else the image diagonal.
         fov: horizontal field of view in degrees.
         intrinsics: fx fy cx cy in px.
-        boxes: photos: person boxes instead of detected ones: COCO annotations or results (.json).
-        keypoints: photos: COCO-17 keypoints instead of detected ones: COCO annotations or results (.json).
+        boxes: photos: person boxes instead of detected ones: a file or folder of COCO, MMPose, CVAT, Label
+            Studio, YOLO ...
+        keypoints: photos: 2D keypoints instead of detected ones: the same, OpenPose, AlphaPose, MediaPipe ...
         model: cliff-lite (the default, built in), a trained network (.safetensors), or keypoint-fit (the
             default for SMPL): bodies fitted to 2D keypoints.
         refine: fit the bodies of the network to the 2D keypoints.
@@ -81,18 +82,18 @@ def run(
         make_writable(out)
 
         # torch takes seconds to import: only once the request is known to make sense.
-        from fullframe.detect.coco_json import read_people
+        from fullframe.detect.own_people import read_own_people
         from fullframe.recovery.photo import CameraOptions, Recoverer
 
         camera = CameraOptions(focal, fov, intrinsics)
-        given = read_people(boxes, keypoints)
+        own = read_own_people(boxes, keypoints, [Path(photo) for photo in request.photos])
         with console.status("loading"):
             recoverer = Recoverer(model, refine, body, body_path, detector)
-        runner = _Runner(request, recoverer, camera, smooth, lock_feet)
+        runner = _Runner(request, recoverer, camera, smooth, lock_feet, own)
         if request.live is not None:
             runner.run_live(request.live)
             return 0
-    if runner.run_photos(given.for_photo) and runner.run_videos():
+    if runner.run_photos() and runner.run_videos():
         return runner.report_failures()
     return 130
 
@@ -178,17 +179,11 @@ class _Runner:
     camera: "CameraOptions"
     smooth: bool
     lock_feet: bool
+    own: "OwnPeople | None"
     failures: list[str] = field(default_factory=list)
 
-    def run_photos(self, given: Callable[[Path], dict]) -> bool:
-        """Write the results of all photos.
-
-        Args:
-            given: the boxes and keypoints of a photo, as arguments of the recoverer.
-
-        Returns:
-            False if interrupted.
-        """
+    def run_photos(self) -> bool:
+        """Write the results of all photos; False if interrupted."""
         from fullframe.io.image import read_photo
 
         photos = self.request.photos
@@ -199,14 +194,15 @@ class _Runner:
                     try:
                         photo = read_photo(path)
                         camera = {name: getattr(self.camera, name) for name in ("focal", "fov", "intrinsics")}
-                        people = self.recoverer(photo, **camera, **given(Path(path)))
+                        given = self.own.for_photo(photo) if self.own is not None else None
+                        people = self.recoverer(photo, **(camera | (given.arguments() if given else {})))
                         files = photo_files(self.request.stems[path], self.request.photo_kinds)
                         write_photo(people, photo.pixels, files)
                     except Exception as error:
                         self._fail(path, error)
                     else:
                         done, found = done + 1, found + len(people)
-                        say(_photo_summary(people, list(files.values())))
+                        say(_photo_summary(people, given, list(files.values())))
                     progress("photos", number, len(photos))
             except KeyboardInterrupt:
                 finished = f"after {done} of {plural(len(photos), 'photo')}"
@@ -311,8 +307,9 @@ class _Runner:
         return 1
 
 
-def _photo_summary(people: "People", files: list[Path]) -> str:
-    number = plural(len(people), "person", "people") if len(people) else "no person found"
+def _photo_summary(people: "People", given: "GivenPeople | None", files: list[Path]) -> str:
+    number = plural(len(people), "person", "people") if len(people) or given else "no person found"
+    number = "; ".join([number, *(given.notes if given else [])])
     camera = f"focal {people.camera.focal[0]:.0f} px ({people.camera.source})"
     upright = f", turned upright (EXIF orientation {people.orientation})" if people.orientation != 1 else ""
     return f"{people.image}: {number}, {camera}{upright} -> {_names(files)}"

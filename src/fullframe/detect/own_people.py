@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.geometry.box import box_from_keypoints
 from fullframe.io.annotations.annotation_file import AnnotatedPerson, AnnotationFile
-from fullframe.io.annotations.keypoint_names import COCO17
-from fullframe.io.annotations.photo_matching import Unmatched, match_photos, path_parts
+from fullframe.io.annotations.keypoint_names import COCO17, reordered
+from fullframe.io.annotations.photo_matching import Unmatched, match_photos, path_parts, split_path
 from fullframe.io.annotations.photo_transform import SizeError, photo_transform
 from fullframe.io.annotations.reader import read_annotations
 from fullframe.io.image import Photo
@@ -37,6 +38,11 @@ class GivenPeople:
     track_ids: NDArray[np.int64]
     notes: list[str] = field(default_factory=list)
 
+    def arguments(self) -> dict[str, Any]:
+        """Boxes, scores and keypoints if there are any, named as for `fullframe.Recoverer`."""
+        found = {"boxes": self.boxes, "scores": self.scores}
+        return found if self.keypoints is None else found | {"keypoints": self.keypoints}
+
 
 class OwnPeople:
     """The people of any number of photos, from a file of boxes, of keypoints, or both.
@@ -55,13 +61,6 @@ class OwnPeople:
         self._images = [
             dict(zip(photos, match_photos(photos, file.images), strict=True)) for file in self._files
         ]
-
-    def notes(self) -> list[str]:
-        """A line for each file: what is in it, what of it is not used, what was converted."""
-        lines = []
-        for file in self._files:
-            lines += [file.summary(), *(f"{file.path}: {note}" for note in file.stats.notes)]
-        return lines
 
     def for_photo(self, photo: Photo) -> GivenPeople:
         """The people of one photo.
@@ -158,15 +157,13 @@ def _place(
         transform = photo_transform(file.images[image].size, size, orientation, file.normalized)
     except SizeError as error:
         raise ValueError(f"{photo}: {error} ({file.path})") from error
-    rows = [file.keypoint_names.index(name) if name in file.keypoint_names else -1 for name in COCO17]
     problems = list(file.stats.problems.get(image, ()))
     entries = file.people_of(image)
     people, boxes, keypoints = [], [], []
     for person in entries:
         points: NDArray[np.float32] = np.zeros((17, 3), np.float32)
         if person.keypoints is not None:
-            moved = np.concatenate((transform.points(person.keypoints), np.zeros((1, 3), np.float32)))
-            points = moved[rows]
+            points = reordered(transform.points(person.keypoints), file.keypoint_names, COCO17)
         elif need_keypoints:
             problems.append(f"{person.entry} has no keypoints: add them, or remove the entry")
             continue
@@ -235,7 +232,7 @@ def _same_path(name: str, photo: Path) -> bool:
 
 def _refuse_other_photo(photo: Path, name: str, path: Path) -> None:
     """Refuse people of camA/1.jpg for camB/1.jpg where both exist."""
-    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    parts = split_path(name)
     if len(parts) < 2 or len(name) > 1000:
         return
     for folder in photo.resolve().parents:

@@ -103,7 +103,6 @@ LEFT_OUT = [
     ({"image_id": None}, "is not among"),
     ({"image_id": [1]}, "is not among"),
     ({"image_id": {}}, "is not among"),
-    ({"iscrowd": 1}, "a crowd"),
 ]
 
 

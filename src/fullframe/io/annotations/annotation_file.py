@@ -74,6 +74,10 @@ class ReadStats:
         """How many entries of an image were left out."""
         return self.left_out.get(image, Counter()).total()
 
+    def messages(self) -> list[str]:
+        """What to do about all entries that are broken."""
+        return [problem for image in sorted(self.problems) for problem in self.problems[image]]
+
     def reasons(self, image: int | None = None) -> str:
         """Why entries were left out, of one image or of all: "12 car, 1 crowd"; "" for none."""
         counts = self.left_out.get(image, Counter()) if image is not None else Counter[str]()

@@ -171,7 +171,7 @@ class _Reader:
                     shown = self._category_names.get(category) or f"id {reprlib.repr(entry['category_id'])}"
                     self.stats.leave_out(image, f"of another category ({shown})")
                 elif entry.get("iscrowd"):
-                    self.stats.leave_out(image, "crowd", f"{where}: a crowd, not a person")
+                    self.stats.leave_out(image, "crowd")
                 else:
                     self._add(entry, image, where)
             except EntryError as error:
@@ -298,7 +298,7 @@ class _Reader:
             self.stats.notes.append("its boxes are x1, y1, x2, y2 (COCO's are x, y, width, height)")
         unusable: set[int] = set()
         for box in self._boxes:
-            a, b, c, d = box.values.tolist()
+            a, b, c, d = box.values.astype(np.float32).astype(np.float64).tolist()
             xyxy = box.values if corners else np.array([a, b, a + c, b + d])
             shown, where = f"bbox {reprlib.repr([a, b, c, d])}", box.person.entry
             try:

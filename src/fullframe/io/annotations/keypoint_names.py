@@ -4,6 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
@@ -160,3 +163,14 @@ def order_from_list(key: str) -> KeypointOrder:
     names = ORDERS[key]
     rows = tuple(row for row, name in enumerate(names) if name != "-")
     return KeypointOrder(len(names), rows, tuple(names[row] for row in rows), key)
+
+
+def reordered(
+    points: NDArray[np.float32], names: Sequence[str], wanted: Sequence[str]
+) -> NDArray[np.float32]:
+    """Points (K, 3) of these names in the order of others; zeros for those that there are not."""
+    result: NDArray[np.float32] = np.zeros((len(wanted), points.shape[1]), np.float32)
+    for row, name in enumerate(wanted):
+        if name in names:
+            result[row] = points[names.index(name)]
+    return result

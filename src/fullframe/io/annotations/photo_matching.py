@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from fullframe.io.annotations.annotation_file import AnnotatedImage
 
@@ -13,7 +13,21 @@ _COCO = re.compile(r"^(?:COCO_\w+_)?(\d{12})$")
 
 
 class Unmatched(ValueError):
-    """Why a photo has no image in the file; the message names neither."""
+    """Why a photo has no image in the file; the message names neither.
+
+    Args:
+        images: indices of those that it could be, but not surely.
+    """
+
+    def __init__(self, message: str, images: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.images = tuple(images)
+
+
+def split_path(name: str) -> list[str]:
+    """Folders and file name of a path written on any system; only what goes down."""
+    parts = re.sub(r"^[A-Za-z]:", "", name.replace("\\", "/")).split("/")
+    return [part for part in parts if part not in ("", ".", "..")]
 
 
 def path_parts(name: str) -> tuple[str, ...]:
@@ -22,8 +36,7 @@ def path_parts(name: str) -> tuple[str, ...]:
     >>> path_parts("C:\\\\data\\\\camA\\\\000001.JPG")
     ('000001.jpg', 'cama', 'data')
     """
-    parts = re.sub(r"^[A-Za-z]:", "", name.replace("\\", "/")).lower().split("/")
-    return tuple(part for part in reversed(parts) if part not in ("", "."))
+    return tuple(part.lower() for part in reversed(split_path(name)))
 
 
 def match_photos(photos: Sequence[PurePath], images: Sequence[AnnotatedImage]) -> list[int | Unmatched]:
@@ -61,12 +74,35 @@ def match_photos(photos: Sequence[PurePath], images: Sequence[AnnotatedImage]) -
             found.append(
                 Unmatched(
                     f"{len(best)} images could be meant ({shown}): give file_name with its folders, "
-                    "each image once"
+                    "each image once",
+                    best,
                 )
             )
         else:
             found.append(Unmatched(_nothing_found(images)))
     return _one_photo_each(found, depth, photos, images)
+
+
+def find_photos(folder: Path, images: Sequence[AnnotatedImage]) -> list[str | Unmatched]:
+    """The photo of each image in a folder or below: its path in the folder, with "/" between folders.
+
+    Where there is none, the path that the image names, so that it can be missed by that name; why, where
+    several could be meant.
+    """
+    names = ["/".join(split_path(image.name)) or f"photo number {image.number}" for image in images]
+    found: list[str | Unmatched] = list(names)
+    if len(set(names)) == len(names) and all((folder / name).is_file() for name in names):
+        return found
+    photos = sorted(path for path in folder.rglob("*") if path.is_file())
+    results = match_photos(photos, images)
+    for unmatched in results:
+        if isinstance(unmatched, Unmatched):
+            for index in unmatched.images:
+                found[index] = unmatched
+    for photo, result in zip(photos, results, strict=True):
+        if isinstance(result, int):
+            found[result] = photo.relative_to(folder).as_posix()
+    return found
 
 
 def _one_photo_each(
@@ -89,7 +125,8 @@ def _one_photo_each(
             found[row] = Unmatched(
                 f"{_shown(images[index])} matches {others[0]} as well"
                 + (" and better" if row not in nearest else "")
-                + ": give file_name with its folders"
+                + ": give file_name with its folders",
+                [index],
             )
     return found
 

@@ -1,5 +1,7 @@
 """One way to read people from any file: `read_annotations` knows the format by the content."""
 
+import hashlib
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from fullframe.io.annotations.mot_txt import looks_like_mot, read_mot
 from fullframe.io.annotations.openpose_json import read_openpose
 from fullframe.io.annotations.untrusted import LARGEST_FILE, parse_json, read_bytes
 from fullframe.io.annotations.yolo_txt import looks_like_yolo, read_yolo
+from fullframe.io.atomic import digest
 
 FORMATS = {
     "COCO annotations": ".json: images, annotations, categories; CVAT, Label Studio, WholeBody, Halpe ...",
@@ -32,12 +35,14 @@ FORMATS = {
 """What `read_annotations` understands, and by what."""
 
 _MOST_FILES = 1_000_000
+_log = logging.getLogger(__name__)
 
 
 def read_annotations(path: str | Path) -> AnnotationFile:
     """Read people from a file, or a folder of files for one photo or frame each.
 
-    Entries that cannot be used are left out and counted, so that one of them does not cost the others.
+    Entries that cannot be used are left out and counted, so that one of them does not cost the others. What
+    is used, converted and left out is logged.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -46,16 +51,27 @@ def read_annotations(path: str | Path) -> AnnotationFile:
             useless as a whole; names the file and what to do.
     """
     path = Path(path)
-    if path.is_dir():
-        return _read_folder(path)
+    file = _read_folder(path) if path.is_dir() else _read_file(path)
+    _log.info(file.summary())
+    for note in file.stats.notes:
+        _log.info(f"{path}: {note}")
+    return file
+
+
+def annotations_digest(path: str | Path) -> str:
+    """SHA-256 of a file, or of all that is read of a folder: what results depend on."""
+    path = Path(path)
+    if not path.is_dir():
+        return digest(path)
+    files = [f"{file.relative_to(path).as_posix()} {digest(file)}" for file in _files(path)]
+    return hashlib.sha256("\n".join(files).encode(errors="surrogateescape")).hexdigest()
+
+
+def _read_file(path: Path) -> AnnotationFile:
     try:
         content = read_bytes(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file") from error
-    return _read_file(content, path)
-
-
-def _read_file(content: bytes, path: Path) -> AnnotationFile:
     start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
     if start[:1] == b"<":
         return read_cvat(content, path)
@@ -108,9 +124,9 @@ def _read_folder(path: Path) -> AnnotationFile:
     texts = [file for file in files if file.suffix.lower() == ".txt"]
     whole = [file for file in files if file.suffix.lower() == ".xml"]
     if len(whole) == 1 and not jsons and not texts:
-        return read_annotations(whole[0])
+        return _read_file(whole[0])
     if len(jsons) == 1 and not texts:
-        return read_annotations(jsons[0])
+        return _read_file(jsons[0])
     if jsons:
         contents: dict[Path, Any] = {}
         for file, content in _contents(jsons).items():
