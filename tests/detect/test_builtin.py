@@ -83,7 +83,7 @@ def gradient():
     ],
     ids=["gradient", "noise", "1x1", "20000x10", "10x20000"],
 )
-def test_nobody(detector, image):
+def test_no_people(detector, image):
     boxes, scores = detector.boxes(image)
     assert boxes.shape == (0, 4) and scores.shape == (0,)
     assert detector.keypoints(image, boxes).shape == (0, 17, 3)

@@ -98,7 +98,7 @@ def test_angles_do_not_jump(make_clip, body, tmp_path):
     assert np.degrees((turns.inv() * lean * spin).magnitude()).max() < 0.01
 
 
-def test_one_frame_nobody_and_another_body(make_clip, body, smpl_body, tmp_path):
+def test_one_frame_no_people_and_another_body(make_clip, body, smpl_body, tmp_path):
     container, _, _ = local_rotations(write_clip_bvh(make_clip(frames=1), body, tmp_path / "a.bvh")[0])
     assert container.FrameCount == 1
     assert write_clip_bvh(make_clip().take(slice(0, 0)), body, tmp_path / "b.bvh") == []

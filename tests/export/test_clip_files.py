@@ -60,7 +60,7 @@ def test_json(make_clip, body, tmp_path, known):
         assert person["contacts"] == clip.contacts[rows].tolist()
 
 
-def test_nobody(make_clip, body, tmp_path):
+def test_no_people(make_clip, body, tmp_path):
     clip = make_clip().take(slice(0, 0))
     (file,) = CLIP_EXPORTERS["json"](clip, body, tmp_path / "a.json")
     assert json.loads(file.read_text())["people"] == []

@@ -238,7 +238,7 @@ def test_a_body_without_texture(make_clip, smpl_body, tmp_path):
     np.testing.assert_allclose(encoded * 255, person_colors([4])[0], atol=0.01)
 
 
-def test_one_frame_and_nobody(make_clip, body, tmp_path):
+def test_one_frame_and_no_people(make_clip, body, tmp_path):
     scene = scene_of(make_clip(frames=1, absent=()), body, tmp_path)
     assert np.ptp(scene.skinned(scene.node("person_7_mesh"), 0)[:, 1]) > 0.8
     scene = scene_of(make_clip().take(slice(0, 0)), body, tmp_path)

@@ -59,7 +59,7 @@ def test_the_open_body_does_not_pass_for_smpl(make_clip, body, tmp_path):
         np.testing.assert_allclose(smpl_pelvis, pelvis[[0, 2, 1]] * (1, -1, 1), atol=1e-5)
 
 
-def test_unknown_ground_one_frame_and_nobody(make_clip, body, tmp_path):
+def test_unknown_ground_one_frame_and_no_people(make_clip, body, tmp_path):
     clip = make_clip(frames=1, ground=np.full(4, np.nan))
     with np.load(write_clip_smpl(clip, body, tmp_path / "a")[0]) as data:
         assert data["poses"].shape == (1, 156)

@@ -80,7 +80,7 @@ def test_stage(opened):
     assert len(st) == len(mesh.GetFaceVertexIndicesAttr().Get())
 
 
-def test_one_frame_nobody_and_another_body(make_clip, body, smpl_body, tmp_path):
+def test_one_frame_no_people_and_another_body(make_clip, body, smpl_body, tmp_path):
     Usd = pytest.importorskip("pxr.Usd", reason="needs usd-core (pip install 'fullframe[usd]')")
     for name, clip, model, number in (
         ("a", make_clip(frames=1, absent=(), ground=np.full(4, np.nan)), body, 2),

@@ -21,7 +21,7 @@ def rotations(vectors: NDArray) -> NDArray[np.float64]:
 
 
 def standing(frames: int) -> NDArray[np.float64]:
-    """Poses (F, 24, 3, 3) of somebody who stands upright and faces the camera."""
+    """Poses (F, 24, 3, 3) of a person who stands upright and faces the camera."""
     pose = np.tile(np.eye(3), (frames, 24, 1, 1))
     pose[:, 0] = UPRIGHT
     return pose

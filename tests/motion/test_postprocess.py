@@ -16,7 +16,7 @@ TIMES = np.arange(90) / 30
 
 
 def waving(times: np.ndarray, frequency: float = 0.7) -> np.ndarray:
-    """Poses of somebody who turns around once in 4 s and swings arms and legs."""
+    """Poses of a person who turns around once in 4 s and swings arms and legs."""
     vectors = np.zeros((len(times), 24, 3))
     vectors[:, 0, 1] = np.pi / 2 * times
     for joint, size in ((16, 0.8), (17, -0.8), (1, 0.3), (2, -0.3), (4, 0.4)):
@@ -171,7 +171,7 @@ def test_very_short_clips(count, lock_feet):
     assert found.frames.tolist() == list(range(count))
 
 
-def test_nobody():
+def test_no_people():
     clip = person(TIMES).take(np.zeros(90, bool))
     found = postprocess(clip, BODY, lock_feet=True, cuts=[3])
     assert len(found) == 0
@@ -179,7 +179,7 @@ def test_nobody():
     assert np.isnan(found.ground).all()
 
 
-def test_nobody_for_minutes_between():
+def test_minutes_without_people():
     times = np.arange(6000) / 30
     clip = person(times).take((np.arange(6000) < 20) | (np.arange(6000) >= 5970))
     found = postprocess(clip, BODY)

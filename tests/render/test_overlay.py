@@ -74,7 +74,7 @@ def test_half_a_body_before_the_lens(balls):
     assert (overlay(grey(people), people) != 128).any(axis=2).all()
 
 
-def test_nobody_and_nobody_in_sight(balls):
+def test_no_people_and_none_in_view(balls):
     for people in (balls([]), balls([[0, 0, -3]]), balls([[50, 0, 3]])):
         np.testing.assert_array_equal(overlay(grey(people), people), grey(people))
 

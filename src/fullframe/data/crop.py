@@ -10,6 +10,7 @@ from fullframe.data.clip_frame import ClipFrame
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import LABEL_ENLARGE, PersonBox, box_from_xyxy, crop_image, warp_crop
 from fullframe.geometry.camera import Camera
+from fullframe.geometry.rotation import axis_rotation
 from fullframe.io.image import ImageError, read_photo
 
 
@@ -38,8 +39,7 @@ class View(NamedTuple):
     @property
     def rotation(self) -> NDArray[np.float64]:
         """(3, 3) from the camera frame to the new one, mirroring included."""
-        c, s = math.cos(self.angle), math.sin(self.angle)
-        return np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]]) @ self.mirror
+        return axis_rotation(2, -self.angle) @ self.mirror
 
     def bbox_info(self, camera: Camera) -> NDArray[np.float32]:
         """(3,) (cx, cy, b) / f of the window (CLIFF, ECCV 2022, eq. 5)."""
