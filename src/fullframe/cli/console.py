@@ -114,11 +114,6 @@ def show_progress(disable: bool = False) -> Iterator[io_progress.Progress]:
         yield update
 
 
-def count(number: int, one: str, many: str) -> str:
-    """A number with its noun."""
-    return f"{number} {one if number == 1 else many}"
-
-
 def progress_bar(**options: Any) -> Progress:
     """What is being done, how much of how many, and how long it will take; it leaves no trace."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -96,8 +96,14 @@ def write_jpeg(path: Path, pixels: NDArray[np.uint8], quality: int = 92) -> None
 
     Raises:
         OSError: if it cannot be written.
+        ValueError: if it is too large for a JPEG file (65,500 px a side).
     """
+    # Not cv2.imwrite, which on Windows fails for paths that are not ASCII.
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    good, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not good:
+        raise ValueError(
+            f"{path}: an image of {pixels.shape[1]} x {pixels.shape[0]} px cannot be a JPEG file"
+        )
     with atomic_path(path) as temporary:
-        picture = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-        if not cv2.imwrite(str(temporary), picture, [cv2.IMWRITE_JPEG_QUALITY, quality]):
-            raise OSError(f"{path}: the image could not be written; is the disk full?")
+        temporary.write_bytes(jpeg)

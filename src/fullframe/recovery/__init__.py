@@ -1,1 +1,1 @@
-"""From photos, videos and cameras to the people in them."""
+"""Recovering people from photos, videos and live cameras."""

@@ -113,7 +113,9 @@ def procedural_background(seed: int) -> NDArray[np.uint8]:
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    # Not cv2.imread, which on Windows fails for paths that are not ASCII.
+    content = np.fromfile(path, np.uint8)
+    picture = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if len(content) else None
     if picture is None:
         raise FileNotFoundError(f"{path} is not a readable picture: remove it from the backgrounds")
     scale = _LONG_SIDE / max(picture.shape[:2])

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +12,7 @@ from fullframe.compiled import compiled
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import LABEL_ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import Camera, project_points
-from fullframe.io.atomic import atomic_path
+from fullframe.io.image import write_jpeg
 from fullframe.synth.renderer import Painter
 from fullframe.synth.scene import Person, Scene, Scenes
 
@@ -118,9 +117,7 @@ class SyntheticPeople(Sequence[Sample]):
         dressed = [self.painter.dress(person) for person in scene.people]
         if not path.exists():
             pixels = self.painter.paint(scene, dressed, window, (height, width), antialias=True)
-            with atomic_path(path) as temporary:
-                if not cv2.imwrite(str(temporary), pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]):
-                    raise OSError(f"cannot write {path}")
+            write_jpeg(path, pixels, quality=95)
         samples = []
         for number, (person, clothed) in enumerate(zip(scene.people, dressed, strict=True)):
             box = visible_box(clothed.mesh.vertices, scene.camera)

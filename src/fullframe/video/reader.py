@@ -1,4 +1,4 @@
-"""Reading videos: upright RGB frames with their real times, one after another."""
+"""Reading videos: upright RGB frames with their times."""
 
 import os
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 
 LONGEST = 4096
-"""px. Frames with a longer side are read smaller: H.264 players go no further, and they fill the memory."""
+"""px. Larger frames are reduced to this side: the limit of H.264 players, and to save memory."""
 
 # From this height on, players take colours that are not labelled for those of high definition.
 _HD = 720
 _OPEN_SECONDS, _READ_SECONDS = 10, 20
-# Cameras are shown live: half a second to find out what they send. Over UDP pictures would be torn.
+# Cameras are shown live: half a second to detect the format. Over UDP, frames would be damaged.
 _STREAM_OPTIONS = {"rtsp_transport": "tcp", "analyzeduration": "500000", "fflags": "nobuffer"}
 
 
@@ -47,20 +47,20 @@ class Frame:
 class VideoReader:
     """Iterates over the frames of a video file or stream, once.
 
-    Frames are turned and mirrored as the file's display matrix says, stretched to square pixels, and made
-    smaller if a side is longer than LONGEST. Broken frames are skipped and counted, also where a file ends
-    too early. A frame whose size changes on the way gets the size of the first.
+    Frames are rotated and mirrored by the display matrix of the file, stretched to square pixels, and reduced
+    if a side is longer than LONGEST. Broken frames are skipped and counted, also at the end of a truncated
+    file. All frames get the size of the first.
 
     Args:
         source: path, or address (rtsp://, http://, ...).
 
     Attributes:
         size: (width, height) px of the frames.
-        original_size: the same before they were made smaller.
-        fps: mean frames per second, as the file says; 30 if it does not.
-        num_frames: how many the file says it has; None if it does not say.
-        has_audio: whether there is sound that can be decoded.
-        start: seconds in the file's own time at which the first frame is shown.
+        original_size: their size before reduction to LONGEST.
+        fps: mean frames per second according to the file; 30 if unknown.
+        num_frames: number of frames according to the file; None if unknown.
+        has_audio: whether there is an audio stream that can be decoded.
+        start: presentation time of the first frame in the file, s.
         skipped: broken frames so far.
 
     Raises:
@@ -161,7 +161,7 @@ class VideoReader:
 
 
 def turn_upright(image: NDArray[np.uint8], matrix: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The image as it is to be shown.
+    """The image in its display orientation.
 
     Args:
         image: (H, W, 3) as coded.
@@ -193,14 +193,14 @@ def _display_matrix(frame: av.VideoFrame) -> NDArray[np.int64]:
 
 
 def address(source: str) -> str:
-    """A path or address as FFmpeg takes it."""
-    # "file:" keeps a path with a colon from being taken for an address.
+    """A path or address for FFmpeg."""
+    # With "file:", a path with a colon is not parsed as an address.
     return source if "://" in source else f"file:{source}"
 
 
 def _why_not_opened(source: str, error: Exception) -> str:
     if "://" in source:
-        return f"cannot be opened: {error}; is the address right and the camera on?"
+        return f"cannot be opened: {error}; check the address, and that the camera is on"
     path = Path(source)
     if path.is_file() and os.stat(path).st_size == 0:
         return "the file is empty"
@@ -208,11 +208,11 @@ def _why_not_opened(source: str, error: Exception) -> str:
         return "this is a folder"
     if isinstance(error, PermissionError):
         return "no permission to read this file"
-    return "not a video that can be read: of another kind, or cut off before its index was written"
+    return "not a video that can be read: another format, or cut off before its index was written"
 
 
 def _video_stream(container: Any, source: str) -> Any:
-    """The first stream of moving pictures; the cover of a song is none."""
+    """The first video stream, without cover images of audio files."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         raise VideoError(f"{source}: there is no video in this file")

@@ -1,4 +1,4 @@
-"""Writing videos that play everywhere: H.264 in mp4, with the sound of the video they were made from."""
+"""Writing videos that play everywhere: H.264 in mp4, with the sound of another video."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +15,7 @@ from fullframe.video.reader import VideoReader, address, sound_of
 
 # Times are kept to 11 microseconds; common frame rates are whole numbers of this unit.
 _UNIT = Fraction(1, 90_000)
-# Players of mp4 know these; other sound is encoded again.
+# Codecs that mp4 players support; other sound is encoded as AAC.
 _SOUND_OF_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
 _AAC_RATES = (48_000, 44_100, 32_000, 24_000, 22_050, 16_000)
 
@@ -23,14 +23,14 @@ _AAC_RATES = (48_000, 44_100, 32_000, 24_000, 22_050, 16_000)
 class VideoWriter:
     """Writes frames with their times to an .mp4 that is playable once closed, also after an exception.
 
-    Odd sizes grow by one row or column, since H.264 in 4:2:0 has only even ones. Sound runs as long as the
-    pictures: where they end early, it does. Sound that is damaged ends at the damage.
+    Odd sizes are padded by one row or column, as H.264 in 4:2:0 requires even ones. The sound ends with the
+    last frame, or where it is damaged.
 
     Args:
         path: ending in .mp4.
         size: (width, height) px.
-        fps: about how many frames come a second; their times decide.
-        audio_from: the video whose sound is kept: copied, or encoded as AAC if mp4 does not take it.
+        fps: approximate frames per second; the times of the frames decide.
+        audio_from: the video whose sound is copied, or encoded as AAC if mp4 does not support its codec.
 
     Raises:
         OSError: if the file cannot be written.
@@ -47,11 +47,11 @@ class VideoWriter:
         stream: Any = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height = (side + side % 2 for side in size)
         stream.pix_fmt = "yuv420p"
-        # The encoder looks ahead less than it would: its frames are what takes most memory.
+        # Less lookahead than by default: its frames take most of the memory.
         stream.options = {"preset": "veryfast", "crf": "20", "rc-lookahead": "5"}
         context = stream.codec_context
         context.time_base = _UNIT
-        context.gop_size = max(1, min(250, round(2 * fps)))  # a place to jump to every two seconds
+        context.gop_size = max(1, min(250, round(2 * fps)))  # a key frame every two seconds
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         self._stream = stream
@@ -61,22 +61,22 @@ class VideoWriter:
         """Add a frame.
 
         Args:
-            image: (H, W, 3) uint8 RGB, or what `to_yuv` makes of it.
-            time: seconds from the first frame; frames come in the order of their times.
+            image: (H, W, 3) uint8 RGB, or the result of `to_yuv`.
+            time: seconds from the first frame, ascending.
         """
         frame = image if isinstance(image, av.VideoFrame) else to_yuv(image)
         self._last = max(round(time / _UNIT), self._last + 1)
         frame.pts, frame.time_base = self._last, _UNIT
         self._container.mux(self._stream.encode(frame))
-        self._play_sound()
+        self._write_sound()
 
-    def _play_sound(self) -> None:
-        """Bring the sound up to the end of the last frame."""
+    def _write_sound(self) -> None:
+        """Write the sound until the end of the last frame."""
         if self._sound is not None and self._last >= 0:
             self._sound.until(float(self._last * _UNIT) + self._seconds_each)
 
     def close(self) -> None:
-        """End the file. Without a frame, there is none."""
+        """Finish the file; without any frame, remove it."""
         if self._stream is None:
             return
         stream, self._stream = self._stream, None
@@ -102,7 +102,7 @@ class VideoWriter:
 
 
 def to_yuv(image: NDArray[np.uint8]) -> av.VideoFrame:
-    """RGB pixels (H, W, 3) as the encoder wants them: 4:2:0 by ITU-R BT.709, of even sizes."""
+    """RGB pixels (H, W, 3) for the encoder: 4:2:0 by ITU-R BT.709, of even sizes."""
     height, width = image.shape[:2]
     if height % 2 or width % 2:
         image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
@@ -111,7 +111,7 @@ def to_yuv(image: NDArray[np.uint8]) -> av.VideoFrame:
 
 
 class _Sound:
-    """The sound of a video on its way into another: copied or encoded, as far as its pictures are."""
+    """Copies or encodes the sound of a video into another one."""
 
     def __init__(self, video: VideoReader, out: Any) -> None:
         self._out = out
@@ -132,7 +132,7 @@ class _Sound:
         self._next = next(self._pieces, None)
 
     def until(self, time: float) -> None:
-        """Write what is heard before `time`, seconds from the first frame."""
+        """Write the sound before `time`, seconds from the first frame."""
         while self._next is not None and self._next[0] < time:
             self._out.mux(self._next[1])
             self._next = next(self._pieces, None)
@@ -161,7 +161,7 @@ class _Sound:
             if packet.pts is None or packet.dts is None or packet.is_corrupt:
                 continue
             time = float(packet.pts * packet.time_base) - self._start
-            # What the encoder needs to get going lies up to a few hundredths of a second before.
+            # Priming samples of the encoder are up to a few hundredths of a second earlier.
             if time < -0.1:
                 continue
             shift = round(self._start / packet.time_base)
