@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from fullframe.cli.evaluate import print_report
 from fullframe.evaluate.protocol import Protocol, Published, Scores, mean
 from fullframe.evaluate.report import (
     Estimate,
@@ -110,7 +111,7 @@ def test_markdown_has_our_numbers_above_the_published(report):
 
 def test_console_shows_brackets_and_fits(report):
     out = io.StringIO()
-    report.print(Console(file=out, width=80))
+    print_report(report, Console(file=out, width=80))
     text = out.getvalue()
     assert "boxes: true [px]" in text
     assert "220.0" in text and "n/a" in text

@@ -1,10 +1,16 @@
 """The command `fullframe evaluate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from rich import box
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from fullframe.evaluate.report import Report
 
 
 def evaluate(
@@ -46,6 +52,20 @@ def evaluate(
             report = evaluate_model(
                 benchmark, model, root, out, refine=refine, workers=workers, progress=progress
             )
-    report.print(Console(highlight=False))
+    print_report(report, Console(highlight=False))
     say(f"written to {out}")
     return 0
+
+
+def print_report(report: "Report", console: Console) -> None:
+    """The tables of a report, in colour if the console supports it."""
+    for title, rows in report.tables():
+        console.print(Text(title, "bold"))
+        table = Table(box=box.SIMPLE_HEAD)
+        for position, heading in enumerate(rows[0]):
+            table.add_column(Text(heading), justify="right" if position else "left", overflow="fold")
+        for row in rows[1:]:
+            table.add_row(*map(Text, row), style="bold" if row is rows[1] else "")
+        console.print(table)
+    for line in (*report.facts(), *report.notes):
+        console.print(Text(line), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Scores as tables: on the console, as Markdown, JSON and CSV."""
+"""Scores as tables: Markdown, JSON and CSV."""
 
 import csv
 import io
@@ -12,10 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rich import box
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from fullframe.evaluate.metrics import bootstrap
 from fullframe.evaluate.protocol import Protocol, Scores, mean
@@ -77,26 +73,13 @@ class Report:
     joints: Mapping[str, Estimate] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
-    def print(self, console: Console) -> None:
-        """The tables, in colour where the console has it."""
-        for title, rows in self._tables():
-            console.print(Text(title, "bold"))
-            table = RichTable(box=box.SIMPLE_HEAD)
-            for position, heading in enumerate(rows[0]):
-                table.add_column(Text(heading), justify="right" if position else "left", overflow="fold")
-            for row in rows[1:]:
-                table.add_row(*map(Text, row), style="bold" if row is rows[1] else "")
-            console.print(table)
-        for line in (*self._facts(), *self.notes):
-            console.print(Text(line), soft_wrap=True)
-
     def markdown(self) -> str:
-        """The same as a page."""
+        """The tables and facts as a page."""
         out = io.StringIO()
         out.write(f"# {self.protocol.title}\n\n")
-        for title, rows in self._tables():
+        for title, rows in self.tables():
             out.write(f"{title}\n\n" + markdown_table(rows) + "\n")
-        out.writelines(f"- {line}\n" for line in (*self._facts(), *self.notes))
+        out.writelines(f"- {line}\n" for line in (*self.facts(), *self.notes))
         return out.getvalue()
 
     def json(self) -> str:
@@ -117,7 +100,8 @@ class Report:
         }
         return json.dumps(_without_nan(content), indent=2) + "\n"
 
-    def _facts(self) -> list[str]:
+    def facts(self) -> list[str]:
+        """Lines on how the numbers were measured."""
         facts = {"people": f"{self.people}", **self.protocol.options}
         if "people" in self.protocol.options:
             facts["people"] = f"{self.people}: {self.protocol.options['people']}"
@@ -126,7 +110,8 @@ class Report:
             facts["trained on"] = self.model["data"]
         return [f"{name}: {text}" for name, text in facts.items()]
 
-    def _tables(self) -> list[tuple[str, list[list[str]]]]:
+    def tables(self) -> list[tuple[str, list[list[str]]]]:
+        """Titles and rows, of which the first is the head and the second that of the model."""
         names = list(self.scores.values)
         rows = [["model", *names], [self.model["name"], *map(number, self.scores.values.values())]]
         for published in self.protocol.published:
