@@ -57,9 +57,9 @@ def test_what_cannot_be_done_is_said(tmp_path, photo_path):
     with pytest.raises(UsageError, match=r"no model .*absent\.safetensors"):
         imagine(photo_path, tmp_path, model=tmp_path / "absent.safetensors")
     save(tmp_path / "imphmr.safetensors", **FIELD)
-    with pytest.raises(UsageError, match="is a folder; name one photo in it"):
+    with pytest.raises(UsageError, match="is a folder; give one photo in it"):
         imagine(tmp_path, tmp_path, model=tmp_path / "imphmr.safetensors")
-    with pytest.raises(UsageError, match=r"cannot make the output folder .*imphmr\.safetensors"):
+    with pytest.raises(UsageError, match=r"cannot create the output folder .*imphmr\.safetensors"):
         imagine(photo_path, tmp_path / "imphmr.safetensors", model=tmp_path / "imphmr.safetensors")
     with pytest.raises(UsageError, match=r"absent\.jpg: no such file"):
         imagine(tmp_path / "absent.jpg", tmp_path, model=tmp_path / "imphmr.safetensors")
@@ -119,7 +119,7 @@ def test_each_row_of_the_picture_shows_what_it_says():
 
 def test_the_largest_people_are_drawn(tmp_path, photo_path, monkeypatch, capsys):
     drawn = []
-    monkeypatch.setattr(command, "_MOST", 1)
+    monkeypatch.setattr(command, "_MAX_PEOPLE", 1)
     monkeypatch.setattr(
         "fullframe.imagine.novel_views.imagine_people",
         lambda net, image, boxes, camera: drawn.append(boxes) or imagine_people(net, image, boxes, camera),

@@ -18,7 +18,7 @@ from fullframe.view.mjpeg_server import MjpegServer
 
 
 class Camera:
-    """A server that sends a video in small parts: half of them at once, each other one when told to go on."""
+    """A server that sends a video in small parts: half of them at once, each further one on request."""
 
     PARTS = 20
 

@@ -131,7 +131,7 @@ def test_a_second_box_of_the_same_person_begins_nobody():
     assert tracker.update(0.0, np.array([wide]), np.array([0.9])).tolist() == [0]
     assert sorted(tracker.update(0.1, np.array([wide, narrow]), np.array([0.96, 0.92])).tolist()) == [-1, 0]
     assert tracker.update(0.2, np.array([wide]), np.array([0.9])).tolist() == [0]
-    # A child before somebody is someone else, and so is whoever stands half behind.
+    # A child in front and a person half behind are other people.
     child, behind = (600, 250, 700, 440), (800, 30, 1000, 441)
     ids = tracker.update(0.3, np.array([wide, child, behind]), np.array([0.9, 0.9, 0.9])).tolist()
     assert ids[0] == 0 and len({*ids}) == 3 and min(ids) >= 0

@@ -70,7 +70,7 @@ def test_people_of_a_video(make_video: Any, recoverer: Recoverer, tmp_path: Path
         assert reader.size == (96, 64) and reader.has_audio
         pairs = list(zip(reader, original, strict=True))
     np.testing.assert_allclose([a.time for a, _ in pairs], clip.times, atol=1e-4)
-    assert all(np.abs(a.image.astype(int) - b.image).max() > 40 for a, b in pairs)  # somebody is drawn
+    assert all(np.abs(a.image.astype(int) - b.image).max() > 40 for a, b in pairs)  # a body is drawn
     assert sorted(p.name for p in tmp_path.iterdir()) == ["overlay.mp4", "walk.mp4"]
 
 
@@ -171,7 +171,7 @@ def test_a_video_without_people(make_video: Any, recoverer: Recoverer, tmp_path:
 
 
 def test_a_cut_ends_all_tracks(make_video: Any, recoverer: Recoverer) -> None:
-    """After the cut somebody stands where somebody stood before it; still they are two."""
+    """Two people, although they stand at the same place before and after the cut."""
     rng = np.random.default_rng(0)
     places = [np.kron(rng.integers(0, 90, (8, 12)), np.ones((8, 8))).astype(np.uint8) for _ in range(2)]
 

@@ -98,13 +98,13 @@ def test_who_is_seen_in_one_look_only_is_in_that_frame_only(recoverer: Recoverer
     for view in views:
         found = detect(recoverer, view.frame) if view.detect else None
         if found is not None and view.frame.index == 4:
-            found = nobody(found)
+            found = without_people(found)
         tracker.update(view, found)
     rows = tracker.flush()
     assert rows.frames.tolist() == [0, 1, 2] and len(rows.times) == 5
 
 
-def nobody(found: Detections) -> Detections:
+def without_people(found: Detections) -> Detections:
     none: NDArray[np.bool_] = np.zeros(len(found.boxes), bool)
     return Detections(found.boxes[none], found.scores[none], found.keypoints[none])
 

@@ -24,7 +24,7 @@ def test_one_at_a_time_in_order_and_places_are_told():
     assert running.acquire(timeout=10)
     assert not running.acquire(timeout=0.05)  # the second waits for the first
     queue.remove(jobs[2])
-    queue.remove(jobs[0])  # runs already: goes on
+    queue.remove(jobs[0])  # is running already and continues
     gates[0].set()
     assert running.acquire(timeout=10)
     gates[1].set()

@@ -19,7 +19,7 @@ def recoverer():
 
 @pytest.fixture
 def empty_clip(tmp_path):
-    """A clip of four frames with nobody in it."""
+    """A clip of four frames without people."""
     path = tmp_path / "upload.mp4"
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=5)
