@@ -13,7 +13,7 @@ import tyro
 
 from fullframe.models import ENCODERS, create_model, save_checkpoint
 from fullframe.models.base import CropRegressor
-from fullframe.models.batchnorm import fold
+from fullframe.models.batchnorm import fuse_conv_bn
 
 
 def milliseconds(model: CropRegressor, batch: int, repeats: int) -> float:
@@ -61,7 +61,7 @@ def main(
         net = create_model(model, encoder=name, crop=crop).eval()
         parameters = sum(p.numel() for p in net.parameters())
         size = megabytes(net)
-        fold(net.encoder.net)  # as whoever recovers people does
+        fuse_conv_bn(net.encoder.net)  # as whoever recovers people does
         one, eight = (milliseconds(net, batch, repeats) for batch in (1, 8))
         print(
             f"| {name} | {info.features} | {parameters:,} | {size:.1f} | {one:.0f} | {eight:.0f} |",

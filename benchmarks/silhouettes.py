@@ -12,7 +12,7 @@ import tyro
 from fullframe.body import load_body
 from fullframe.models.imphmr.model import SILHOUETTE
 from fullframe.models.imphmr.silhouettes import Silhouettes, draw_silhouettes
-from fullframe.models.imphmr.volume import HALF
+from fullframe.models.imphmr.volume import FIELD_HALF_SIZE_M
 from fullframe.synth.people import SyntheticPeople
 
 
@@ -25,7 +25,7 @@ def main(people: int = 256, repeats: int = 10) -> None:
         for name in ("betas", "pose")
     )
     body = load_body(num_betas=betas.shape[1])
-    silhouettes = Silhouettes(body, SILHOUETTE, HALF)
+    silhouettes = Silhouettes(body, SILHOUETTE, FIELD_HALF_SIZE_M)
     drawn = silhouettes(betas, pose).numpy() > 0  # machine code is made here
     seconds = []
     for _ in range(repeats):
@@ -34,7 +34,7 @@ def main(people: int = 256, repeats: int = 10) -> None:
         seconds.append(time.perf_counter() - start)
     posed = body(betas, pose)
     points = (posed.vertices - posed.joints[:, :1])[..., :2].numpy()
-    whole = draw_silhouettes(points, body.faces.numpy().astype(np.int32), SILHOUETTE, HALF) > 0
+    whole = draw_silhouettes(points, body.faces.numpy().astype(np.int32), SILHOUETTE, FIELD_HALF_SIZE_M) > 0
     overlap = (drawn & whole).sum((1, 2)) / (drawn | whole).sum((1, 2))
     print("| silhouettes a second, one core | of the slowest run | overlap with the whole body | worst |")
     print("|---|---|---|---|")

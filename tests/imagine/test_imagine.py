@@ -13,7 +13,7 @@ from fullframe.geometry.box import DETECTION_ENLARGE
 from fullframe.geometry.camera import Camera
 from fullframe.imagine import figure as picture
 from fullframe.imagine.figure import draw
-from fullframe.imagine.novel_views import Views, imagine_people
+from fullframe.imagine.novel_views import NovelViews, imagine_people
 from fullframe.io.image import read_photo
 from fullframe.models import ENCODERS, box_to_bbox_info, create_model, save_checkpoint
 from fullframe.models.imphmr.volume import rotate_root
@@ -104,7 +104,7 @@ def test_each_row_of_the_picture_shows_what_it_says():
     silhouettes = torch.zeros(1, 4, 64, 64)
     silhouettes[:, 1] = 1
     nobody = np.zeros((1, 48, 36, 3), np.uint8)
-    views = Views(nobody, pose, torch.zeros(1, 4, 11), turned, silhouettes, torch.zeros(1, 4, 24))
+    views = NovelViews(nobody, pose, torch.zeros(1, 4, 11), turned, silhouettes, torch.zeros(1, 4, 24))
     body = load_body(num_betas=11)
     page, other = draw(views, body), draw(views._replace(pose=turned, turned=pose), body)
     for column in range(4):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fullframe.models.batchnorm import fold, freeze_statistics
+from fullframe.models.batchnorm import freeze_batchnorm, fuse_conv_bn
 from fullframe.models.encoder import ENCODERS, Encoder
 
 
@@ -21,7 +21,7 @@ def trained(name):
 def test_the_function_is_that_of_evaluation_and_its_gradients_too(name):
     plain = trained(name).eval().double()
     frozen = copy.deepcopy(plain).train()
-    freeze_statistics(frozen.net)
+    freeze_batchnorm(frozen.net)
     crops = torch.rand(2, 3, 64, 64, dtype=torch.float64)
     statistics = {key: value.clone() for key, value in frozen.named_buffers()}
     outputs = [encoder(crops)[0] for encoder in (plain, frozen)]
@@ -40,7 +40,7 @@ def test_the_function_is_that_of_evaluation_and_its_gradients_too(name):
 def test_folded_it_is_the_same_function(name):
     plain = trained(name).eval().double()
     folded = copy.deepcopy(plain)
-    fold(folded.net)
+    fuse_conv_bn(folded.net)
     crops = torch.rand(2, 3, 64, 64, dtype=torch.float64)
     with torch.inference_mode():
         torch.testing.assert_close(plain(crops)[0], folded(crops)[0])
@@ -48,7 +48,7 @@ def test_folded_it_is_the_same_function(name):
 
 def test_a_copy_is_independent():
     frozen = trained("resnet18")
-    freeze_statistics(frozen.net)
+    freeze_batchnorm(frozen.net)
     crops = torch.rand(2, 3, 64, 64)
     twin = copy.deepcopy(frozen)
     before = twin(crops)[0]
@@ -59,6 +59,6 @@ def test_a_copy_is_independent():
 
 
 def test_other_nets_are_refused():
-    for change in (freeze_statistics, fold):
+    for change in (freeze_batchnorm, fuse_conv_bn):
         with pytest.raises(ValueError, match="follow"):
             change(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)))

@@ -138,7 +138,7 @@ def test_weights_of_another_network_are_refused():
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_pool_joints_with_every_encoder_and_crop(name):
-    encoder = Encoder(name, (64, 64), pool="joints").eval()
+    encoder = Encoder(name, (64, 64), pool="heatmaps").eval()
     for height, width in ((64, 64), (128, 96)):
         with torch.inference_mode():
             features, heatmaps = encoder(torch.rand(1, 3, height, width))
@@ -161,7 +161,7 @@ def test_unknown_pools_are_refused():
     ],
 )
 def test_frozen_stages(name, stages, first):
-    encoder = Encoder(name, (64, 48), pool="joints")
+    encoder = Encoder(name, (64, 48), pool="heatmaps")
     encoder.freeze_stages(0)
     assert all(parameter.requires_grad for parameter in encoder.parameters())
     encoder.freeze_stages(stages)  # each halves the map

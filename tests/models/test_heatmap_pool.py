@@ -19,7 +19,7 @@ def test_cells_are_kept_apart():
 @pytest.mark.parametrize("name", ["hmr", "cliff", "ray", "imphmr"])
 def test_every_model_learns_with_it_and_is_kept(name, tmp_path):
     torch.manual_seed(0)
-    net = create_model(name, encoder="resnet18", crop=(64, 64), pool="joints", regressor_act="relu")
+    net = create_model(name, encoder="resnet18", crop=(64, 64), pool="heatmaps", regressor_act="relu")
     crops, bbox_info = torch.randn(2, 3, 64, 64), torch.tensor([[0.1, 0.2, 0.3], [0.0, 0.0, 0.5]])
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # timm starts some at 0, which blocks gradients

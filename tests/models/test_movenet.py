@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullframe.models import movenet
-from fullframe.models.encoder import ENCODERS, HALF, Encoder
+from fullframe.models.encoder import ENCODERS, HALF_NORMALISATION, Encoder
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def test_sees_what_movenet_sees(as_released, rows, columns, seed):
 
 
 def test_colours_and_maps():
-    assert ENCODERS["movenet_multipose"].colour == HALF
-    _, heatmaps = Encoder("movenet_multipose", (64, 96), pool="joints")(torch.zeros(1, 3, 64, 96))
+    assert ENCODERS["movenet_multipose"].colour == HALF_NORMALISATION
+    _, heatmaps = Encoder("movenet_multipose", (64, 96), pool="heatmaps")(torch.zeros(1, 3, 64, 96))
     assert heatmaps is not None and heatmaps.shape[2:] == (16, 24)
 
 

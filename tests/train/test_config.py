@@ -56,7 +56,7 @@ def test_file_and_settings(file):
         ("frozen_stages=6", "frozen_stages must be at most 5"),
         ("frozen_stages=2", "frozen_stages needs frozen_statistics = true"),
         ("head_lr_scale=0", "head_lr_scale must be positive"),
-        ("lifting=1000", 'lifting needs pool = "joints", synth above 0'),
+        ("lifting=1000", 'lifting needs pool = "heatmaps", synth above 0'),
         ("view_range=181", "view_range must be at most 180 degrees"),
         ("precision=8", "precision must be one of 32, bf16-mixed, 16-mixed, not '8'"),
         ("augment_flip=2", "augment_flip must lie between 0 and 1"),

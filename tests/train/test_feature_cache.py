@@ -16,7 +16,7 @@ from fullframe.train.config import ConfigError, TrainConfig
 from fullframe.train.feature_cache import FeatureCache
 from fullframe.train.loop import fit
 
-OPTIONS = {"encoder": "resnet18", "crop": (64, 48), "num_betas": 11, "pool": "joints"}
+OPTIONS = {"encoder": "resnet18", "crop": (64, 48), "num_betas": 11, "pool": "heatmaps"}
 CONFIG = TrainConfig("", **OPTIONS, pretrained=False, batch_size=4, workers=0, threads=1, warmup=0)
 
 
@@ -39,7 +39,7 @@ def people(network: CLIFF, tmp_path: Path) -> FeatureCache:
 @torch.inference_mode()
 def test_packed_crops_stand_for_crops(network, people):
     drawn = next(batches(CONFIG)(0, 0, 1))
-    packed = network.encoder.pack(network.prepare(drawn.crops))
+    packed = network.encoder.precompute(network.prepare(drawn.crops))
     assert packed.dtype == torch.float16 and network.prepare(packed) is packed
     features, heatmaps = network.encoder(packed)
     expected, _ = network.encoder(network.prepare(drawn.crops))
@@ -138,8 +138,8 @@ def test_without_a_trained_encoder_nothing_is_kept(tmp_path):
     from fullframe.train.config import make_config
 
     with pytest.raises(ConfigError, match="kept needs a trained encoder"):
-        make_config({"out": "x", "kept": 100, "pool": "joints"}, "test")
-    with pytest.raises(ConfigError, match='pool = "joints"'):
+        make_config({"out": "x", "kept": 100, "pool": "heatmaps"}, "test")
+    with pytest.raises(ConfigError, match='pool = "heatmaps"'):
         make_config({"out": "x", "kept": 100, "init": "a"}, "test")
     torch.manual_seed(0)
     other = create_model("cliff", encoder="resnet18", crop=(64, 48), num_betas=11)

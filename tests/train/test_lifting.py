@@ -21,7 +21,7 @@ def test_joints_alone_teach_the_regressor(monkeypatch):
     body = load_body(num_betas=11)
     losses = Objective(body, LossWeights(pose=10.0), "l1")
     net = create_model(
-        "cliff", encoder="resnet18", crop=(64, 48), num_betas=11, pool="joints", regressor_act="relu"
+        "cliff", encoder="resnet18", crop=(64, 48), num_betas=11, pool="heatmaps", regressor_act="relu"
     )
     told: list[tuple[str, int, int]] = []
     encoder = {name: value.clone() for name, value in net.encoder.state_dict().items()}

@@ -299,7 +299,7 @@ def test_start_from_a_trained_network(config, people, tmp_path):
         train(replace(begun, bbox_info_input=False, out=str(tmp_path / "other")), people)
 
 
-JOINTS = {"pool": "joints", "regressor_act": "relu", "regressor_dropout": 0.1, "lifting": 16}
+JOINTS = {"pool": "heatmaps", "regressor_act": "relu", "regressor_dropout": 0.1, "lifting": 16}
 
 
 def test_the_regressor_is_lifted_once_and_frozen_stages_stay(config, people, monkeypatch):

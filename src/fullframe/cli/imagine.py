@@ -41,7 +41,7 @@ def imagine(
     from fullframe.detect import load_detector
     from fullframe.geometry.camera import Camera
     from fullframe.imagine.figure import draw
-    from fullframe.imagine.novel_views import imagine_people, offered_by
+    from fullframe.imagine.novel_views import imagine_people, require_novel_views
     from fullframe.io.image import read_photo, write_jpeg
     from fullframe.models import load_model
     from fullframe.recovery.outputs import make_writable
@@ -52,7 +52,7 @@ def imagine(
         make_writable(out)
         network, card = load_model(model)
         try:
-            imagining = offered_by(network)
+            imagining = require_novel_views(network)
         except ValueError as error:
             raise UsageError(f"{model}: {error}") from error
         body = load_body(card.body, body_path, network.num_betas)

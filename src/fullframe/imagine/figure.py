@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fullframe.body.model import BodyModel
-from fullframe.imagine.novel_views import DIRECTIONS, Views
-from fullframe.models.imphmr.volume import HALF
+from fullframe.imagine.novel_views import DIRECTIONS, NovelViews
+from fullframe.models.imphmr.volume import FIELD_HALF_SIZE_M
 from fullframe.render.colors import person_colors
 from fullframe.render.drawing import Label, draw_labels
 from fullframe.render.meshes import draw_meshes
@@ -21,7 +21,7 @@ _FAR = 200.0
 _ROWS = ("inferred from there", "turned from 0 degrees", "silhouette inferred from there")
 
 
-def draw(views: Views, body: BodyModel) -> NDArray[np.uint8]:
+def draw(views: NovelViews, body: BodyModel) -> NDArray[np.uint8]:
     """Everyone's crop, then columns for DIRECTIONS: bodies and silhouettes inferred from there, and between
     them for comparison the body inferred from the image's direction, turned.
 
@@ -36,7 +36,7 @@ def draw(views: Views, body: BodyModel) -> NDArray[np.uint8]:
     return np.concatenate(blocks)
 
 
-def _block(views: Views, body: BodyModel, person: int) -> NDArray[np.uint8]:
+def _block(views: NovelViews, body: BodyModel, person: int) -> NDArray[np.uint8]:
     line, step = 2 * _FONT, _TILE + _GAP
     row_height = line + _TILE + _GAP
     height = line + len(_ROWS) * row_height + _GAP
@@ -74,7 +74,7 @@ def _meshes(
     """Bodies as the cameras of their directions see them, as wide as the field."""
     posed = body(betas.contiguous(), pose)
     vertices = (posed.vertices - posed.joints[:, :1]).numpy() + np.array([0, 0, _FAR], np.float32)
-    focal = _TILE / 2 / HALF * _FAR
+    focal = _TILE / 2 / FIELD_HALF_SIZE_M * _FAR
     intrinsics = np.array([[focal, 0, _TILE / 2], [0, focal, _TILE / 2], [0, 0, 1]])
     paper = np.full((_TILE, _TILE, 3), 240, np.uint8)
     faces = body.faces.numpy().astype(np.int32)

@@ -19,7 +19,7 @@ DIRECTIONS = (0.0, 90.0, 180.0, 270.0)
 """Degrees, clockwise around the person as seen from above; 0 is the image's."""
 
 
-class Views(NamedTuple):
+class NovelViews(NamedTuple):
     """N people from D directions.
 
     Attributes:
@@ -40,7 +40,7 @@ class Views(NamedTuple):
     degrees: Tensor
 
 
-def offered_by(model: CropRegressor) -> ImpHMR:
+def require_novel_views(model: CropRegressor) -> ImpHMR:
     """The network, if it imagines.
 
     Raises:
@@ -60,7 +60,7 @@ def imagine_people(
     boxes: ArrayLike,
     camera: Camera,
     enlarge: float = DETECTION_ENLARGE,
-) -> Views:
+) -> NovelViews:
     """Infer everyone in an image from DIRECTIONS.
 
     Args:
@@ -87,4 +87,4 @@ def imagine_people(
     poses, turned_poses = torch.stack(pose, 1), torch.stack(turned, 1)
     degrees = matrix_to_rotvec(poses.mT @ turned_poses).norm(dim=-1).rad2deg()
     found = (poses, torch.stack(betas, 1), turned_poses, torch.stack(silhouettes, 1), degrees)
-    return Views(pixels, *(x.cpu() for x in found))
+    return NovelViews(pixels, *(x.cpu() for x in found))

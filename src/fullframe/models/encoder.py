@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from fullframe.models.heatmap_pool import HeatmapPool
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+HALF_NORMALISATION = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 class EncoderInfo(NamedTuple):
-    """What an encoder is, known without building it.
+    """Facts about an encoder, known without building it.
 
     Attributes:
         timm_name: architecture and tag of the ImageNet weights in timm; None for models.movenet.
@@ -33,10 +33,10 @@ ENCODERS = {
     "resnet50": EncoderInfo("resnet50.tv_in1k", 2048, IMAGENET),
     # HRNet-W48-C, CLIFF's HR-W48: four branches joined by incre, downsamp and final layers.
     "hrnet_w48": EncoderInfo("hrnet_w48.ms_in1k", 2048, IMAGENET, multiple=32),
-    "tf_efficientnet_lite0": EncoderInfo("tf_efficientnet_lite0.in1k", 1280, HALF),
+    "tf_efficientnet_lite0": EncoderInfo("tf_efficientnet_lite0.in1k", 1280, HALF_NORMALISATION),
     "resnet18": EncoderInfo("resnet18.tv_in1k", 512, IMAGENET),
     # Its pretrained weights are MoveNet's, which finds joints, instead of ImageNet's.
-    "movenet_multipose": EncoderInfo(None, 1280, HALF),
+    "movenet_multipose": EncoderInfo(None, 1280, HALF_NORMALISATION),
 }
 
 
@@ -50,7 +50,7 @@ def _packaged_lite0() -> dict[str, Tensor] | None:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-POOLS = ("mean", "joints")
+POOLS = ("mean", "heatmaps")
 _FINER = (3, 2)
 """Stages whose maps HeatmapPool sees besides the last: at 1/16 and 1/8 of the crop."""
 
@@ -115,7 +115,7 @@ class Encoder(nn.Module):
         crop: (height, width) px of what it will see.
         pretrained: start from ImageNet weights, or MoveNet's; else from random ones. timm downloads the
             former once, except where an installed package has them (PACKAGED).
-        pool: "mean" over the last map, as in HMR and CLIFF, or "joints", see HeatmapPool: our choice for
+        pool: "mean" over the last map, as in HMR and CLIFF, or "heatmaps", see HeatmapPool: our choice for
             small networks.
 
     Attributes:
@@ -147,7 +147,7 @@ class Encoder(nn.Module):
             )
         net = _movenet(pretrained) if timm_name is None else _from_timm(name, timm_name, pretrained)
         self.joints: HeatmapPool | None = None
-        if pool == "joints":
+        if pool == "heatmaps":
             self.joints = HeatmapPool((self.features, *(_stages(net)[i]["num_chs"] for i in _FINER)))
             self.features = HeatmapPool.features
         # Pixels stay together in memory, as images come: up to 30 % faster convolutions on a CPU.
@@ -158,26 +158,26 @@ class Encoder(nn.Module):
     def forward(self, crop: Tensor) -> tuple[Tensor, Tensor | None]:
         """Normalised crops (N, 3, H, W) to features (N, features), and the heatmaps of a HeatmapPool.
 
-        What `pack` gave, (N, P), stands for the crops; then there are no heatmaps.
+        In the place of crops it takes the output of `precompute`, (N, P), and then gives no heatmaps.
         """
         if self.joints is None:
             return self.net(crop), None
         if crop.ndim == 2:
-            return self.joints.unpack(crop), None
+            return self.joints.from_precomputed(crop), None
         return self.joints(self._maps(crop))
 
-    def pack(self, crop: Tensor) -> Tensor:
-        """Normalised crops with all done that does not depend on the cells' weights, (N, P) float16.
+    def precompute(self, crop: Tensor) -> Tensor:
+        """Everything of normalised crops that does not depend on the cells' weights, (N, P) float16.
 
         Raises:
             ValueError: without a HeatmapPool.
         """
         if self.joints is None:
-            raise ValueError('only an encoder with pool = "joints" can pack crops')
-        return self.joints.pack(self._maps(crop))
+            raise ValueError('only an encoder with pool = "heatmaps" can precompute')
+        return self.joints.precompute(self._maps(crop))
 
-    def freeze_packed(self) -> None:
-        """Keep all weights as they are that `pack` makes use of."""
+    def freeze_precomputed(self) -> None:
+        """Freeze all weights that `precompute` uses."""
         assert self.joints is not None
         self.requires_grad_(False)
         self.joints.cells.requires_grad_(True)
@@ -200,6 +200,6 @@ class Encoder(nn.Module):
 
 
 def _stages(net: Any) -> list[dict[str, Any]]:
-    """What timm tells of the stages of a network, each at half the size of the one before."""
+    """timm's feature_info of a network's stages, each at half the size of the one before."""
     info = net.feature_info
     return info if isinstance(info, list) else info.info

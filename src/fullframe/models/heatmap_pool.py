@@ -1,4 +1,4 @@
-"""Where the joints are in a crop: a heatmap for each, and what a regressor is told of it."""
+"""Pooling that keeps positions: a heatmap for each joint, and the last map in 4 x 3 cells."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,9 +18,9 @@ _WIDTH = 96
 
 
 class HeatmapPool(nn.Module):
-    """Features that tell places: of each joint, and what is in each of 4 x 3 cells of the last map.
+    """Features with positions: mean and spread of each joint's heatmap, and 4 x 3 cells of the last map.
 
-    A mean over the map, as in HMR, leaves it to millions of pictures to teach where limbs are. Here a small
+    With a mean over the map, as in HMR, it takes millions of images to learn where limbs are. Here a small
     feature pyramid (Lin et al., CVPR 2017) gives a heatmap for each joint of HEATMAP_SETS, which 2D labels
     teach directly, and the regressor sees the heatmap's mean and spread (integral regression, Sun et al.,
     ECCV 2018). Our choice, in neither paper.
@@ -49,7 +49,7 @@ class HeatmapPool(nn.Module):
             for _ in pairwise(channels)
         )
         last = nn.Conv2d(_WIDTH, 4 * NUM_HEATMAPS, 1)
-        nn.init.normal_(last.weight, std=0.04)  # at first a joint may be anywhere
+        nn.init.normal_(last.weight, std=0.04)  # nearly uniform heatmaps at first
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.heatmaps = nn.Sequential(last, nn.PixelShuffle(2))
 
@@ -65,14 +65,16 @@ class HeatmapPool(nn.Module):
         heatmaps = self._heatmaps(maps)
         return self._features(maps[0], soft_argmax(heatmaps)), heatmaps
 
-    def pack(self, maps: Sequence[Tensor]) -> Tensor:
-        """All that the features depend on but for the cells' weights, (N, P) in half precision."""
+    def precompute(self, maps: Sequence[Tensor]) -> Tensor:
+        """Everything that the features depend on but the cells' weights, (N, P) in half precision."""
         cells = functional.adaptive_avg_pool2d(maps[0], GRID)
         return torch.cat((cells.flatten(1), soft_argmax(self._heatmaps(maps)).flatten(1)), dim=1).half()
 
-    def unpack(self, packed: Tensor) -> Tensor:
-        """Features (N, features) from what `pack` gave: the cells' convolution and mean can change places."""
-        cells, seen = packed.float().split((packed.shape[1] - 3 * NUM_HEATMAPS, 3 * NUM_HEATMAPS), dim=1)
+    def from_precomputed(self, precomputed: Tensor) -> Tensor:
+        """Features (N, features) from the output of `precompute`: the cells' convolution and mean commute."""
+        cells, seen = precomputed.float().split(
+            (precomputed.shape[1] - 3 * NUM_HEATMAPS, 3 * NUM_HEATMAPS), dim=1
+        )
         return self._features(cells.unflatten(1, (-1, *GRID)), seen)
 
     def _features(self, last: Tensor, seen: Tensor) -> Tensor:

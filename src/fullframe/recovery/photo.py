@@ -13,7 +13,7 @@ from fullframe.geometry.box import box_from_keypoints, clip_boxes
 from fullframe.geometry.camera import Camera
 from fullframe.io.image import Photo, read_photo
 from fullframe.models import load_model, predict_people
-from fullframe.models.batchnorm import fold
+from fullframe.models.batchnorm import fuse_conv_bn
 from fullframe.models.checkpoint import read_card
 from fullframe.results.people import People
 
@@ -93,7 +93,7 @@ class Recoverer:
         self.detector = load_detector(detector)
         self.network = load_model(weights, self.body.name).network if weights else None
         if self.network is not None:
-            fold(self.network.encoder.net)
+            fuse_conv_bn(self.network.encoder.net)
         self.fitter = KeypointFitter(self.body) if self.network is None or refine else None
         names = [] if weights is None else [Path(weights).stem]
         self.name = "+".join(names + ([] if self.fitter is None else [self.fitter.name]))

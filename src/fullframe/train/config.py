@@ -41,19 +41,19 @@ class TrainConfig:
         crop: [height, width] px of the network's input.
         bbox_info_input: CLIFF's first switch, the network sees where the crop sits; hmr has it off.
         full_frame_loss: CLIFF's second switch, the 2D loss is in the full frame; hmr has it off.
-        pool: how the encoder's maps become features: mean, or joints; see models.joints.
+        pool: how the encoder's maps become features: mean, or heatmaps; see models.heatmap_pool.
         regressor_act: after the regressor's hidden layers: none, or relu.
         regressor_dropout: share of their values that training leaves out.
         pretrained: start the encoder from ImageNet weights.
         frozen_statistics: batch normalisation keeps the statistics that the encoder comes with, which saves a
             CPU 40 % of a step; see models.frozen.
         frozen_stages: the encoder's first so many stages, each of which halves the map, keep their weights.
-        lifting: with the pool joints, the regressor first learns from so many people's joints, without
+        lifting: with the pool heatmaps, the regressor first learns from so many people's joints, without
             pictures; see train.lifting.
         init: trained network (.safetensors) to start from instead.
         encoder_checkpoint: trained network, of any model, whose encoder alone to start from.
-        kept: with the pool joints, the encoder looks at so many augmented people once and keeps its weights,
-            and what stands behind it learns from its maps of them, which stay in `kept_folder`, in a
+        kept: with the pool heatmaps, the encoder looks at so many augmented people once and keeps its
+            weights, and what stands behind it learns from its maps of them, which stay in `kept_folder`, in a
             thirtieth of the time on a CPU; see train.kept. 0: everything learns, from ever new pictures.
         body: name of the body whose pose and betas are learned.
         body_path: file of an SMPL body, if it is not where fullframe looks for it.
@@ -350,10 +350,12 @@ def _check(config: TrainConfig, origin: str) -> None:
             raise ConfigError(f"{origin}: {key} must be {expected}, not {value!r}{hint}")
     if config.frozen_stages and not config.frozen_statistics:
         raise ConfigError(f"{origin}: frozen_stages needs frozen_statistics = true")
-    if config.lifting and (config.pool != "joints" or not config.synth or config.model == "imphmr"):
-        raise ConfigError(f'{origin}: lifting needs pool = "joints", synth above 0, and not the model imphmr')
-    if config.kept and (config.pool != "joints" or config.lifting):
-        raise ConfigError(f'{origin}: kept needs pool = "joints", and lifting = 0')
+    if config.lifting and (config.pool != "heatmaps" or not config.synth or config.model == "imphmr"):
+        raise ConfigError(
+            f'{origin}: lifting needs pool = "heatmaps", synth above 0, and not the model imphmr'
+        )
+    if config.kept and (config.pool != "heatmaps" or config.lifting):
+        raise ConfigError(f'{origin}: kept needs pool = "heatmaps", and lifting = 0')
     if config.kept and not (config.init or config.encoder_checkpoint):
         raise ConfigError(f"{origin}: kept needs a trained encoder, as init or encoder_checkpoint")
     try:

@@ -1,7 +1,7 @@
 """Training behind an encoder that stays as it is: its maps of everyone are computed once and kept.
 
 A step then costs a processor a thirtieth of one that begins with pictures. What is kept of a person is what
-`Encoder.pack` gives, 31 kB with `movenet_multipose`.
+`Encoder.precompute` gives, 31 kB with `movenet_multipose`.
 """
 
 import hashlib
@@ -70,7 +70,7 @@ class FeatureCache:
         """Batches without end, of everyone once and then again in another order.
 
         Process `rank` of `world` gets every world-th person from the start-th on, as from
-        data.mixture.loader. Instead of crops, batches have what `Encoder.pack` gave.
+        data.mixture.loader. Instead of crops, batches have what `Encoder.precompute` gave.
         """
         people = len(self._labels)
         round_, order = -1, torch.empty(0, dtype=torch.int64)
@@ -94,7 +94,7 @@ class FeatureCache:
 
 
 def _fingerprint(network: CropRegressor) -> str:
-    """Of everything that decides about `Encoder.pack`."""
+    """Of everything that decides about `Encoder.precompute`."""
     digest = hashlib.sha256()
     for name, tensor in network.encoder.state_dict().items():
         if not name.startswith("joints.cells."):
@@ -111,7 +111,7 @@ def _keep(network: CropRegressor, batches: Iterator[Batch], file: Path, told: Pa
     maps: list[Tensor] = []
     for _ in range(SHARD_BATCHES):
         batch = next(batches)
-        maps.append(network.encoder.pack(network.prepare(batch.crops.to(device))).cpu())
+        maps.append(network.encoder.precompute(network.prepare(batch.crops.to(device))).cpu())
         batch.crops = batch.crops[:, :0]
         parts.append(batch)
     with atomic_path(file) as temporary, temporary.open("wb") as stream:

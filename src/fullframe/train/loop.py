@@ -24,7 +24,7 @@ from fullframe.data.mixture import DataError
 from fullframe.io.atomic import digest, write_npz
 from fullframe.losses.objective import Objective
 from fullframe.models import CropRegressor, ImpHMR, Prediction, create_model, load_model
-from fullframe.models.batchnorm import freeze_statistics
+from fullframe.models.batchnorm import freeze_batchnorm
 from fullframe.models.checkpoint import save_checkpoint
 from fullframe.models.imphmr.losses import ImpHMRObjective
 from fullframe.train.config import ConfigError, TrainConfig, write_config
@@ -250,10 +250,10 @@ class _Run:
         self.body = load_body(config.body, config.body_path or None, config.num_betas)
         model = build_model(config)
         if config.frozen_statistics:
-            freeze_statistics(model.encoder.net)
+            freeze_batchnorm(model.encoder.net)
         model.encoder.freeze_stages(config.frozen_stages)
         if config.kept:
-            model.encoder.freeze_packed()
+            model.encoder.freeze_precomputed()
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             # Batch statistics over all processes. On CPUs each has its own, and the first one's are kept.
             model = convert_sync_batchnorm(model)

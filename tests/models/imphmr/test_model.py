@@ -62,7 +62,7 @@ class Ball(torch.nn.Module):
         near = ((points - self.place).norm(dim=-1) < 0.4).to(points).expand(len(code), -1)
         return 1e3 * near, near[..., None].expand(-1, -1, SMALL["field_width"])
 
-    def finish(self, rendered, opacity):
+    def project_features(self, rendered, opacity):
         return rendered
 
 

@@ -9,8 +9,8 @@ from torch.nn.functional import relu, softplus
 
 from fullframe.body import load_body
 from fullframe.models.imphmr import volume
-from fullframe.models.imphmr.field import LAYERS, OCTAVES, SKIP, Field, encode
-from fullframe.models.imphmr.volume import composite, render, rotate_root, sample_rays, turn
+from fullframe.models.imphmr.field import LAYERS, OCTAVES, SKIP, Field, positional_encoding
+from fullframe.models.imphmr.volume import composite, render, rotate_root, rotation_y, sample_rays
 
 SIZE, SAMPLES = 4, 3
 
@@ -120,7 +120,7 @@ def test_gradients_of_rendering(field):
 
 def test_encoding_tells_places_apart():
     places = torch.linspace(-1, 1, 101)[:, None].expand(-1, 3)
-    codes = encode(places)
+    codes = positional_encoding(places)
     assert codes.shape == (101, 6 * OCTAVES)
     distance = torch.cdist(codes, codes) + 10 * torch.eye(101)
     assert distance.min() > 0.1
@@ -133,7 +133,7 @@ class Blobs(torch.nn.Module):
         near = ((points - code[:, None]).norm(dim=-1) < 0.12).to(points)
         return 1e3 * near, near[..., None]
 
-    def finish(self, rendered, opacity):
+    def project_features(self, rendered, opacity):
         return rendered
 
 
@@ -176,9 +176,11 @@ def rotation_about_y(degrees):
 def test_phi_goes_clockwise_seen_from_above():
     """From in front of the person (z = -1) to the image's left (x = -1): figure 7 of ImpHMR."""
     phi = torch.tensor([0.0, 90.0, 180.0, 270.0]).deg2rad()
-    places = turn(phi) @ torch.tensor([0.0, 0, -1])
+    places = rotation_y(phi) @ torch.tensor([0.0, 0, -1])
     expected = torch.tensor([[0.0, 0, -1], [-1, 0, 0], [0, 0, 1], [1, 0, 0]])
     torch.testing.assert_close(places, expected, atol=1e-6, rtol=0)
     # A nose that points at the camera points to the right of the picture taken from the image's left.
     nose = torch.tensor([0.0, 0, -0.5])
-    torch.testing.assert_close(turn(phi[1:2]).mT[0] @ nose, torch.tensor([0.5, 0, 0]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        rotation_y(phi[1:2]).mT[0] @ nose, torch.tensor([0.5, 0, 0]), atol=1e-6, rtol=0
+    )

@@ -13,7 +13,7 @@ from fullframe.annotate.crops import Crops
 from fullframe.body import BodyModel
 from fullframe.losses.objective import LossWeights, Objective
 from fullframe.models.base import CropRegressor, TrainOutput
-from fullframe.models.batchnorm import freeze_statistics
+from fullframe.models.batchnorm import freeze_batchnorm
 from fullframe.models.predict import Bodies
 
 
@@ -78,7 +78,7 @@ class Tuner:
     ) -> None:
         self.network = copy.deepcopy(network).eval().to(device)
         self.tuning = tuning
-        freeze_statistics(self.network.encoder.net)
+        freeze_batchnorm(self.network.encoder.net)
         for module in self.network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.requires_grad_(False)

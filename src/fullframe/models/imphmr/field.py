@@ -22,7 +22,7 @@ class Field(nn.Module):
     """Density and feature at points of the cube [-1, 1]^3, for the people of a batch.
 
     The feature's last layer is linear, and so is rendering: `forward` gives what goes into that layer, and
-    `finish` applies it once to the rendered sum instead of at every point.
+    `project_features` applies it once to the rendered sum instead of at every point.
 
     Args:
         code: width of the code.
@@ -50,9 +50,9 @@ class Field(nn.Module):
             code: (N, C) one a person.
 
         Returns:
-            density (N, P), not negative, per unit of length; and (N, P, width) for `finish`.
+            density (N, P), not negative, per unit of length; and (N, P, width) for `project_features`.
         """
-        where = encode(points)
+        where = positional_encoding(points)
         x = functional.relu(self.place(where) + self.person(code)[:, None])
         for number, layer in enumerate(self.layers):
             x = functional.relu(layer(x), inplace=True)
@@ -62,12 +62,12 @@ class Field(nn.Module):
         density = functional.softplus(self.density(x))[..., 0]
         return density, functional.relu(self.feature(x) + self.person_feature(code)[:, None])
 
-    def finish(self, rendered: Tensor, opacity: Tensor) -> Tensor:
+    def project_features(self, rendered: Tensor, opacity: Tensor) -> Tensor:
         """Features (..., width) of sums (..., width) over points whose weights sum to `opacity` (...)."""
         return rendered @ self.last.weight.mT + opacity[..., None] * self.last.bias
 
 
-def encode(points: Tensor) -> Tensor:
+def positional_encoding(points: Tensor) -> Tensor:
     """Sines and cosines of coordinates (..., 3) in [-1, 1]: (..., 6 OCTAVES) (as in NeRF and GIRAFFE).
 
     Of (2^i pi / 2) x for i from 0, of which the first tells all places apart.

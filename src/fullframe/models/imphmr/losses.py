@@ -19,7 +19,7 @@ from fullframe.losses.objective import LossWeights, Model, Objective
 from fullframe.losses.terms import Term, betas_loss, joint_loss, pose_loss
 from fullframe.models.imphmr.model import SILHOUETTE
 from fullframe.models.imphmr.silhouettes import Silhouettes
-from fullframe.models.imphmr.volume import HALF, rotate_root, turn
+from fullframe.models.imphmr.volume import FIELD_HALF_SIZE_M, rotate_root, rotation_y
 
 NOVEL_VIEW_TERMS = (
     "imagined_joints",
@@ -68,7 +68,7 @@ class ImpHMRObjective(Objective):
     ) -> None:
         super().__init__(body, weights, error)
         self.novel_view = novel_view or ImpHMRLossWeights()
-        self.silhouettes = Silhouettes(body, SILHOUETTE, HALF)
+        self.silhouettes = Silhouettes(body, SILHOUETTE, FIELD_HALF_SIZE_M)
 
     def forward(
         self,
@@ -104,7 +104,7 @@ class ImpHMRObjective(Objective):
         truth, known = rotate_root(batch.pose, phi), batch.has_pose
         if "imagined_joints" in wanted:
             labels = {
-                name: torch.cat((label[..., :3] @ turn(phi), label[..., 3:]), dim=-1)
+                name: torch.cat((label[..., :3] @ rotation_y(phi), label[..., 3:]), dim=-1)
                 for name, label in batch.joints.items()
             }
             unlabelled = Term(0 * betas.sum(1), torch.zeros_like(betas[:, 0]))

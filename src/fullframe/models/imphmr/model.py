@@ -42,8 +42,8 @@ class NovelViewPrediction(NamedTuple):
         phi: (N,) radians, see models.volume.
         prediction: as of the image taken from phi: the root's rotation is in that camera's frame. Its weak
             camera means nothing except at phi = 0.
-        silhouette: (N, 64, 64) logits; the map spans 2 HALF metres around the pelvis. None for a network
-            that was not trained to imagine.
+        silhouette: (N, 64, 64) logits; the map spans 2 FIELD_HALF_SIZE_M around the pelvis. None for a
+            network without novel views.
     """
 
     phi: Tensor

@@ -1,11 +1,11 @@
 """Volume rendering of a feature field from a direction around the person.
 
 Frames: the canonical frame has the camera's axes (x right, y down, z forward) and its origin in the middle of
-the person; a length of 1 is HALF metres. The viewing direction phi is an angle in radians about the y axis:
-the camera that looks along it stands at R_y(phi) (0, 0, -1) and its axes are the columns of R_y(phi). At
-phi = 0 that is the image's own camera; growing phi goes clockwise around the person as seen from above (from
-in front of them to the image's left, behind them, to its right), as in ImpHMR's figure 7. So a body seen from
-phi looks like the body turned by R_y(-phi) seen from 0.
+the person; a length of 1 is FIELD_HALF_SIZE_M. The viewing direction phi is an angle in radians about the y
+axis: the camera that looks along it stands at R_y(phi) (0, 0, -1) and its axes are the columns of R_y(phi).
+At phi = 0 that is the image's own camera; growing phi goes clockwise around the person as seen from above
+(from in front of them to the image's left, behind them, to its right), as in ImpHMR's figure 7. So a body
+seen from phi looks like the body rotated by R_y(-phi) seen from 0.
 
 ImpHMR (Cho et al., CVPR 2023) states volume rendering of a 2D feature map in a direction phi about the
 person. Our choices: parallel rays, which suit the weak perspective of HMR's camera; and a field that fills an
@@ -20,11 +20,11 @@ from fullframe.models.imphmr.field import Field
 _AT_ONCE = 16_384
 """Points whose layers a processor can keep in its cache."""
 
-HALF = 1.25
+FIELD_HALF_SIZE_M = 1.25
 """Metres from the middle of the cylinder to its rim: what an adult with raised arms needs."""
 
 
-def turn(phi: Tensor) -> Tensor:
+def rotation_y(phi: Tensor) -> Tensor:
     """R_y(phi) of angles (N,) radians, from the frame of a camera at phi to the canonical one: (N, 3, 3)."""
     cos, sin = phi.cos(), phi.sin()
     zero, one = torch.zeros_like(phi), torch.ones_like(phi)
@@ -33,7 +33,7 @@ def turn(phi: Tensor) -> Tensor:
 
 def rotate_root(pose: Tensor, phi: Tensor) -> Tensor:
     """Poses (N, 24, 3, 3) as cameras see them that went around the people by phi (N,) radians."""
-    return torch.cat((turn(phi).mT[:, None] @ pose[:, :1], pose[:, 1:]), dim=1)
+    return torch.cat((rotation_y(phi).mT[:, None] @ pose[:, :1], pose[:, 1:]), dim=1)
 
 
 def sample_rays(size: int, samples: int) -> tuple[Tensor, Tensor]:
@@ -88,11 +88,11 @@ def render(
     places = points.reshape(1, -1, 3)
     if phi is not None:
         # Not as a matrix product, which mixed precision would round.
-        places = (turn(phi)[:, None] * places[:, :, None]).sum(-1)
+        places = (rotation_y(phi)[:, None] * places[:, :, None]).sum(-1)
     density, hidden = field(places, code)
     weights, opacity = composite(density.view(-1, size, size, samples), lengths[:, None])
     rendered = weights.view(-1, 1, samples) @ hidden.view(-1, samples, hidden.shape[-1])
-    features = field.finish(rendered.view(-1, size, size, hidden.shape[-1]), opacity)
+    features = field.project_features(rendered.view(-1, size, size, hidden.shape[-1]), opacity)
     return features.permute(0, 3, 1, 2), opacity
 
 
