@@ -21,12 +21,8 @@ from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec
 from fullframe.io.atomic import load_npz, save_npz, write_npz
 from fullframe.models.predict import Bodies
+from fullframe.recovery.checks import MAX_REPROJECTION, MIN_KEYPOINTS, agrees
 from fullframe.results.people import CONVENTIONS, People
-
-MIN_KEYPOINTS = 6
-"""People with fewer visible keypoints are unreliable."""
-MAX_REPROJECTION = 0.1
-"""People with a larger reprojection error, in units of the box's longer side, are unreliable."""
 
 _BATCH_SIZE = 256
 _MEANING = {
@@ -197,11 +193,6 @@ def score(
     return Scores(reprojection, prior.energy(rotvec)[0].numpy(), pixels, state.joints)
 
 
-def reliable(visible: NDArray[np.int64], reprojection: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(N,) who has enough keypoints and a small reprojection error."""
-    return (visible >= MIN_KEYPOINTS) & (np.nan_to_num(reprojection, nan=np.inf) <= MAX_REPROJECTION)
-
-
 def score_labels(
     crops: Crops,
     annotations: Annotations,
@@ -256,7 +247,7 @@ def score_labels(
         reprojection=reprojection,
         prior=energy,
         agreement=agreement,
-        reliable=reliable(visible, reprojection),
+        reliable=agrees(visible, reprojection),
         joint_set=crops.joint_set,
         body=body.name,
         model=model,

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullframe.annotate.labels import MAX_REPROJECTION, MIN_KEYPOINTS, Labels, worst_first
+from fullframe.annotate.labels import Labels, worst_first
 from fullframe.body import JOINT_SETS, BodyModel
 from fullframe.geometry.box import PersonBox, crop_image
 from fullframe.io.atomic import atomic_path
 from fullframe.io.image import ImageError, read_photo
+from fullframe.recovery.checks import MAX_REPROJECTION, MIN_KEYPOINTS
 from fullframe.render.colors import PALETTE
 from fullframe.render.drawing import polyline
 from fullframe.render.meshes import draw_meshes

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.annotate.labels import Labels, Scores, reliable, score, write_cliff
+from fullframe.annotate.labels import Labels, Scores, score, write_cliff
 from fullframe.body import BodyModel, load_body
 from fullframe.fit import KeypointFitter
 from fullframe.io.workdir import WorkError, read_request
 from fullframe.models.predict import Bodies
+from fullframe.recovery.checks import agrees
 
 ACCEPTED, REJECTED = "accepted", "rejected"
 SHOWN = ("everyone", "not reviewed", ACCEPTED, REJECTED, "changed", "unreliable")
@@ -224,7 +225,7 @@ class Review:
                 value = getattr(self._original, name)[index] if values is None else values[name]
                 getattr(self.labels, name)[index] = value
             some = slice(index, index + 1)
-            self.labels.reliable[some] = reliable(self.labels.visible[some], self.labels.reprojection[some])
+            self.labels.reliable[some] = agrees(self.labels.visible[some], self.labels.reprojection[some])
 
     def _load(self) -> None:
         """Apply the lines of earlier reviews."""

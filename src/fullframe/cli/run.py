@@ -309,6 +309,8 @@ class _Runner:
 
 def _photo_summary(people: "People", given: "GivenPeople | None", files: list[Path]) -> str:
     number = plural(len(people), "person", "people") if len(people) or given else "no person found"
+    if unreliable := int((~people.reliable).sum()):
+        number += f" ({unreliable} unreliable)"
     number = "; ".join([number, *(given.notes if given else [])])
     camera = f"focal {people.camera.focal[0]:.0f} px ({people.camera.source})"
     upright = f", turned upright (EXIF orientation {people.orientation})" if people.orientation != 1 else ""

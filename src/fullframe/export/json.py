@@ -22,7 +22,7 @@ def write_json(people: People, path: str | Path) -> None:
     Raises:
         ValueError: if a number is not finite: JSON cannot express it.
     """
-    pose = _axis_angle(people.pose)
+    pose, known = _axis_angle(people.pose), np.isfinite(people.reprojection)
     result = {
         "format": "fullframe people 1",
         "conventions": CONVENTIONS | _POSE,
@@ -43,6 +43,8 @@ def write_json(people: People, path: str | Path) -> None:
                 "betas": _plain(people.betas[i]),
                 "translation": _plain(people.translation[i]),
                 "joints": _plain(people.joints[i]),
+                "reprojection": _plain(people.reprojection[i]) if known[i] else None,
+                "reliable": bool(people.reliable[i]),
             }
             for i in range(len(people))
         ],

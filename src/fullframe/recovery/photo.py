@@ -15,6 +15,7 @@ from fullframe.io.image import Photo, read_photo
 from fullframe.models import load_model, predict_people
 from fullframe.models.batchnorm import fuse_conv_bn
 from fullframe.models.checkpoint import read_card
+from fullframe.recovery.checks import bounded, check
 from fullframe.results.people import People
 
 NETWORK = "cliff-lite"
@@ -43,10 +44,20 @@ class CameraOptions:
     def __post_init__(self) -> None:
         if sum(value is not None for value in (self.focal, self.fov, self.intrinsics)) > 1:
             raise ValueError("give only one of focal, fov and intrinsics")
-        self.camera((1, 1))  # no check depends on the size
+        self._camera((1, 1))  # impossible values are refused before the first image is read
 
     def camera(self, size: tuple[int, int]) -> Camera | None:
-        """The camera of an image of `size` (width, height) px; None if unknown."""
+        """The camera of an image of `size` (width, height) px; None if unknown.
+
+        Raises:
+            ValueError: if no lens could have taken such an image, as when units are confused.
+        """
+        camera = self._camera(size)
+        if camera is not None and (why := camera.implausible()):
+            raise ValueError(why)
+        return camera
+
+    def _camera(self, size: tuple[int, int]) -> Camera | None:
         if self.focal is not None:
             return Camera.from_focal(self.focal, size)
         if self.fov is not None:
@@ -134,7 +145,8 @@ class Recoverer:
         if self.fitter is not None:
             bodies = self.fitter.fit(points, xyxy, camera, start=bodies).bodies
         assert bodies is not None
-        return People.posed(
+        bodies, possible = bounded(bodies, xyxy, camera)
+        people = People.posed(
             self.body,
             boxes=xyxy,
             scores=scores,
@@ -148,6 +160,9 @@ class Recoverer:
             image=photo.path,
             orientation=photo.orientation,
         )
+        quality = check(self.body, bodies, possible, people.vertices, points, xyxy, camera)
+        people.reprojection, people.reliable = quality
+        return people
 
     def _detect(
         self,

@@ -14,6 +14,7 @@ from fullframe.io.progress import Progress, silent
 from fullframe.models import Bodies
 from fullframe.models.base import box_to_bbox_info
 from fullframe.models.predict import cut_crops, predict_crops
+from fullframe.recovery.checks import bounded
 from fullframe.recovery.frame_results import CHUNK, FrameResults
 from fullframe.recovery.photo import Recoverer
 from fullframe.recovery.shots import ShotBoundaryDetector
@@ -188,7 +189,7 @@ class VideoTracker:
             xyxy = np.stack([p.xyxy for p in people])
             bodies = fitter.fit(keypoints, xyxy, self._camera, start=bodies).bodies
         assert bodies is not None
-        return bodies
+        return bounded(bodies, np.stack([p.xyxy for p in people]), self._camera)[0]
 
 
 def _zeros(*shape: int) -> NDArray[np.float32]:

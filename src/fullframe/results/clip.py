@@ -13,7 +13,8 @@ from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import load_npz, save_npz
 from fullframe.results.people import CONVENTIONS, People
 
-CLIP_CONVENTIONS = CONVENTIONS | {
+CLIP_CONVENTIONS = {
+    **{key: text for key, text in CONVENTIONS.items() if key not in ("reprojection", "reliable")},
     "rows": "one per person and frame, by frame and then by track id",
     "times": "seconds from the first frame",
     "ground": "(n, d) with n . x + d = 0 on the ground and n its unit normal that points up; NaN if unknown",

@@ -1,6 +1,6 @@
 """People: the one result object that every renderer, exporter and evaluator takes."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ CONVENTIONS = {
     "pose": "local rotation of each of SMPL's 24 joints; the root's is in the camera frame",
     "betas": "shape coefficients of the body named here",
     "translation": "added to posed vertices and joints: pelvis = rest pelvis + translation",
+    "reprojection": "root mean square distance of joints to keypoints over the box's longer side",
+    "reliable": "enough keypoints, a body that agrees with them, a plausible distance and stature",
 }
 """What the numbers of a result mean; written into every file."""
 
@@ -44,6 +46,10 @@ class People:
         model: name of the model that estimated the people.
         image: path of the image, "" where there is none.
         orientation: the EXIF orientation that was undone before anything else; 1 for none.
+        reprojection: (N,) float32, root mean square distance of the body's joints to the keypoints, as a
+            share of the box's longer side; NaN if unknown.
+        reliable: (N,) bool, whether there are enough keypoints, the body agrees with them, and its distance
+            and stature are plausible.
     """
 
     boxes: NDArray[np.float32]
@@ -61,8 +67,13 @@ class People:
     model: str
     image: str = ""
     orientation: int = 1
+    reprojection: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    reliable: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
 
     def __post_init__(self) -> None:
+        if len(self.boxes) and not len(self.reprojection) and not len(self.reliable):  # unknown
+            self.reprojection = np.full(len(self.boxes), np.nan, np.float32)
+            self.reliable = np.zeros(len(self.boxes), bool)
         for name, (dtype, tail) in _ARRAYS.items():
             value = np.asarray(getattr(self, name), dtype=dtype)
             if value.ndim != len(tail) + 1 or any(
@@ -137,5 +148,7 @@ _ARRAYS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "vertices": (np.float32, (-1, 3)),
     "joints": (np.float32, (24, 3)),
     "faces": (np.int32, (3,)),
+    "reprojection": (np.float32, ()),
+    "reliable": (np.bool_, ()),
 }
 _PER_PERSON = set(_ARRAYS) - {"faces"}

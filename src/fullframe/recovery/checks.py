@@ -1,0 +1,113 @@
+"""Whether a recovered body is possible, and how well it agrees with its keypoints."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fullframe.body.model import BodyModel
+from fullframe.fit.keypoint_fitter import DISTANCES, SEEN_LENGTHS
+from fullframe.geometry.camera import Camera
+from fullframe.models.predict import Bodies
+
+STATURES = (0.5, 2.4)
+"""Metres between which a body's height at rest is plausible."""
+MIN_KEYPOINTS, MIN_CONFIDENCE = 6, 0.2
+MAX_REPROJECTION = 0.1
+"""Of reliable people: the fewest keypoints of at least this confidence, and the largest root mean square
+distance to them, as a share of the box's longer side."""
+
+
+def bounded(bodies: Bodies, boxes: NDArray[np.float32], camera: Camera) -> tuple[Bodies, NDArray[np.bool_]]:
+    """Finite bodies within plausible distances for their boxes.
+
+    A body outside is moved along its viewing ray; a body with a number that is not finite is replaced by one
+    at rest, upright in its box.
+
+    Args:
+        bodies: of N people.
+        boxes: (N, 4) x1, y1, x2, y2 px.
+        camera: of the image.
+
+    Returns:
+        The bodies, and (N,) whether they were possible as they were.
+    """
+    pose, betas, translation = (np.array(values) for values in bodies)
+    finite = np.logical_and.reduce([np.isfinite(v).reshape(len(v), -1).all(1) for v in bodies])
+    focal, principal_point = np.array(camera.focal), np.array(camera.principal_point)
+    angle = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / focal.mean()
+    low, high = (np.clip(length / angle, *DISTANCES) for length in SEEN_LENGTHS)
+    if not finite.all():
+        pose[~finite] = np.eye(3)
+        pose[~finite, 0] = np.diag([1, -1, -1])
+        betas[~finite] = 0
+        rays = ((boxes[:, :2] + boxes[:, 2:]) / 2 - principal_point) / focal
+        upright = (
+            np.concatenate((rays, np.ones((len(rays), 1))), 1) * np.clip(1.7 / angle, low, high)[:, None]
+        )
+        translation[~finite] = upright[~finite]
+    depth = translation[:, 2]
+    possible = finite & (depth >= low) & (depth <= high)
+    # A body behind the camera is on no ray: it goes to the middle of its box.
+    scale = np.clip(depth, low, high) / np.where(depth > 0, depth, np.inf)
+    moved = translation * scale[:, None]
+    moved[:, 2] = np.clip(depth, low, high)
+    return Bodies(pose, betas, np.where(possible[:, None], translation, moved).astype(np.float32)), possible
+
+
+def reprojection_error(
+    joints: NDArray[np.floating], keypoints: NDArray[np.float32], boxes: NDArray[np.float32], camera: Camera
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """How far bodies are from their keypoints.
+
+    Args:
+        joints: (N, 17, 3) COCO-17 joints of the bodies in the camera frame, metres.
+        keypoints: (N, 17, 3) x, y px and confidence.
+        boxes: (N, 4) x1, y1, x2, y2 px.
+        camera: of the image.
+
+    Returns:
+        (N,) root mean square distance as a share of the box's longer side, NaN without keypoints; and (N,)
+        the number of keypoints that were compared.
+    """
+    pixels = joints[..., :2] / np.maximum(joints[..., 2:], 0.1) * camera.focal + camera.principal_point
+    seen = keypoints[..., 2] >= MIN_CONFIDENCE
+    square = ((pixels - keypoints[..., :2]) ** 2).sum(-1) * seen
+    count = seen.sum(1)
+    error = np.sqrt(square.sum(1) / np.maximum(count, 1)) / (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    return np.where(count > 0, error, np.nan).astype(np.float32), count
+
+
+def check(
+    body: BodyModel,
+    bodies: Bodies,
+    possible: NDArray[np.bool_],
+    vertices: NDArray[np.float32],
+    keypoints: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    camera: Camera,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The reprojection error (N,) of N people, see `reprojection_error`, and whether each is reliable (N,).
+
+    Reliable is who was possible, has a plausible stature, enough keypoints, and a small reprojection error.
+
+    Args:
+        body: of the bodies.
+        possible: (N,) as from `bounded`.
+        vertices: (N, V, 3) of the bodies in the camera frame, metres.
+        keypoints: (N, 17, 3) x, y px and confidence.
+        boxes: (N, 4) x1, y1, x2, y2 px.
+        camera: of the image.
+    """
+    with torch.inference_mode():
+        joints = body.regress(torch.from_numpy(vertices), "coco17").numpy()
+        betas = torch.from_numpy(bodies.betas)
+        rest = body(betas, torch.eye(3).expand(len(betas), 24, 3, 3)).vertices.numpy()
+    stature = np.ptp(rest[..., 1], axis=1) if len(rest) else np.zeros(0)
+    error, count = reprojection_error(joints, keypoints, boxes, camera)
+    plausible = possible & (stature >= STATURES[0]) & (stature <= STATURES[1])
+    return error, plausible & agrees(count, error)
+
+
+def agrees(count: NDArray[np.int64], reprojection: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(N,) whether a body was compared with enough keypoints and is close to them."""
+    return (count >= MIN_KEYPOINTS) & (np.nan_to_num(reprojection, nan=np.inf) <= MAX_REPROJECTION)

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fullframe.body import load_body
+from fullframe.fit.keypoint_fitter import DISTANCES
+from fullframe.geometry.camera import Camera, project_points
+from fullframe.models.predict import Bodies
+from fullframe.recovery.checks import bounded, check, reprojection_error
+
+CAMERA = Camera.from_fov(60, (1280, 720))
+BOX = np.array([[600, 200, 700, 500]], np.float32)
+FACING = np.diag([1.0, -1.0, -1.0])
+
+
+def standing(translation=(0.0, 0.0, 6.0), num_betas: int = 11) -> Bodies:
+    pose = np.tile(np.eye(3, dtype=np.float32), (1, 24, 1, 1))
+    pose[:, 0] = FACING
+    return Bodies(pose, np.zeros((1, num_betas), np.float32), np.array([translation], np.float32))
+
+
+def test_possible_bodies_are_left_alone():
+    bodies = standing()
+    found, possible = bounded(bodies, BOX, CAMERA)
+    assert possible.tolist() == [True]
+    for after, before in zip(found, bodies, strict=True):
+        np.testing.assert_array_equal(after, before)
+
+
+@pytest.mark.parametrize("depth", [1e10, -3, 0, 0.01])
+def test_impossible_distances_become_plausible(depth):
+    found, possible = bounded(standing((0.02 * depth, 0.01 * depth, depth)), BOX, CAMERA)
+    assert possible.tolist() == [False]
+    x, y, z = found.translation[0]
+    assert DISTANCES[0] <= z <= DISTANCES[1]
+    if depth > 0:  # on the same ray
+        np.testing.assert_allclose((x / z, y / z), (0.02, 0.01), rtol=1e-5)
+
+
+@pytest.mark.parametrize("broken", ["pose", "betas", "translation"])
+def test_bodies_that_are_not_finite_stand_upright_in_their_box(broken):
+    bodies = standing()
+    values = bodies._asdict()
+    values[broken] = np.full_like(values[broken], np.nan)
+    found, possible = bounded(Bodies(**values), BOX, CAMERA)
+    assert possible.tolist() == [False] and all(np.isfinite(value).all() for value in found)
+    np.testing.assert_allclose(project_points(found.translation, CAMERA)[0], (650, 350), atol=1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(width=32), min_size=3, max_size=3), st.floats(1, 4000), st.floats(1, 4000))
+def test_whatever_the_translation(translation, width, height):
+    box = np.array([[5, 5, 5 + width, 5 + height]], np.float32)
+    found, _ = bounded(standing(translation), box, CAMERA)
+    assert np.isfinite(found.translation).all()
+    assert DISTANCES[0] * 0.999 <= found.translation[0, 2] <= DISTANCES[1] * 1.001
+
+
+def test_reliable_people_agree_with_enough_keypoints():
+    body, bodies = load_body(num_betas=11), standing()
+    vertices = body(*(torch.from_numpy(v) for v in (bodies.betas, bodies.pose, bodies.translation))).vertices
+    joints = body.regress(vertices, "coco17").numpy()
+    pixels = project_points(joints[0], CAMERA)
+    keypoints = np.concatenate((pixels, np.ones((17, 1))), 1)[None].astype(np.float32)
+    box = np.concatenate((pixels.min(0), pixels.max(0)))[None].astype(np.float32)
+    error, count = reprojection_error(joints, keypoints, box, CAMERA)
+    assert error[0] < 1e-4 and count[0] == 17
+
+    def reliable(points, possible=True, bodies=bodies):
+        some = np.array([possible])
+        return bool(check(body, bodies, some, vertices.numpy(), points, box, CAMERA)[1][0])
+
+    few, far = keypoints.copy(), keypoints.copy()
+    few[:, 5:, 2] = 0
+    far[:, :, 0] += 0.2 * (box[0, 3] - box[0, 1])
+    assert reliable(keypoints) and not reliable(keypoints, possible=False)
+    assert not reliable(few) and not reliable(far)
+    giant = bodies._replace(betas=np.float32([[12] + 10 * [0]]))
+    assert not reliable(keypoints, bodies=giant)
