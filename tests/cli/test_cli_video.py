@@ -1,3 +1,4 @@
+import json
 import shutil
 import signal
 import subprocess
@@ -98,6 +99,67 @@ def test_bodies_fitted_to_keypoints(clip: Path, tmp_path: Path) -> None:
     assert ((x > found.boxes[:, 0]) & (x < found.boxes[:, 2])).all()
 
 
+def test_own_tracks_are_kept(
+    clip: Path, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also one that is seen for two frames, one that pauses, and two that the tracker would take for one."""
+    lines = [f"{frame},41,100,120,90,200,1,-1,-1,-1" for frame in range(1, 9)]
+    lines += [f"{frame},7,300,110,80,220,0.8,-1,-1,-1" for frame in (1, 2, 6, 7)]
+    lines += [f"{frame},{9 if frame < 5 else 10},200,120,90,200,1,-1,-1,-1" for frame in range(1, 9)]
+    lines += ["3,5,400,100,60,200,1,-1,-1,-1", "4,5,401,100,60,200,1,-1,-1,-1"]
+    (tmp_path / "tracks.txt").write_text("\n".join(lines))
+    options = ("--model", network, "--save", "npz", "--boxes", tmp_path / "tracks.txt")
+    assert fullframe("run", clip, "-o", tmp_path / "out", *options) == 0
+    found = Clip.load(tmp_path / "out/three.npz")
+    frames = {track: found.frames[rows].tolist() for track, rows in found.tracks()}
+    assert frames == {
+        41: list(range(8)), 7: [*range(7)], 9: [0, 1, 2, 3], 10: [4, 5, 6, 7], 5: [2, 3],
+    }  # fmt: skip
+    assert not found.detected[(found.track_ids == 7) & (found.frames == 3)].any()  # a gap that was filled
+    np.testing.assert_allclose(found.boxes[found.track_ids == 41], [[100, 120, 190, 320]] * 8)
+    said = capsys.readouterr().err
+    assert "tracks.txt: MOT, 22 people in 8 images" in said and "5 tracks" in said
+
+
+def test_own_keypoints_of_a_video_without_tracks(clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "json"
+    folder.mkdir()
+    points = np.array([[150 + 3 * (k % 2), 100 + 14 * k, 0.9] for k in range(25)])
+    for frame in range(3):
+        people = [{"pose_keypoints_2d": points.reshape(-1).tolist()}]
+        path = folder / f"three_{frame:012}_keypoints.json"
+        path.write_text(json.dumps({"version": 1.3, "people": people}))
+    options = ("--model", "keypoint-fit", "--save", "npz", "--keypoints", folder)
+    assert fullframe("run", clip, "-o", tmp_path / "out", *options) == 0
+    found = Clip.load(tmp_path / "out/three.npz")
+    assert found.frames.tolist() == [0, 1, 2] and set(found.track_ids) == {0}
+    assert found.keypoints[0, 0].tolist() == pytest.approx([150, 100, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"image_id": "three.jpg", "bbox": [1, 2, 30, 40]}]', "does not say which frame of"),
+        ('{"0": [{"bbox": [1, 2, 0, 40]}], "9": []}', None),
+    ],
+)
+def test_files_without_people_for_a_video(
+    clip: Path,
+    network: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: str,
+    message: str | None,
+) -> None:
+    (tmp_path / "a.json").write_text(content)
+    options = ("--model", network, "--save", "npz", "--boxes", tmp_path / "a.json")
+    assert fullframe("run", clip, "-o", tmp_path / "out", *options) == (0 if message is None else 1)
+    said = capsys.readouterr().err
+    assert (message or "its people are given up to frame 9") in said
+    if message is None:
+        assert "0 people in 8 frames" in said
+
+
 def test_photos_and_videos_together_and_bad_ones_do_not_stop_the_others(
     clip: Path, network: Path, photo_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,7 +190,7 @@ def _load(path: Path) -> Clip | People:
     ("options", "reason"),
     [
         (("--save", "obj"), "--save obj is for photos"),
-        (("--boxes", "boxes.json"), "are for photos"),
+        (("--boxes", "boxes.json"), "boxes.json: no such file"),
         (("--fov", 200), "field of view"),
         (("rtsp://127.0.0.1:9/x",), "must be the only input"),
     ],

@@ -63,9 +63,9 @@ def run(
         focal: focal length in px. Without --focal, --fov, --intrinsics: from EXIF, else the image diagonal.
         fov: horizontal field of view in degrees.
         intrinsics: fx fy cx cy in px.
-        boxes: photos: person boxes instead of detected ones: a file or folder of COCO, MMPose, CVAT, Label
-            Studio, YOLO ...
-        keypoints: photos: 2D keypoints instead of detected ones: the same, OpenPose, AlphaPose, MediaPipe ...
+        boxes: person boxes instead of detected ones: a file or folder of COCO, MMPose, CVAT, Label Studio,
+            YOLO ...; for videos also MOT or JSON by frame. Tracks are kept.
+        keypoints: 2D keypoints instead of detected ones: the same, OpenPose, AlphaPose, MediaPipe ...
         model: cliff-lite (the default, built in), a trained network (.safetensors), or keypoint-fit (the
             default for SMPL): bodies fitted to 2D keypoints.
         refine: fit the bodies of the network to the 2D keypoints.
@@ -128,8 +128,8 @@ def _plan(
     videos = [name for name in names if name not in live and is_video(name)]
     photos = [name for name in names if name not in live and name not in videos]
     boxes, keypoints, *_ = given
-    if (boxes or keypoints) and (videos or live):
-        raise UsageError("--boxes and --keypoints are for photos; people in videos are always detected")
+    if (boxes or keypoints) and live:
+        raise UsageError("--boxes and --keypoints are for photos and videos, not for cameras")
     photo_kinds, video_kinds = _output_kinds(save, bool(photos), bool(videos or live))
     if out.resolve() in {folder.resolve() for pattern in inputs if (folder := searched_folder(pattern))}:
         # The next run would take the pictures written by this one as photos.
@@ -255,7 +255,7 @@ class _Runner:
             result = process(
                 self.recoverer, video, self.camera, overlay=overlay, work=work, restart=True,
                 smooth=self.smooth, lock_feet=self.lock_feet, stop=lambda: interrupt.requested,
-                progress=progress,
+                progress=progress, own=self.own, own_is_for_this_alone=len(self.request.videos) == 1,
             )  # fmt: skip
         with console.status("writing files"):
             written = write_clip(result.clip, self.recoverer.body, files)
@@ -263,7 +263,7 @@ class _Runner:
             shutil.rmtree(work)
         if overlay is not None and result.drawn:
             written.insert(0, overlay)
-        say(_video_summary(video, result, written))
+        say(_video_summary(video, result, self.own is not None, written))
         return result.complete
 
     def run_live(self, source: str) -> None:
@@ -317,9 +317,9 @@ def _photo_summary(people: "People", given: "GivenPeople | None", files: list[Pa
     return f"{people.image}: {number}, {camera}{upright} -> {_names(files)}"
 
 
-def _video_summary(video: str, result: "VideoResult", written: list[Path]) -> str:
+def _video_summary(video: str, result: "VideoResult", given: bool, written: list[Path]) -> str:
     clip = result.clip
-    parts = [_people_of(clip), f"focal {clip.camera.focal[0]:.0f} px ({clip.camera.source})"]
+    parts = [_people_of(clip, given), f"focal {clip.camera.focal[0]:.0f} px ({clip.camera.source})"]
     if result.skipped:
         parts.append(f"{plural(result.skipped, 'broken frame')} skipped")
     if not result.analysed:
@@ -333,9 +333,9 @@ def _video_summary(video: str, result: "VideoResult", written: list[Path]) -> st
     return f"{video}: {', '.join(parts)} -> {_names(written)}"
 
 
-def _people_of(clip: "Clip") -> str:
+def _people_of(clip: "Clip", given: bool = False) -> str:
     number = len(set(clip.track_ids.tolist()))
-    people = plural(number, "person", "people") if number else "no person found"
+    people = plural(number, "person", "people") if number or given else "no person found"
     return f"{people} in {plural(clip.num_frames, 'frame')}"
 
 

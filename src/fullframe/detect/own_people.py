@@ -1,5 +1,8 @@
 """People that the user gives instead of detections: boxes, keypoints, tracks."""
 
+import hashlib
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +16,11 @@ from fullframe.io.annotations.annotation_file import AnnotatedPerson, Annotation
 from fullframe.io.annotations.keypoint_names import COCO17, reordered
 from fullframe.io.annotations.photo_matching import Unmatched, match_photos, path_parts, split_path
 from fullframe.io.annotations.photo_transform import SizeError, photo_transform
-from fullframe.io.annotations.reader import read_annotations
+from fullframe.io.annotations.reader import annotations_digest, read_annotations
+from fullframe.io.annotations.untrusted import printable
 from fullframe.io.image import Photo
+
+_log = logging.getLogger(__name__)
 
 MOST_PEOPLE = 1000
 """In one photo: a body for each must fit into memory."""
@@ -58,6 +64,9 @@ class OwnPeople:
     ) -> None:
         self._files = [file for file in (boxes, keypoints) if file is not None]
         self._boxes, self._keypoints = boxes, keypoints
+        for file in self._files:
+            for problem in file.stats.problems.get(-1, [])[:3]:  # of no photo that will be asked about
+                _log.warning(problem)
         self._images = [
             dict(zip(photos, match_photos(photos, file.images), strict=True)) for file in self._files
         ]
@@ -72,7 +81,7 @@ class OwnPeople:
         """
         found = [self._of_file(file, number, photo) for number, file in enumerate(self._files)]
         notes = [note for each in found for note in each.notes]
-        people = found[0] if len(found) == 1 else self._paired(found[0], found[1], photo)
+        people = found[0] if len(found) == 1 else self._paired(found[0], found[1], photo.path)
         if len(people.boxes) > MOST_PEOPLE:
             raise ValueError(
                 f"{self._files[0].path} has {len(people.boxes)} people for {photo.path}; "
@@ -80,6 +89,27 @@ class OwnPeople:
             )
         keypoints = people.keypoints if self._keypoints is not None else None
         return GivenPeople(people.boxes, people.scores, keypoints, people.track_ids, notes)
+
+    def for_video(
+        self, video: str | Path, original_size: tuple[int, int], size: tuple[int, int], only: bool = True
+    ) -> "VideoPeople":
+        """The people of a video's frames.
+
+        Args:
+            original_size: (width, height) px of the upright frames of the file.
+            size: (width, height) px of the frames as they are processed.
+            only: whether no other video is asked about: its people then need not be marked by its name.
+
+        Raises:
+            ValueError: if a file has no frames, or not for this video, or of another size; names the remedy.
+        """
+        frames = [_frames_of(file, str(video), only) for file in self._files]
+        return VideoPeople(self, frames, str(video), original_size, size)
+
+    def digest(self) -> str:
+        """What results depend on: SHA-256 of the files' content."""
+        parts = [annotations_digest(file.path) for file in self._files]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _of_file(self, file: AnnotationFile, number: int, photo: Photo) -> "_Placed":
         path = Path(photo.path)
@@ -90,12 +120,14 @@ class OwnPeople:
             raise ValueError(f"{file.path} has no entry for {photo.path}: {image}")
         named = file.images[image]
         _refuse_other_photo(path, named.name, file.path)
-        placed = _place(file, image, photo.size, photo.orientation, photo.path, file is self._keypoints)
+        placed = _place(
+            file, image, named.size, photo.size, photo.orientation, photo.path, file is self._keypoints
+        )
         if not _same_path(named.name, path):
-            placed.notes.append(f"taken from {named.name} in {file.path.name}")
+            placed.notes.append(f"taken from {printable(named.name)} in {file.path.name}")
         return placed
 
-    def _paired(self, boxes: "_Placed", keypoints: "_Placed", photo: Photo) -> "_Placed":
+    def _paired(self, boxes: "_Placed", keypoints: "_Placed", photo: str) -> "_Placed":
         assert self._boxes is not None and self._keypoints is not None
         ids = [person.id for person in boxes.people], [person.id for person in keypoints.people]
         if None not in ids[0] and len(set(ids[0])) == len(ids[0]) and set(ids[0]) == set(ids[1]):
@@ -104,12 +136,125 @@ class OwnPeople:
             order = list(range(len(ids[0])))
         else:
             raise ValueError(
-                f"{self._boxes.path} has {len(ids[0])} people for {photo.path}, {self._keypoints.path} has "
+                f"{self._boxes.path} has {len(ids[0])} people for {photo}, {self._keypoints.path} has "
                 f"{len(ids[1])}: give the same people, in the same order or with the same ids, in both"
             )
         assert keypoints.keypoints is not None
         boxes.keypoints = keypoints.keypoints[order]
         return boxes
+
+
+class VideoPeople:
+    """The people of the frames of one video, see `OwnPeople.for_video`.
+
+    Attributes:
+        has_tracks: whether the file says who is who; those without a track are then left out.
+        has_keypoints: whether keypoints are given.
+    """
+
+    def __init__(
+        self,
+        own: OwnPeople,
+        frames: list[dict[int, int]],
+        video: str,
+        original_size: tuple[int, int],
+        size: tuple[int, int],
+    ) -> None:
+        self._own, self._frames, self._video = own, frames, video
+        self._original_size, self._size = original_size, size
+        self.has_keypoints = own._keypoints is not None
+        people = [p for index in frames[0].values() for p in own._files[0].people_of(index)]
+        self.has_tracks = any(person.track_id is not None for person in people)
+        tracks = {person.track_id for person in people} - {None}
+        told = f"{len(tracks)} tracks" if self.has_tracks else "no tracks: people are tracked"
+        _log.info(f"{video}: {len(people)} boxes in {len(frames[0])} frames of {own._files[0].path}, {told}")
+        lacking = sum(person.track_id is None for person in people) if self.has_tracks else 0
+        if lacking:
+            _log.warning(f"{own._files[0].path}: {lacking} boxes without a track among others are left out")
+        for index in list(frames[0].values())[:1]:  # another size must end this before it begins
+            annotated = own._files[0].images[index].size
+            try:
+                photo_transform(annotated or original_size, size, normalized=own._files[0].normalized)
+            except SizeError as error:
+                raise ValueError(f"{video}: {error} ({own._files[0].path})") from error
+
+    def digest(self) -> str:
+        """What results depend on."""
+        return self._own.digest()
+
+    @property
+    def last(self) -> int:
+        """The last frame with people, -1 for none."""
+        return max(self._frames[0], default=-1)
+
+    def frame(self, index: int) -> GivenPeople:
+        """The people of a frame, in px of the processed frame; nobody where the file names none.
+
+        A track is there once; `track_ids` is -1 where the files have no tracks.
+        """
+        found = []
+        for file, frames in zip(self._own._files, self._frames, strict=True):
+            image = frames.get(index)
+            if image is None:
+                return _nobody(self.has_keypoints)
+            annotated = file.images[image].size or self._original_size
+            label = f"{self._video}, frame {index}"
+            try:
+                found.append(
+                    _place(file, image, annotated, self._size, 1, label, file is self._own._keypoints)
+                )
+            except ValueError:  # none of its entries can be used
+                return _nobody(self.has_keypoints)
+        people = found[0] if len(found) == 1 else self._own._paired(found[0], found[1], f"frame {index}")
+        ids = people.track_ids
+        first = np.zeros(len(ids), bool)
+        first[np.unique(ids, return_index=True)[1]] = True
+        keep = (ids >= 0) & first if self.has_tracks else np.ones(len(ids), bool)
+        keep[MOST_PEOPLE:] = False
+        keypoints = people.keypoints[keep] if self.has_keypoints else None
+        return GivenPeople(people.boxes[keep], people.scores[keep], keypoints, ids[keep])
+
+
+def _nobody(with_keypoints: bool) -> GivenPeople:
+    keypoints = np.zeros((0, 17, 3), np.float32) if with_keypoints else None
+    return GivenPeople(
+        np.zeros((0, 4), np.float32), np.zeros(0, np.float32), keypoints, np.zeros(0, np.int64)
+    )
+
+
+def _frames_of(file: AnnotationFile, video: str, only: bool) -> dict[int, int]:
+    """Index of the image of each frame of a video."""
+    groups: dict[str, dict[int, int]] = {}
+    for index, image in enumerate(file.images):
+        name, frame = image.name, image.frame
+        if frame is None:
+            # AlphaPose calls a video's frames 0.jpg, 1.jpg ..., CVAT frame_000000.
+            pattern = (
+                r"(\d{1,15})\.\w+"
+                if file.format == "AlphaPose results"
+                else r"(?:.*/)?frame_(\d{6})(?:\.\w+)?"
+            )
+            numbered = re.fullmatch(pattern, name)
+            if numbered is None:
+                continue
+            name, frame = "", int(numbered[1])
+        elif file.format in ("OpenPose", "YOLO"):  # <video>_<number>
+            name = re.sub(r"_\d+$", "", name)
+        groups.setdefault(name.lower(), {}).setdefault(frame, index)
+    if not groups:
+        raise ValueError(
+            f"{file.path} ({file.format}) does not say which frame of {video} its people are in: give MOT "
+            "(.txt) or JSON by frame"
+        )
+    stem = Path(video).stem.lower()
+    if stem in groups:
+        return groups[stem]
+    if len(groups) == 1 and only:
+        return next(iter(groups.values()))
+    named = ", ".join(sorted(groups)[:3]) or "none"
+    raise ValueError(
+        f"{file.path}: which frames are of {video}? It names {named}: give each video its own file"
+    )
 
 
 def read_own_people(
@@ -147,6 +292,7 @@ class _Placed:
 def _place(
     file: AnnotationFile,
     image: int,
+    annotated: tuple[int, int] | None,
     size: tuple[int, int],
     orientation: int,
     photo: str,
@@ -154,7 +300,7 @@ def _place(
 ) -> _Placed:
     """The people of an image in px of the upright photo; those who cannot be used are left out."""
     try:
-        transform = photo_transform(file.images[image].size, size, orientation, file.normalized)
+        transform = photo_transform(annotated, size, orientation, file.normalized)
     except SizeError as error:
         raise ValueError(f"{photo}: {error} ({file.path})") from error
     problems = list(file.stats.problems.get(image, ()))
@@ -201,7 +347,7 @@ def _place(
         left_out,
         notes,
     )
-    if file.images[image].size is None and not file.normalized:
+    if annotated is None and not file.normalized:
         _refuse_other_size(placed, size, orientation, photo, file.path)
     return placed
 

@@ -35,6 +35,7 @@ def postprocess(
     smooth: bool = True,
     lock_feet: bool = False,
     cuts: Sequence[int] = (),
+    keep_tracks: bool = False,
 ) -> Clip:
     """Cleans and smooths per-frame results.
 
@@ -49,6 +50,7 @@ def postprocess(
         smooth: False does everything but the smoothing.
         lock_feet: keep feet in place while they stand.
         cuts: first frames of shots.
+        keep_tracks: the tracks are given: none is dropped, and none is joined to another.
 
     Raises:
         ValueError: for another body, or another number of betas.
@@ -61,7 +63,9 @@ def postprocess(
             f"num_betas={clip.betas.shape[1]}"
         )
     shot = shots(clip, cuts)
-    for step in (remove_spurious_tracks, merge, fill):  # hours of people are large: no two results at a time
+    for step in (
+        (fill,) if keep_tracks else (remove_spurious_tracks, merge, fill)
+    ):  # hours of people are large: no two results at a time
         clip = step(clip, shot)
     if not len(clip):
         return replace(clip, ground=np.full(4, np.nan))

@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from fullframe.detect.own_people import OwnPeople
 from fullframe.geometry.camera import Camera
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import WorkDir
@@ -60,6 +61,8 @@ def process(
     lock_feet: bool = False,
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = silent,
+    own: OwnPeople | None = None,
+    own_is_for_this_alone: bool = True,
 ) -> VideoResult:
     """Recover the people of a video with models that are loaded. Arguments as for `recover_video`, and:
 
@@ -70,18 +73,23 @@ def process(
         stop: called after each frame. Once it returns True, the analysis ends, and the frames analysed so far
             are finished and drawn; if it returns True only during drawing, the overlay ends there.
         progress: called after each frame.
+        own: boxes, tracks or keypoints given by the user, instead of detected ones. Their tracks are kept.
+        own_is_for_this_alone: `own` is about no other video.
     """
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(video))
         camera, total = clip_camera(reader, camera_options), reader.num_frames
-        request = _request(recoverer, video, camera)
+        given = None
+        if own is not None:
+            given = own.for_video(video, reader.original_size, reader.size, own_is_for_this_alone)
+        request = _request(recoverer, video, camera) | ({} if given is None else {"people": given.digest()})
         folder = stack.enter_context(_work_dir(work, overlay, request, restart))
         store = FrameStore(folder, CHUNK)
         parts = store.load()
         skipped = store.skipped(parts)
         analysed = skipped is not None
         if skipped is None:
-            chunks = analyse(recoverer, reader, camera, list(parts), stop, progress)
+            chunks = analyse(recoverer, reader, camera, list(parts), stop, progress, given)
             stack.callback(chunks.close)  # before the reader, which its threads read from
             for results, last in chunks:
                 if last or len(results.times) == CHUNK:
@@ -93,7 +101,12 @@ def process(
                 store.finish(sum(len(part.times) for part in parts), skipped)
         reader.close()
         trim_malloc()
-        clip = finish_clip(recoverer, parts, camera, _full_name(video), smooth, lock_feet)
+        keep_tracks = given is not None and given.has_tracks
+        clip = finish_clip(recoverer, parts, camera, _full_name(video), smooth, lock_feet, keep_tracks)
+        if given is not None and analysed and given.last >= clip.num_frames:
+            _log.warning(
+                f"{video} has {clip.num_frames} frames, its people are given up to frame {given.last}"
+            )
         result = VideoResult(clip, analysed, total, skipped, complete=analysed)
         if overlay is not None:
             # After a stopped analysis, its results are drawn to their end.
@@ -179,6 +192,7 @@ def finish_clip(
     video: str,
     smooth: bool,
     lock_feet: bool,
+    keep_tracks: bool = False,
 ) -> Clip:
     """The postprocessed clip of the consecutive parts of a video.
 
@@ -186,7 +200,9 @@ def finish_clip(
     """
     cuts = [cut for part in parts for cut in part.cuts.tolist()]
     clip = FrameResults.joined(parts).to_clip(camera, recoverer.body.name, recoverer.name, video)
-    return postprocess(clip, recoverer.body, smooth=smooth, lock_feet=lock_feet, cuts=cuts)
+    return postprocess(
+        clip, recoverer.body, smooth=smooth, lock_feet=lock_feet, cuts=cuts, keep_tracks=keep_tracks
+    )
 
 
 def _full_name(video: str | Path) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fullframe.detect.own_people import VideoPeople
 from fullframe.geometry.box import PersonBox
 from fullframe.geometry.camera import Camera
 from fullframe.io.progress import Progress, silent
@@ -46,11 +47,15 @@ class PlannedFrame:
 
 @dataclass
 class Detections:
-    """The N people detected in a frame: boxes (N, 4) px, scores (N,) and keypoints (N, 17, 3) px."""
+    """The N people detected in a frame: boxes (N, 4) px, scores (N,) and keypoints (N, 17, 3) px.
+
+    track_ids (N,) only where they are given instead of found by the tracker.
+    """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     keypoints: NDArray[np.float32]
+    track_ids: NDArray[np.int64] | None = None
 
 
 def plan_detections(frames: Iterable[Frame], max_gap_s: float, max_gap_frames: int) -> Iterator[PlannedFrame]:
@@ -87,6 +92,17 @@ def detect(recoverer: Recoverer, frame: Frame) -> Detections:
     if recoverer.fitter is not None and len(boxes):
         keypoints = recoverer.detector.keypoints(frame.image, boxes)
     return Detections(boxes, scores, keypoints)
+
+
+def given_detections(recoverer: Recoverer, frame: Frame, own: VideoPeople) -> Detections:
+    """The people that the user gives for a frame; keypoints are detected if bodies are fitted to them."""
+    given = own.frame(frame.index)
+    keypoints = given.keypoints
+    if keypoints is None:
+        keypoints = _zeros(len(given.boxes), 17, 3)
+        if recoverer.fitter is not None and len(given.boxes):
+            keypoints = recoverer.detector.keypoints(frame.image, given.boxes)
+    return Detections(given.boxes, given.scores, keypoints, given.track_ids if own.has_tracks else None)
 
 
 class VideoTracker:
@@ -126,7 +142,9 @@ class VideoTracker:
             return
         if planned.is_cut:
             self._tracker.reset()
-        ids = self._tracker.update(frame.time, detections.boxes, detections.scores, frame.image)
+        ids = detections.track_ids
+        if ids is None:
+            ids = self._tracker.update(frame.time, detections.boxes, detections.scores, frame.image)
         rows = zip(ids.tolist(), detections.boxes, detections.scores, detections.keypoints, strict=True)
         people = [_TrackedPerson(frame.index, frame.time, *row) for row in rows]
         if not known:
@@ -231,6 +249,7 @@ def analyse(
     known: list[FrameResults],
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = silent,
+    own: VideoPeople | None = None,
 ) -> Generator[tuple[FrameResults, bool], None, None]:
     """Process all frames of a video, with detection in several threads.
 
@@ -241,6 +260,7 @@ def analyse(
         known: the first chunks, from an earlier run.
         stop: called after each frame; True ends the analysis.
         progress: called after each frame.
+        own: people given by the user, instead of detection.
 
     Yields:
         The results of each chunk of CHUNK frames from the first unknown frame on, and whether it is the last
@@ -254,12 +274,14 @@ def analyse(
             return planned, None
         index = planned.frame.index
         if index < first_unknown:
-            return planned, _known_detections(known, index)
+            return planned, _known_detections(known, index, own is not None and own.has_tracks)
+        if own is not None:
+            return planned, given_detections(recoverer, planned.frame, own)
         return planned, detect(recoverer, planned.frame)
 
     depth = prefetch_depth(video.size)
-    # A fit needs the keypoints of every frame.
-    max_gap_s = 0 if recoverer.fitter else MAX_INTERPOLATION_S
+    # A fit needs the keypoints of every frame; people that are given are where they are given.
+    max_gap_s = 0 if recoverer.fitter or own is not None else MAX_INTERPOLATION_S
     planned_frames = prefetch(plan_detections(video, max_gap_s, depth), depth)
     results = ordered_map(find, planned_frames, torch.get_num_threads(), depth)
     try:
@@ -277,7 +299,8 @@ def analyse(
         planned_frames.close()
 
 
-def _known_detections(known: list[FrameResults], frame: int) -> Detections:
+def _known_detections(known: list[FrameResults], frame: int, with_tracks: bool) -> Detections:
     chunk = known[frame // CHUNK]
     rows = slice(*np.searchsorted(chunk.frames, (frame, frame + 1)))
-    return Detections(chunk.boxes[rows], chunk.scores[rows], chunk.keypoints[rows])
+    track_ids = chunk.track_ids[rows] if with_tracks else None
+    return Detections(chunk.boxes[rows], chunk.scores[rows], chunk.keypoints[rows], track_ids)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.io.annotations.untrusted import printable
+
 
 @dataclass(frozen=True)
 class AnnotatedImage:
@@ -66,9 +68,9 @@ class ReadStats:
 
     def leave_out(self, image: int, reason: str, problem: str = "") -> None:
         """Count an entry that is not used; `problem` says what to do about it, if there is something."""
-        self.left_out.setdefault(image, Counter())[reason] += 1
+        self.left_out.setdefault(image, Counter())[printable(reason)] += 1
         if problem:
-            self.problems.setdefault(image, []).append(problem)
+            self.problems.setdefault(image, []).append(printable(problem))
 
     def count(self, image: int) -> int:
         """How many entries of an image were left out."""

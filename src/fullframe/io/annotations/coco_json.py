@@ -34,6 +34,7 @@ from fullframe.io.annotations.untrusted import (
     image_size,
     number,
     numbers,
+    printable,
     whole_number,
 )
 
@@ -132,7 +133,7 @@ class _Reader:
             isinstance(c, dict) and _plain_id(c.get("id")) is not None for c in categories
         ):
             raise ValueError(f"{path}: 'categories' must be a list of objects with id and name")
-        self._category_names = {_plain_id(c["id"]): str(c.get("name"))[:40] for c in categories}
+        self._category_names = {_plain_id(c["id"]): printable(str(c.get("name"))[:40]) for c in categories}
         with_keypoints = [c for c in categories if c.get("keypoints")]
         people = [c for c in with_keypoints or categories if str(c.get("name")).lower() in PERSON_NAMES]
         chosen = people or with_keypoints[:1]

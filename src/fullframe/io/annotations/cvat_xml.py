@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fullframe.io.annotations.annotation_file import AnnotatedImage, AnnotatedPerson, AnnotationFile
 from fullframe.io.annotations.coco_json import PERSON_NAMES
 from fullframe.io.annotations.keypoint_names import canonical, order_from_names
-from fullframe.io.annotations.untrusted import EntryError, box_xyxy, image_size, whole_number
+from fullframe.io.annotations.untrusted import EntryError, box_xyxy, image_size, printable, whole_number
 
 _DEEPEST = 20
 
@@ -143,7 +143,7 @@ class _Shapes:
         wanted = {label for label in labels if label.lower() in PERSON_NAMES}
         wanted = wanted or {shape.label for shape in self.shapes if shape.points}
         if labels and not wanted:
-            shown = ", ".join(sorted(label[:40] for label in labels)[:8])
+            shown = ", ".join(sorted(printable(label[:40]) for label in labels)[:8])
             raise ValueError(
                 f"{self.path}: none of its labels is 'person' or a skeleton (they are {shown}): no shape is "
                 "a person"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.io.annotations.untrusted import printable
+
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
@@ -137,7 +139,7 @@ def order_from_names(names: Sequence[str], source: str) -> KeypointOrder:
         raise ValueError(f"the keypoint {double[0]} stands twice")
     unknown = [names[row] for row in range(len(names)) if row not in set(known)]
     if not known or (unknown and len(known) < FEWEST):
-        shown = ", ".join(name[:40] for name in unknown[:8])
+        shown = ", ".join(printable(name[:40]) for name in unknown[:8])
         raise ValueError(
             f"unknown keypoint names {shown}{' ...' if len(unknown) > 8 else ''}; known are "
             f"{', '.join(sorted(KNOWN_NAMES))}"

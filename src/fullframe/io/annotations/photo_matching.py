@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from fullframe.io.annotations.annotation_file import AnnotatedImage
+from fullframe.io.annotations.untrusted import printable
 
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")
 """Label Studio writes these before the name of a file that is uploaded."""
@@ -167,7 +168,7 @@ def _agreeing(photo: tuple[str, ...], image: tuple[str, ...]) -> int:
 
 
 def _shown(image: AnnotatedImage) -> str:
-    return image.name if image.name else f"number {image.number}"
+    return printable(image.name[:200]) if image.name else f"number {image.number}"
 
 
 def _nothing_found(images: Sequence[AnnotatedImage]) -> str:

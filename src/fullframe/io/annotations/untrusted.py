@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 LARGEST_FILE = 1 << 30
 """Bytes of a file that is read."""
-LARGEST_JSON = 3 << 30
+LARGEST_JSON = 13 << 28
 """Bytes of memory that a parsed JSON file may take, by a rough estimate."""
 LARGEST_COORDINATE = 1e6
 """Pixels: no photo is wider."""
@@ -43,16 +43,31 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
+def json_memory(content: bytes) -> int:
+    """Bytes that a JSON file and what is parsed of it take at most, roughly.
+
+    CPython's size of the text, of a list's items, of keys, of lists, and of objects.
+    """
+    sizes = {b",": 48, b":": 100, b"[": 64, b"{": 300}
+    return 2 * len(content) + sum(size * content.count(mark) for mark, size in sizes.items())
+
+
+def printable(text: str) -> str:
+    """Text out of a file, for messages: no control characters, which could steer the terminal.
+
+    >>> printable("a\\x1b[2Jb")
+    'a?[2Jb'
+    """
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def parse_json(content: bytes, path: Path) -> Any:
     """A JSON file's content.
 
     Raises:
         ValueError: for anything else, or what would take too much memory; names the file.
     """
-    # What CPython takes for a list's item, a list, and an object with its keys.
-    memory = (
-        2 * len(content) + 40 * content.count(b",") + 64 * content.count(b"[") + 300 * content.count(b"{")
-    )
+    memory = json_memory(content)
     if memory > LARGEST_JSON:
         raise ValueError(f"{path} would take about {memory / 2**30:.0f} GB of memory: split it")
     try:
