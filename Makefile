@@ -2,20 +2,33 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MINIMUM := .venv-minimum
 PHOTO := src/fullframe/assets/demo/three_people.jpg
 
-.PHONY: demo test install
+.PHONY: demo test lint docs test-minimum install
 
 demo: install
 	$(BIN)/fullframe run $(PHOTO) -o demo_output --refine --save overlay,sheet,npz,json,glb
 	@echo "look at demo_output/three_people_sheet.jpg; demo_output/three_people.glb opens in any 3D viewer"
 
-test: install
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+
+lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+
+# The documentation as a site in build/site.
+docs: install
+	$(BIN)/mkdocs build --strict --quiet
+
+# The tests with the oldest version of every dependency that pyproject.toml allows.
+test-minimum: install
+	$(BIN)/uv venv --quiet --allow-existing --python 3.10 $(MINIMUM)
+	$(BIN)/uv pip install --quiet --python $(MINIMUM)/bin/python --resolution lowest-direct --editable '.[dev]'
+	OMP_NUM_THREADS=1 $(MINIMUM)/bin/python -m pytest -n auto -m 'not slow'
 
 install: $(VENV)/installed
 

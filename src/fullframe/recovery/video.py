@@ -147,9 +147,10 @@ def recover_video(
             removed at the end.
         smooth: smooth motions; without it, people are as the network predicts them frame by frame.
         lock_feet: keep feet that stand on the ground in place.
-        focal, fov, intrinsics: the camera, as for `fullframe.recover`; by default the focal length is the
-            frame's diagonal.
-        model, refine, body, body_path, detector: as for `fullframe.Recoverer`.
+
+    `focal`, `fov` and `intrinsics` are those of `fullframe.recover`; without them the focal length is the
+    diagonal of the frame. `model`, `refine`, `body`, `body_path` and `detector` are arguments of
+    `fullframe.Recoverer`.
 
     Raises:
         fullframe.video.reader.VideoError: if the file cannot be read or has no video.
