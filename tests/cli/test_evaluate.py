@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from evaluate_fixtures import _smpl_files, checkpoint, make_people, perfect, smpl, smpl_checkpoint
 
-from fullframe.body import BodyFileError
+from fullframe.body import JOINT_SETS, BodyFileError
 from fullframe.cli.console import UsageError
 from fullframe.cli.evaluate import evaluate
 from fullframe.evaluate.benchmark import evaluate_model
@@ -38,7 +38,7 @@ def coco(tmp_path, photo_path) -> Path:
     content = {
         "images": [{"id": 7, "file_name": "one.jpg", "width": width, "height": height}],
         "annotations": people,
-        "categories": [{"id": 1, "name": "person"}],
+        "categories": [{"id": 1, "name": "person", "keypoints": list(JOINT_SETS["coco17"].names)}],
     }
     (root / "annotations.json").write_text(json.dumps(content))
     return root
