@@ -72,9 +72,16 @@ def test_human36m_is_not_taken_for_coco(read):
     assert found[COCO17.index("left_knee")].tolist() == [322, 330, 1]
     assert not found[:5].any()  # it has neither nose nor eyes
     # Without names, they are refused rather than mistaken.
-    content = annotations(rows)
+    body = {
+        "root": (310, 250), "right_hip": (295, 252), "right_knee": (292, 330), "right_foot": (290, 410),
+        "left_hip": (325, 252), "left_knee": (328, 330), "left_foot": (330, 410), "spine": (310, 210),
+        "thorax": (310, 165), "neck_base": (310, 140), "head": (310, 120), "left_shoulder": (335, 168),
+        "left_elbow": (345, 215), "left_wrist": (350, 260), "right_shoulder": (285, 168),
+        "right_elbow": (275, 215), "right_wrist": (270, 260),
+    }  # fmt: skip
+    content = annotations(np.array([(*body[name], 1.0) for name in h36m]))
     del content["categories"]
-    with pytest.raises(ValueError, match="17 keypoints have no names and are not in COCO's order"):
+    with pytest.raises(ValueError, match="17 keypoints have no names, and look like Human3.6M's"):
         read(content)
 
 

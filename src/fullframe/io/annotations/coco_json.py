@@ -42,8 +42,16 @@ PERSON = 1
 """COCO's category."""
 PERSON_NAMES = frozenset({"person", "people", "persons", "human", "pedestrian"})
 
-_FACE_SPREAD = 0.2
-"""Median distance of nose and eyes over a person's extent: .06 in COCO and at most .16, a thigh's .25."""
+
+def _bones(pairs: str) -> NDArray[np.int64]:
+    return np.array([[int(row) for row in pair.split("-")] for pair in pairs.split()])
+
+
+_COCO_BONES = _bones("0-1 0-2 1-3 2-4 5-6 5-7 7-9 6-8 8-10 5-11 6-12 11-12 11-13 13-15 12-14 14-16")
+_H36M_BONES = _bones("0-1 1-2 2-3 0-4 4-5 5-6 0-7 7-8 8-9 9-10 8-11 11-12 12-13 8-14 14-15 15-16")
+_NOT_COCO = 1.4
+"""Length of COCO's bones over that of Human3.6M's through the same points. In COCO's order it is .83 in the
+median of 139 people of COCO and 1.24 at 99 %, in Human3.6M's at least 1.5 (59 people)."""
 
 
 def read_coco(content: dict[str, Any], path: Path) -> AnnotationFile:
@@ -277,18 +285,17 @@ class _Reader:
         return file
 
     def _check_order(self) -> None:
-        """Points without names are COCO's if eyes and nose are near each other: Human3.6M has 17, too."""
-        spreads = []
-        for person in self.file.people:
-            points = person.keypoints
-            if points is not None and (points[:, 2] > 0).sum() >= 12 and (points[:3, 2] > 0).all():
-                extent = np.ptp(points[points[:, 2] > 0, :2], axis=0).max()
-                face = np.abs(points[:3, :2] - points[[1, 2, 0], :2]).max()
-                spreads.append(face / max(extent, 1e-9))
-        if spreads and np.median(spreads) > _FACE_SPREAD:
+        """17 points without names are COCO's, unless Human3.6M's bones fit them much better."""
+        ratios = [
+            _bone_length(person.keypoints, _COCO_BONES) / _bone_length(person.keypoints, _H36M_BONES)
+            for person in self.file.people
+            if person.keypoints is not None
+        ]
+        known = [ratio for ratio in ratios if not np.isnan(ratio)]
+        if known and np.median(known) > _NOT_COCO:
             raise ValueError(
-                f"{self.file.path}: its 17 keypoints have no names and are not in COCO's order (eyes and "
-                f"nose are far apart), which is {', '.join(COCO17)}: name them in the category's 'keypoints'"
+                f"{self.file.path}: its 17 keypoints have no names, and look like Human3.6M's, not COCO's "
+                f"({', '.join(COCO17)}): name them in the category's 'keypoints'"
             )
 
     def _set_boxes(self) -> None:
@@ -332,6 +339,13 @@ class _Reader:
                 problem = f"{person.entry}: score must lie between 0 and 1, found {person.score:g}"
                 self.stats.leave_out(person.image, "not usable", problem)
         self.file.people = kept
+
+
+def _bone_length(points: NDArray[np.float32], bones: NDArray[np.int64]) -> float:
+    """Mean length of the bones between points (17, 3) that are seen; NaN for fewer than eight."""
+    seen = (points[bones, 2] > 0).all(axis=1)
+    lengths = np.linalg.norm(points[bones[:, 0], :2] - points[bones[:, 1], :2], axis=1)
+    return max(float(lengths[seen].mean()), 1e-9) if seen.sum() >= 8 else np.nan
 
 
 def _looks_like(box: _Box) -> str:
