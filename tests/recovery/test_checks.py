@@ -49,6 +49,12 @@ def test_bodies_that_are_not_finite_stand_upright_in_their_box(broken):
     np.testing.assert_allclose(project_points(found.translation, CAMERA)[0], (650, 350), atol=1)
 
 
+def test_nobody():
+    bodies, box = standing(), np.zeros((0, 4), np.float32)
+    found, possible = bounded(Bodies(*(value[:0] for value in bodies)), box, CAMERA)
+    assert len(possible) == 0 and found.pose.shape == (0, 24, 3, 3)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(width=32), min_size=3, max_size=3), st.floats(1, 4000), st.floats(1, 4000))
 def test_whatever_the_translation(translation, width, height):

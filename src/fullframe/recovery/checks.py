@@ -32,7 +32,7 @@ def bounded(bodies: Bodies, boxes: NDArray[np.float32], camera: Camera) -> tuple
         The bodies, and (N,) whether they were possible as they were.
     """
     pose, betas, translation = (np.array(values) for values in bodies)
-    finite = np.logical_and.reduce([np.isfinite(v).reshape(len(v), -1).all(1) for v in bodies])
+    finite = np.logical_and.reduce([np.isfinite(v).all(tuple(range(1, v.ndim))) for v in bodies])
     focal, principal_point = np.array(camera.focal), np.array(camera.principal_point)
     angle = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / focal.mean()
     low, high = (np.clip(length / angle, *DISTANCES) for length in SEEN_LENGTHS)
