@@ -8,7 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.view.same_origin import refusal
+
 PORT = 8090
+
+_HOST = "127.0.0.1"
 
 _HTML = b"""<!doctype html><meta charset="utf-8"><title>fullframe</title>
 <style>html,body{margin:0;height:100%;background:#16181c}
@@ -19,7 +23,7 @@ _BOUNDARY = "frame"
 class MjpegServer:
     """Serves the images given to `show` at `address` to any number of browsers.
 
-    For this computer only (127.0.0.1), on PORT or, if that is taken, on a free one.
+    For this computer only, not for other web pages, on PORT or, if that is taken, on a free one.
     """
 
     def __init__(self) -> None:
@@ -31,7 +35,10 @@ class MjpegServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                if self.path == "/stream":
+                reason = refusal(self.headers, _HOST, _HOST)
+                if reason:
+                    self.send_error(403, explain=reason)
+                elif self.path == "/stream":
                     owner._stream(self)
                 else:
                     self.send_response(200)
@@ -44,11 +51,11 @@ class MjpegServer:
                 """Requests are not logged."""
 
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
+            self._server = ThreadingHTTPServer((_HOST, PORT), Handler)
         except OSError:
-            self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            self._server = ThreadingHTTPServer((_HOST, 0), Handler)
         self._server.daemon_threads = True
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        self.address = f"http://{_HOST}:{self._server.server_port}"
 
     def show(self, image: NDArray[np.uint8]) -> None:
         """Show an image (H, W, 3) RGB."""

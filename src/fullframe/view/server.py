@@ -1,14 +1,24 @@
 """The web server of all pages."""
 
 import contextlib
+import functools
 import io
+import logging
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from http import HTTPStatus
+from typing import Any, Protocol
 
 import viser
+import websockets.asyncio.server
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
+from fullframe.view.same_origin import is_local, refusal
+
+_log = logging.getLogger(__name__)
 
 
 class Server(viser.ViserServer):
@@ -29,17 +39,24 @@ class Page(Protocol):
 def serve(host: str, port: int, title: str) -> Iterator[Server]:
     """A running server, stopped at the end of the block.
 
+    Requests and websockets that other web pages open are refused. Where other computers can reach the page, a
+    warning is logged.
+
     Args:
         port: if it is taken, the next free one is used.
 
     Raises:
+        ValueError: if there is no such port.
         OSError: if nothing can listen on this host; the message says so.
     """
-    try:
-        socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
-    except OSError as error:
-        raise OSError(f"cannot listen on --host {host}: {error.strerror or error}") from error
-    with contextlib.redirect_stdout(io.StringIO()):  # viser's greeting
+    port = _free_port(host, port)
+    if not is_local(host):
+        _log.warning(
+            "--host %s: everybody in this network can open this page and see and use all of it: there is no "
+            "password and no encryption",
+            host,
+        )
+    with contextlib.redirect_stdout(io.StringIO()), _own_requests_only(host):  # viser's greeting
         server = Server(host, port, label=title, verbose=False)
     try:
         server.scene.set_up_direction("+y")
@@ -50,6 +67,49 @@ def serve(host: str, port: int, title: str) -> Iterator[Server]:
     finally:
         with contextlib.redirect_stdout(io.StringIO()):
             server.stop()
+
+
+def _free_port(host: str, port: int) -> int:
+    """The first port from `port` on that can be listened on; 0 remains 0, for any."""
+    if not 0 <= port <= 65535:
+        raise ValueError(f"--port {port}: there is no such port, choose one from 1024 to 65535")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, 0), family=family).close()
+    except OSError as error:
+        raise OSError(f"cannot listen on --host {host}: {error.strerror or error}") from error
+    for candidate in range(port, 65536):
+        with contextlib.suppress(OSError):
+            socket.create_server((host, candidate), family=family).close()
+            return candidate
+    raise OSError(f"--port {port}: it is taken, as are all above it; choose a lower one")
+
+
+@contextlib.contextmanager
+def _own_requests_only(host: str) -> Iterator[None]:
+    """A viser server created in this block refuses the requests of other web pages.
+
+    viser has no option for it: it answers HTTP in the `process_request` that it gives to websockets' `serve`.
+    That is called for websockets as well, before their handshake, so ours is put before it.
+    """
+    original = websockets.asyncio.server.serve
+
+    @functools.wraps(original, updated=())
+    def serve_own(*arguments: Any, process_request: Callable[..., Any], **options: Any) -> Any:
+        def check(connection: ServerConnection, request: Request) -> Any:
+            reason = refusal(request.headers, host, connection.local_address[0])
+            if reason:
+                response: Response = connection.respond(HTTPStatus.FORBIDDEN, f"fullframe: {reason}\n")
+                return response
+            return process_request(connection, request)
+
+        return original(*arguments, process_request=check, **options)
+
+    websockets.asyncio.server.serve = serve_own  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        websockets.asyncio.server.serve = original  # type: ignore[misc]
 
 
 @contextlib.contextmanager
