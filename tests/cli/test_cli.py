@@ -81,13 +81,50 @@ def test_a_bad_photo_does_not_stop_the_others(
     (folder / "b_zero.jpg").touch()
     shutil.copy(empty_photo, folder / "c.png")
     shutil.copy(small_photo, folder / "d.jpg")
-    (folder / "notes.txt").write_text("ignored")
+    (folder / "e_notes.txt").write_text("left out")
+    (folder / "f_raw.nef").write_text("left out")
+    (folder / "g.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    shutil.copy(small_photo, folder / "z.jfif")
     assert fullframe("run", folder, tmp_path / "missing.jpg", "-o", tmp_path / "out", "--save", "npz") == 1
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["c.npz", "d.npz"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["c.npz", "d.npz", "z.npz"]
     said = capsys.readouterr().err
-    assert "3 of 5 photos failed" in said
-    for reason in ("a_text.jpg: not an image", "b_zero.jpg: the file is empty", "missing.jpg: no such file"):
+    assert "4 of 7 photos failed" in said
+    bad = (
+        "a_text.jpg: not an image",
+        "b_zero.jpg: the file is empty",
+        "g.heic: ",
+        "missing.jpg: no such file",
+    )
+    for reason in bad:
         assert said.count(reason) == 2  # when it happened, and at the end
+    assert said.endswith(
+        "2 files left out: e_notes.txt (not a photo or video), "
+        "f_raw.nef (a raw file of a camera: convert it to JPEG or TIFF)\n"
+    )
+
+
+def test_a_name_that_is_not_utf8(small_photo: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    try:
+        shutil.copy(small_photo, odd)
+    except OSError:
+        pytest.skip("this file system takes only names of UTF-8")
+    assert fullframe("run", odd, "-o", tmp_path / "out", "--save", ",".join(PHOTO_OUTPUTS)) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *(f"caf_.{kind}" for kind in PHOTO_OUTPUTS if kind not in ("overlay", "sheet")),
+        "caf__overlay.jpg",
+        "caf__sheet.jpg",
+    }
+    assert People.load(tmp_path / "out/caf_.npz").image == str(odd)
+
+
+def test_an_output_that_cannot_be_written_does_not_stop_the_others(
+    small_photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out/small_overlay.jpg").mkdir(parents=True)
+    assert fullframe("run", small_photo, "-o", tmp_path / "out", "--save", "overlay,npz") == 1
+    assert len(People.load(tmp_path / "out/small.npz")) == 3
+    assert "small.jpg: " in capsys.readouterr().err
 
 
 def test_no_person_is_a_result(empty_photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,7 +275,7 @@ def test_no_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_one_photo_named_twice_is_one_photo(empty_photo: Path) -> None:
     again = empty_photo.parent / ".." / empty_photo.parent.name / empty_photo.name
-    assert find_inputs([str(empty_photo), str(again)]) == [str(empty_photo)]
+    assert find_inputs([str(empty_photo), str(again)]).names == [str(empty_photo)]
 
 
 def test_results_do_not_go_among_the_photos(small_photo: Path, capsys: pytest.CaptureFixture[str]) -> None:

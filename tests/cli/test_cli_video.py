@@ -216,7 +216,7 @@ def test_what_is_a_video_and_what_a_camera(clip: Path, photo_path: Path, tmp_pat
     assert not any(map(is_video, (str(tmp_path / "picture"), str(tmp_path / "notes"), "a.jpg", "missing")))
     assert all(map(is_live, ("0", "12", "/dev/video3", "rtsp://host/live", "http://host:81/stream")))
     assert not any(map(is_live, ("a.mp4", "https://host/a.mp4", "0.jpg", "photos")))
-    assert find_inputs(["rtsp://host/live", str(tmp_path / "film")]) == [
+    assert find_inputs(["rtsp://host/live", str(tmp_path / "film")]).names == [
         "rtsp://host/live",
         str(tmp_path / "film"),
     ]

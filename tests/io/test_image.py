@@ -1,11 +1,13 @@
 import shutil
+import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from fullframe.io.image import ImageError, read_photo
+from fullframe.io.image import PHOTO_SUFFIXES, ImageError, is_animated, is_photo, read_photo
 
 # A picture with a different colour in each corner, 40 x 20: top left is red.
 CORNERS = np.zeros((20, 40, 3), np.uint8)
@@ -82,6 +84,91 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     path = save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(read_photo(path).pixels[0, 0], [255, 0, 0])
+
+
+def test_an_empty_first_frame_is_not_the_photo(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (40, 20), "white"), Image.fromarray(CORNERS), Image.fromarray(CORNERS[::-1])]
+    path = save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(read_photo(path).pixels, CORNERS)
+    assert is_animated(path) and not is_animated(save(tmp_path / "b.gif", frames[1]))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "format_"),
+    [
+        (".jpe", "JPEG"), (".jfif", "JPEG"), (".mpo", "MPO"), (".avif", "AVIF"), (".jp2", "JPEG2000"),
+        (".heic", "HEIF"), (".webp", "WEBP"), (".ppm", "PPM"), (".tga", "TGA"),
+    ],
+)  # fmt: skip
+def test_formats(tmp_path: Path, photo_path: Path, suffix: str, format_: str) -> None:
+    if format_ == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    with Image.open(photo_path) as image:
+        small = image.convert("RGB").resize((128, 96))
+    path = save(tmp_path / f"a{suffix}", small, format=format_)
+    assert suffix in PHOTO_SUFFIXES
+    assert np.abs(read_photo(path).pixels.astype(int) - np.asarray(small)).mean() < 12
+    if format_ != "TGA":  # has no signature
+        assert is_photo(path.rename(tmp_path / "a"))
+
+
+def test_heic_without_its_package_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(Image.OPEN, "HEIF", Image.OPEN["TGA"])  # as if it were not registered
+    monkeypatch.setattr("fullframe.io.image.find_spec", lambda name: None)
+    path = tmp_path / "IMG_0001"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    with pytest.raises(
+        ImageError, match=r"IMG_0001: HEIC needs pillow-heif: pip install 'fullframe\[heic\]'"
+    ):
+        read_photo(path)
+    assert is_photo(path)
+
+
+def test_raw_files_of_cameras_are_refused(tmp_path: Path) -> None:
+    preview = save(tmp_path / "a.tif", Image.fromarray(CORNERS)).rename(tmp_path / "a.NEF")
+    with pytest.raises(ImageError, match=r"a.NEF: a raw file of a camera: convert it to JPEG or TIFF"):
+        read_photo(preview)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_deep_pixels_are_stretched_by_the_bits_used(
+    tmp_path: Path, bits: int, suffix: str, channels: int
+) -> None:
+    values = np.linspace(0, 2**bits - 1, 800).round().astype(np.uint16).reshape(20, 40)
+    deep = np.repeat(values[..., None], channels, axis=2)
+    if channels > 1:
+        deep[..., 0] //= 2  # blue
+    if channels == 4:
+        deep[..., 3] = 2**bits - 1
+    cv2.imwrite(str(tmp_path / f"a{suffix}"), deep)
+    pixels = read_photo(tmp_path / f"a{suffix}").pixels
+    expected = values / (2**bits - 1) * 255
+    np.testing.assert_allclose(pixels[..., 0], expected, atol=1)
+    np.testing.assert_allclose(pixels[..., 2], expected / (2 if channels > 1 else 1), atol=1)
+
+
+def test_deep_colours_are_turned_upright(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), CORNERS[..., ::-1].astype(np.uint16) * 16)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    data = (tmp_path / "a.png").read_bytes()
+    header = 8 + 25  # signature and IHDR
+    size, crc = (len(chunk) - 4).to_bytes(4, "big"), zlib.crc32(chunk).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(data[:header] + size + chunk + crc + data[header:])
+    photo = read_photo(tmp_path / "a.png")
+    assert photo.orientation == 6
+    np.testing.assert_allclose(photo.pixels, np.rot90(CORNERS, -1), atol=1)
+
+
+def test_thermal_values_are_stretched_to_their_range(tmp_path: Path) -> None:
+    kelvin = np.linspace(29_000, 31_500, 800).astype(np.uint16).reshape(20, 40)  # hundredths
+    pixels = read_photo(save(tmp_path / "a.tif", Image.fromarray(kelvin))).pixels
+    assert pixels.min() == 0 and pixels.max() == 255 and np.ptp(pixels[10].astype(int)) > 10
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 10), (10, 20_000)])

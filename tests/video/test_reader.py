@@ -1,3 +1,5 @@
+import io
+import os
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -8,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from video_fixtures import picture
 
 from fullframe.video.reader import LONGEST, VideoError, VideoReader, turn_upright
 
@@ -201,3 +205,33 @@ def test_a_name_with_a_colon_is_a_file(make_video: Any) -> None:
 def test_an_unreachable_address_is_told() -> None:
     with pytest.raises(VideoError, match=r"http://127\.0\.0\.1:9/x.*cannot be opened"):
         VideoReader("http://127.0.0.1:9/x")
+
+
+def test_side_data_unknown_to_pyav_does_not_stop_a_video(tmp_path: Path) -> None:
+    """Compact cameras write EXIF tags into each frame of Motion JPEG."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter to the right
+    with av.open(str(tmp_path / "a.avi"), "w") as out:
+        stream = out.add_stream("mjpeg", rate=15)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for index in range(5):
+            buffer = io.BytesIO()
+            Image.fromarray(picture(index)).save(buffer, "JPEG", exif=exif, quality=95)
+            packet = av.Packet(buffer.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, index, index, Fraction(1, 15)
+            out.mux(packet)
+    with VideoReader(tmp_path / "a.avi") as reader:
+        frames = list(reader)
+    assert len(frames) == 5 and reader.size == (64, 96)
+    assert np.abs(frames[2].image.astype(int) - np.rot90(picture(2), -1)).mean() < 12
+
+
+def test_a_name_that_is_not_utf8(make_video: Any) -> None:
+    video = make_video(sound="aac")
+    odd = video.with_name(os.fsdecode(b"caf\xe9.mp4"))
+    try:
+        video.rename(odd)
+    except OSError:
+        pytest.skip("this file system takes only names of UTF-8")
+    with VideoReader(odd) as reader:
+        assert len(list(reader)) == 12 and reader.has_audio

@@ -20,10 +20,10 @@ from fullframe.annotate.report_page import write_page
 from fullframe.body import BodyModel, load_body
 from fullframe.io.annotations.reader import annotations_digest
 from fullframe.io.atomic import atomic_path
+from fullframe.io.image import PHOTO_SUFFIXES
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import WorkDir, Workers, in_process
 from fullframe.models import Bodies, CropRegressor, LoadedModel, load_model
-from fullframe.recovery.inputs import PHOTO_SUFFIXES
 from fullframe.recovery.photo import FIT, NETWORK
 
 
@@ -182,7 +182,7 @@ def _find_photos(images: Path) -> list[str]:
     found = (path for path in images.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
     photos = sorted(path.relative_to(images).as_posix() for path in found)
     if not photos:
-        raise ValueError(f"{images}: no photos in this folder ({', '.join(PHOTO_SUFFIXES)})")
+        raise ValueError(f"{images}: no photos in this folder ({', '.join(sorted(PHOTO_SUFFIXES))})")
     return photos
 
 

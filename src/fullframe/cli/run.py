@@ -12,7 +12,7 @@ import tyro
 
 from fullframe.cli.console import Interrupt, UsageError, console, say, show_progress, usage_errors
 from fullframe.io.text import plural
-from fullframe.recovery.inputs import find_inputs, is_live, is_video, searched_folder
+from fullframe.recovery.inputs import find_inputs, is_live, is_video, left_out_summary, searched_folder
 from fullframe.recovery.outputs import (
     PHOTO_OUTPUTS,
     VIDEO_OUTPUTS,
@@ -109,6 +109,7 @@ class _Request:
     stems: dict[str, Path]
     photo_kinds: tuple[str, ...]
     video_kinds: tuple[str, ...]
+    left_out: dict[str, str]
 
 
 def _plan(
@@ -121,7 +122,8 @@ def _plan(
     """
     if not inputs:
         raise UsageError("name at least one photo, video, folder or pattern")
-    names = find_inputs(inputs)
+    found = find_inputs(inputs)
+    names = found.names
     live = [name for name in names if is_live(name)]
     if live and len(names) > 1:
         raise UsageError(f"{live[0]} is a camera or stream and must be the only input")
@@ -141,7 +143,9 @@ def _plan(
     for file in files:
         if file.resolve() in read:
             raise UsageError(f"the result {file} would overwrite an input; choose another folder with -o")
-    return _Request(photos, videos, live[0] if live else None, out, stems, photo_kinds, video_kinds)
+    left_out = {name: why for name, why in found.left_out.items() if Path(name).resolve() not in read}
+    left_out.pop(str(out), None)
+    return _Request(photos, videos, live[0] if live else None, out, stems, photo_kinds, video_kinds, left_out)
 
 
 def _output_kinds(save: str | None, photos: bool, videos: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -296,15 +300,16 @@ class _Runner:
         say(self.failures[-1], "failed ", "red")
 
     def report_failures(self) -> int:
-        """Repeat all failures at the end; returns the exit status."""
-        if not self.failures:
-            return 0
-        photos, videos = self.request.photos, self.request.videos
-        what = "photos" if not videos else "videos" if not photos else "inputs"
-        say(f"{len(self.failures)} of {len(photos) + len(videos)} {what} failed:", style="red")
-        for reason in self.failures:
-            say(f"  {reason}")
-        return 1
+        """Repeat all failures at the end, and name the files left out; returns the exit status."""
+        if self.failures:
+            photos, videos = self.request.photos, self.request.videos
+            what = "photos" if not videos else "videos" if not photos else "inputs"
+            say(f"{len(self.failures)} of {len(photos) + len(videos)} {what} failed:", style="red")
+            for reason in self.failures:
+                say(f"  {reason}")
+        if self.request.left_out:
+            say(left_out_summary(self.request.left_out), style="yellow")
+        return 1 if self.failures else 0
 
 
 def _photo_summary(people: "People", given: "GivenPeople | None", files: list[Path]) -> str:

@@ -2,15 +2,32 @@
 
 import warnings
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import atomic_path
+
+PHOTO_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".hif"}
+    | {".gif", ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".j2k", ".jpf", ".jpx", ".ppm", ".pgm", ".pnm"}
+    | {".tga"}
+)
+RAW_SUFFIXES = frozenset(
+    {".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+)
+"""Suffixes of photos, and of the raw files of cameras, whose previews are no substitute for the photo."""
+
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 class ImageError(ValueError):
@@ -43,29 +60,39 @@ class Photo:
 def read_photo(path: str | Path) -> Photo:
     """Read a photo and turn it upright by its EXIF orientation.
 
-    Grey, palette, CMYK, 16-bit and transparent images become 8-bit RGB (transparency over white); of an
-    animated image the first frame is taken.
+    Grey, palette, CMYK, 16-bit and transparent images become 8-bit RGB (transparency over white). Values of
+    more than 8 bits are stretched by the bits that are used, as 12 of 16; of a narrow range in them, as of
+    thermal cameras, the range is. Of an animated image the first frame of more than one colour is taken.
 
     Raises:
         ImageError: if the file is missing, empty, truncated, not an image, or too large.
     """
     path = Path(path)
     try:
+        if path.suffix.lower() in RAW_SUFFIXES:
+            raise ImageError(f"{path}: a raw file of a camera: convert it to JPEG or TIFF")
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: the file is empty")
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings(), _open(path) as image:
             # Large photos of phones are welcome; Pillow still refuses those above 179 megapixels.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image.load()
+            content = _first_content(image)
             exif = image.getexif()
             orientation = exif.get(ExifTags.Base.Orientation, 1)
-            upright = ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(content)
             camera = Camera.from_exif({**exif, **exif.get_ifd(ExifTags.IFD.Exif)}, upright.size)
+            deep = _deep_colors(path, image)
+            if deep is not None:
+                deep.getexif()[ExifTags.Base.Orientation] = orientation
+                upright = ImageOps.exif_transpose(deep)
             pixels = np.array(_to_rgb(upright))
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: not an image that can be read") from error
+        why = "not an image that can be read"
+        if is_heif(path) and find_spec("pillow_heif") is None:
+            why = "HEIC needs pillow-heif: pip install 'fullframe[heic]', or convert the photo to JPEG"
+        raise ImageError(f"{path}: {why}") from error
     except ImageError:
         raise
     # Pillow raises many kinds of error for damaged files (SyntaxError, struct.error, EOFError among them).
@@ -74,14 +101,107 @@ def read_photo(path: str | Path) -> Photo:
     return Photo(pixels, orientation if orientation in range(1, 9) else 1, camera, str(path))
 
 
+def is_photo(path: str | Path) -> bool:
+    """Whether a file's contents are those of a photo, whatever its name."""
+    try:
+        with warnings.catch_warnings(), _open(path, _FORMATS):
+            return True
+    except Exception:  # as in `read_photo`
+        return is_heif(path)
+
+
+def is_animated(path: str | Path) -> bool:
+    """Whether a file is an image of several frames that are shown one after the other."""
+    try:
+        with _open(path, _ANIMATED) as image:
+            return getattr(image, "n_frames", 1) > 1
+    except Exception:  # as in `read_photo`
+        return False
+
+
+def is_heif(path: str | Path) -> bool:
+    """Whether a file is a HEIF image (HEIC) by its first bytes: ISO/IEC 23008-12, 10."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(12)
+    except OSError:
+        return False
+    return start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS
+
+
+def _open(path: str | Path, formats: tuple[str, ...] | None = None) -> Image.Image:
+    _register_heif()
+    if formats is not None:
+        Image.init()
+        formats = tuple(name for name in formats if name in Image.OPEN)
+    return Image.open(path, formats=formats)
+
+
+@cache
+def _register_heif() -> None:
+    """Let Pillow read HEIC if pillow-heif is installed."""
+    if find_spec("pillow_heif") is not None:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+
+
+def _first_content(image: Image.Image) -> Image.Image:
+    """The image; of an animation, the first frame of more than one colour, or else the first."""
+    image.load()
+    if image.format not in _ANIMATED or not getattr(image, "is_animated", False):
+        return image
+    for frame in ImageSequence.Iterator(image):
+        if any(low < high for low, high in _extrema(_to_rgb(frame))):
+            return frame.copy()
+    image.seek(0)
+    return image
+
+
+def _extrema(image: Image.Image) -> tuple[tuple[int, int], ...]:
+    extrema: Any = image.getextrema()
+    return extrema
+
+
+def _deep_colors(path: Path, image: Image.Image) -> Image.Image | None:
+    """A colour image of 16 bits a channel, of which Pillow keeps the upper 8; None for others."""
+    if image.format not in ("PNG", "TIFF") or image.mode not in ("RGB", "RGBA"):
+        return None
+    with Image.open(path) as unread:  # `tile` is empty once an image is loaded
+        if not any(";16" in str(tile) for tile in unread.tile):
+            return None
+    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16 or values.ndim != 3:
+        return None
+    if values.shape[2] == 4:  # over white, as by `_to_rgb`
+        alpha = values[..., 3:] / max(values[..., 3].max(), 1)
+        values = values[..., :3] * alpha + (1 - alpha) * _white(values[..., :3])
+    return Image.fromarray(_stretched(values[..., ::-1].astype(np.float64)))
+
+
+def _white(values: NDArray[Any]) -> int:
+    """The largest number of the bits that are used, at least 8."""
+    return int(2 ** max(8, int(values.max()).bit_length()) - 1)
+
+
+def _stretched(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Whole numbers up to 65535 as 8 bits: by the bits used, or by their range where it is narrow."""
+    low, high = 0.0, float(_white(values))
+    darkest, lightest = np.percentile(values, (0.1, 99.9))
+    if values.max() > 255 and 0 < lightest - darkest < high / 4:
+        low, high = darkest, lightest
+    return ((values - low) / (high - low) * 255).round().clip(0, 255).astype(np.uint8)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
         if not np.isfinite(values).all():
             raise ValueError("it holds values that are not finite")
-        # 16-bit files use 0 ... 65535; wider and float ones have no fixed white, so their own range is used.
-        integer = image.mode != "F" and values.min() >= 0 and values.max() <= 65535
-        low, high = (0, 65535) if integer else (values.min(), values.max())
+        if image.mode != "F" and values.min() >= 0 and values.max() <= 65535:
+            return Image.fromarray(_stretched(values)).convert("RGB")
+        # Wider and float ones have no fixed white, so their own range is used.
+        low, high = values.min(), values.max()
         scaled = (values - low) / max(high - low, 1e-12) * 255
         return Image.fromarray(scaled.round().astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

@@ -1,83 +1,133 @@
 """Finding photos, videos and streams from paths, folders, glob patterns and addresses."""
 
 import glob
+import os
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlparse
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv"}
     | {".3gp", ".ogv", ".y4m"}
 )
 """Suffixes of files to find in a folder. A file with another suffix is a video if it can be decoded."""
 
+_OF_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
+
+
+@dataclass
+class Inputs:
+    """What was found.
+
+    Attributes:
+        names: photos, videos, cameras and addresses, in order.
+        left_out: files and folders in the folders and patterns searched that are none of these, and why.
+    """
+
+    names: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
 
 def is_live(name: str) -> bool:
     """Whether a name is a camera (0, 1, ... or /dev/videoN) or the address of a stream, not of a file."""
     if "://" in name:
         return Path(urlparse(name).path).suffix.lower() not in VIDEO_SUFFIXES
-    return bool(re.fullmatch(r"\d+|/dev/video\d+", name)) and not Path(name).is_file()
+    return bool(re.fullmatch(r"\d+|/dev/video\d+", name)) and not os.path.isfile(name)
 
 
 def is_video(name: str) -> bool:
-    """Whether a file or address is a video rather than a photo."""
+    """Whether a file or address is a video rather than a photo, or a file that is neither."""
+    from fullframe.io.image import PHOTO_SUFFIXES, RAW_SUFFIXES, is_photo
+
     suffix = Path(urlparse(name).path if "://" in name else name).suffix.lower()
-    if suffix in VIDEO_SUFFIXES or suffix in PHOTO_SUFFIXES or not Path(name).is_file():
-        return suffix in VIDEO_SUFFIXES
-    from PIL import Image
+    if suffix in VIDEO_SUFFIXES:
+        return True
+    if suffix in PHOTO_SUFFIXES | RAW_SUFFIXES or not os.path.isfile(name) or is_photo(name):
+        return False
+    from fullframe.video.reader import VideoReader
 
-    from fullframe.video.reader import VideoError, VideoReader
-
-    try:
-        with Image.open(name):
-            return False
-    except OSError:
-        pass
     try:
         VideoReader(name).close()
-    except VideoError:
+    except Exception:  # whatever it is, `read_photo` says what is wrong with it
         return False
     return True
 
 
-def find_inputs(patterns: Iterable[str]) -> list[str]:
-    """The photos and videos given by paths, folders, patterns and addresses, in order, without duplicates.
+def find_inputs(patterns: Iterable[str]) -> Inputs:
+    """The photos and videos given by paths, folders, patterns and addresses, without duplicates.
 
     Raises:
         ValueError: if a pattern matches nothing, or a folder contains no photo or video.
     """
-    found: dict[str | Path, str] = {}
+    found: dict[str, str] = {}
+    inputs = Inputs()
     for pattern in patterns:
         if "://" in pattern or is_live(pattern):
             found.setdefault(pattern, pattern)
             continue
-        path = Path(pattern).expanduser()
-        if path.is_dir():
-            files = sorted(p for p in path.iterdir() if _is_input(p))
-            if not files:
-                raise ValueError(f"{path}: no photos or videos in this folder")
-        elif path.exists() or not glob.has_magic(pattern):
+        # The functions of os.path take every name; those of pathlib raise for some, such as ~name.jpg.
+        path = os.path.expanduser(pattern)
+        if not os.path.isdir(path) and (os.path.lexists(path) or not glob.has_magic(pattern)):
             # A missing file fails later and alone, so that the other inputs are processed.
-            files = [path]
-        else:
-            files = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file())
-            if not files:
-                raise ValueError(f"{pattern}: no file matches")
-        for file in files:
-            found.setdefault(file.resolve(), str(file))
-    return list(found.values())
+            found.setdefault(os.path.realpath(path), path)
+            continue
+        folder = os.path.isdir(path)
+        names = (
+            [os.path.join(path, n) for n in os.listdir(path)] if folder else glob.glob(path, recursive=True)
+        )
+        why_not = {name: _why_left_out(name) for name in sorted(names) if not _is_hidden(name)}
+        if not folder:  # a pattern with ** matches folders on its way
+            why_not = {name: why for name, why in why_not.items() if not os.path.isdir(name)}
+        left_out = {name: why for name, why in why_not.items() if why}
+        if len(left_out) == len(why_not):
+            nothing = "no photos or videos in this folder" if folder else "no file matches"
+            raise ValueError(f"{pattern}: {left_out_summary(left_out) if left_out else nothing}")
+        inputs.left_out |= left_out
+        for name in why_not:
+            if name not in left_out:
+                found.setdefault(os.path.realpath(name), name)
+    inputs.names = list(found.values())
+    return inputs
+
+
+def left_out_summary(left_out: dict[str, str]) -> str:
+    """In one line: how many files were left out, and the first of them with the reasons."""
+    shown = [f"{os.path.basename(name) or name} ({why})" for name, why in list(left_out.items())[:_SHOWN]]
+    if len(left_out) > _SHOWN:
+        shown.append(f"and {len(left_out) - _SHOWN} more")
+    return f"{len(left_out)} {'file' if len(left_out) == 1 else 'files'} left out: {', '.join(shown)}"
+
+
+_SHOWN = 20
 
 
 def searched_folder(pattern: str) -> Path | None:
     """The folder that `find_inputs` searches for a folder or pattern; None for a file, camera or address."""
-    path = Path(pattern).expanduser()
-    if path.is_dir():
-        return path
-    return path.parent if glob.has_magic(pattern) and not path.exists() and "://" not in pattern else None
+    path = os.path.expanduser(pattern)
+    if os.path.isdir(path):
+        return Path(path)
+    magic = glob.has_magic(pattern) and not os.path.lexists(path) and "://" not in pattern
+    return Path(path).parent if magic else None
 
 
-def _is_input(path: Path) -> bool:
-    suffixes = PHOTO_SUFFIXES | VIDEO_SUFFIXES
-    return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+def _is_hidden(name: str) -> bool:
+    base = os.path.basename(name)
+    return base.startswith(".") or base.lower() in _OF_SYSTEMS
+
+
+def _why_left_out(name: str) -> str:
+    """Why a file found in a folder is no input; empty if it is one."""
+    from fullframe.io.image import PHOTO_SUFFIXES, RAW_SUFFIXES, is_photo
+
+    if os.path.isdir(name):
+        return "a folder: name it too"
+    if not os.path.isfile(name):
+        return "a broken link" if os.path.islink(name) else "not a file"
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in RAW_SUFFIXES:
+        return "a raw file of a camera: convert it to JPEG or TIFF"
+    if suffix in PHOTO_SUFFIXES | VIDEO_SUFFIXES or is_photo(name) or (not suffix and is_video(name)):
+        return ""
+    return "not a photo or video"

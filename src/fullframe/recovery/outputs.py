@@ -1,7 +1,8 @@
 """The files that are written for a photo or video: their names and contents."""
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
@@ -20,13 +21,19 @@ VIDEO_OUTPUTS = ("overlay", "npz", "json", "csv", "glb", "bvh", "usd", "smpl")
 
 
 def output_names(inputs: Iterable[str]) -> dict[str, str]:
-    """A file name stem for the results of each input; inputs of the same name get different stems."""
+    """A file name stem for the results of each input; inputs of the same name get different stems.
+
+    Bytes of a name that are not UTF-8 become "_": other programs, FFmpeg among them, cannot open such names.
+    """
     names: dict[str, str] = {}
     taken: set[str] = set()
     for number, name in enumerate(inputs):
         path = Path(urlparse(name).path if "://" in name else name)
-        stem = path.stem or "video"
-        choices = (stem, f"{path.parent.resolve().name}_{stem}", f"{stem}_{path.suffix[1:]}")
+        stem, folder, suffix = (
+            re.sub("[\ud800-\udfff]", "_", part)
+            for part in (path.stem or "video", os.path.basename(os.path.realpath(path.parent)), path.suffix)
+        )
+        choices = (stem, f"{folder}_{stem}", f"{stem}_{suffix[1:]}")
         numbered = (f"{stem}_{i}" for i in range(2, number + 3))
         # Compared without case: some file systems ignore it.
         names[name] = next(choice for choice in (*choices, *numbered) if choice.lower() not in taken)
@@ -63,33 +70,55 @@ def make_writable(folder: Path) -> None:
 
 
 def write_photo(people: "People", pixels: "NDArray[np.uint8]", files: Mapping[str, Path]) -> None:
-    """Write the results of one photo, each file atomically.
+    """Write the results of one photo, each file atomically, and as many of them as can be written.
 
     Args:
         pixels: (H, W, 3) RGB of the photo.
         files: as `photo_files` returns them.
+
+    Raises:
+        Exception: the first error, once the other files are written.
     """
     from fullframe.export import EXPORTERS
     from fullframe.io.image import write_jpeg
     from fullframe.render import overlay, sheet
 
     pictures = {"overlay": overlay, "sheet": sheet}
-    for kind, path in files.items():
+
+    def write(kind: str, path: Path) -> None:
         if kind in pictures:
             write_jpeg(path, pictures[kind](pixels, people))
         else:
             EXPORTERS[kind](people, path)
 
+    _each(write, files)
+
 
 def write_clip(clip: "Clip", body: "BodyModel", files: Mapping[str, Path]) -> list[Path]:
-    """Write the results of one video, each file atomically.
+    """Write the results of one video, each file atomically, and as many of them as can be written.
 
     Args:
         files: as `video_files` returns them, without the overlay.
 
     Returns:
         The files; some kinds have one for each person.
+
+    Raises:
+        Exception: the first error, once the other files are written.
     """
     from fullframe.export import CLIP_EXPORTERS
 
-    return [file for kind, path in files.items() for file in CLIP_EXPORTERS[kind](clip, body, path)]
+    written: list[Path] = []
+    _each(lambda kind, path: written.extend(CLIP_EXPORTERS[kind](clip, body, path)), files)
+    return written
+
+
+def _each(write: Callable[[str, Path], None], files: Mapping[str, Path]) -> None:
+    errors = []
+    for kind, path in files.items():
+        try:
+            write(kind, path)
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]

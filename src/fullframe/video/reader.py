@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import cv2
@@ -181,7 +181,11 @@ def _swaps_axes(matrix: NDArray[np.int64]) -> bool:
 
 def _display_matrix(frame: av.VideoFrame) -> NDArray[np.int64]:
     """The quarter turn and mirroring nearest to the frame's display matrix, see `turn_upright`."""
-    side_data: Any = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        side_data: Any = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # there is side data that PyAV does not know, as the EXIF tags of Motion JPEG
+        turns = round(frame.rotation / 90) % 4  # counterclockwise
+        return np.linalg.matrix_power(np.array([[0, 1], [-1, 0]], np.int64), turns)
     if side_data is None:
         return np.eye(2, dtype=np.int64)
     # Rows (a, b, u), (c, d, v), (x, y, w): x' = a x + c y, y' = b x + d y (ISO/IEC 14496-12, 6.2.2).
@@ -192,10 +196,16 @@ def _display_matrix(frame: av.VideoFrame) -> NDArray[np.int64]:
     return np.where(keep, np.where(matrix < 0, -1, 1), 0)
 
 
-def address(source: str) -> str:
-    """A path or address for FFmpeg."""
+def address(source: str) -> str | BinaryIO:
+    """A path or address for FFmpeg, or the open file where FFmpeg cannot take its name."""
+    if "://" in source:
+        return source
+    try:
+        source.encode()
+    except UnicodeEncodeError:  # bytes that are not UTF-8
+        return open(source, "rb")
     # With "file:", a path with a colon is not parsed as an address.
-    return source if "://" in source else f"file:{source}"
+    return f"file:{source}"
 
 
 def _why_not_opened(source: str, error: Exception) -> str:
