@@ -8,7 +8,7 @@ PHOTO := src/fullframe/assets/demo/three_people.jpg
 .PHONY: demo test lint docs test-minimum install
 
 demo: install
-	$(BIN)/fullframe run $(PHOTO) -o demo_output --refine --save overlay,sheet,npz,json,glb
+	$(BIN)/fullframe run $(PHOTO) -o demo_output --save overlay,sheet,npz,json,glb
 	@echo "look at demo_output/three_people_sheet.jpg; demo_output/three_people.glb opens in any 3D viewer"
 
 test: lint

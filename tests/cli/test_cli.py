@@ -48,7 +48,7 @@ def small_photo(photo_path: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_a_photo_gives_every_output(
     photo_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--refine", "--save", ",".join(PHOTO_OUTPUTS))
+    options = ("--save", ",".join(PHOTO_OUTPUTS))
     assert fullframe("run", photo_path, "-o", tmp_path, *options) == 0
     assert "3 people" in capsys.readouterr().err
     people = People.load(tmp_path / "three_people.npz")
@@ -212,7 +212,6 @@ def test_impossible_boxes_fail_with_a_reason(
         (("--body", "smpl", "--body-path", "none.npz"), "none.npz"),
         (("--model", "none.safetensors"), "none.safetensors"),
         (("--detector", "eyes"), "eyes"),
-        (("--refine", "--model", "keypoint-fit"), "keypoint-fit cannot be refined"),
         (("--boxes", "none.json"), "none.json"),
     ],
 )

@@ -70,7 +70,7 @@ def test_a_video_gives_every_output(
     said = " ".join(capsys.readouterr().err.split())
     assert "3 people in 8 frames" in said and "(fov)" in said and "three_overlay.mp4" in said
     found = Clip.load(tmp_path / "out/three.npz")
-    assert found.num_frames == 8 and len(set(found.track_ids)) == 3 and found.model == "tiny"
+    assert found.num_frames == 8 and len(set(found.track_ids)) == 3 and found.model == "tiny+keypoint-fit"
     assert frames_of(tmp_path / "out/three_overlay.mp4") == 8
     assert len(trimesh.load_scene(tmp_path / "out/three.glb").geometry) >= 3
     names = {path.name for path in (tmp_path / "out").iterdir()}
@@ -81,7 +81,7 @@ def test_a_video_gives_every_output(
 def test_the_network_that_comes_with_fullframe(clip: Path, tmp_path: Path) -> None:
     assert fullframe("run", clip, "-o", tmp_path / "out", "--save", "npz") == 0
     found = Clip.load(tmp_path / "out/three.npz")
-    assert found.model == "cliff-lite" and set(found.frames) == set(range(8))
+    assert found.model == "cliff-lite+keypoint-fit" and set(found.frames) == set(range(8))
 
 
 def test_bodies_fitted_to_keypoints(clip: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def without_people(found: Detections) -> Detections:
     return Detections(found.boxes[none], found.scores[none], found.keypoints[none])
 
 
-def test_bodies_that_are_fitted_need_keypoints_of_every_frame(
+def test_bodies_are_fitted_to_interpolated_keypoints_between_detections(
     make_video: Any, recoverer: Recoverer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Fitter:
@@ -124,4 +124,4 @@ def test_bodies_that_are_fitted_need_keypoints_of_every_frame(
     recoverer.fitter = Fitter()  # type: ignore[assignment]
     monkeypatch.setattr(recoverer.detector, "keypoints", keypoints)
     rows = rows_of(recoverer, make_video(frames=6))
-    assert recoverer.detector.calls == 6 == len(rows.frames)  # type: ignore[attr-defined]
+    assert recoverer.detector.calls < 6 == len(rows.frames)  # type: ignore[attr-defined]

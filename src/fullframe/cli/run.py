@@ -46,7 +46,7 @@ def run(
     boxes: Path | None = None,
     keypoints: Path | None = None,
     model: str | None = None,
-    refine: bool = False,
+    refine: bool = True,
     body: str = "open",
     body_path: Path | None = None,
     detector: str = "builtin",
@@ -68,7 +68,7 @@ def run(
         keypoints: 2D keypoints instead of detected ones: the same, OpenPose, AlphaPose, MediaPipe ...
         model: cliff-lite (the default, built in), a trained network (.safetensors), or keypoint-fit (the
             default for SMPL): bodies fitted to 2D keypoints.
-        refine: fit the bodies of the network to the 2D keypoints.
+        refine: fit the bodies of the network to the 2D keypoints; --no-refine is faster and less accurate.
         body: open (built in) or smpl; smpl-neutral, -male, -female if the file name does not say which.
         body_path: your SMPL file, .npz or .pkl; default: the one that fullframe doctor finds.
         detector: builtin, torchvision, rtmlib or transformers.

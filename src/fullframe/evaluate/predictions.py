@@ -163,7 +163,6 @@ def load_predictor(model: str | Path, refine: bool = False) -> Recoverer:
     Raises:
         CheckpointError: the checkpoint cannot be used.
         BodyFileError: SMPL is needed and missing.
-        ValueError: a fit cannot be refined.
     """
     recoverer = Recoverer(model, refine, body="open" if str(model) == FIT else read_card(model).body)
     if recoverer.network is not None and torch.cuda.is_available():

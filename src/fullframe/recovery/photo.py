@@ -89,7 +89,7 @@ class Recoverer:
     def __init__(
         self,
         model: str | Path | None = None,
-        refine: bool = False,
+        refine: bool = True,
         body: str = "open",
         body_path: str | Path | None = None,
         detector: str = "builtin",
@@ -97,8 +97,6 @@ class Recoverer:
         if model is None:
             model = NETWORK if body == "open" else FIT
         weights = None if str(model) == FIT else model
-        if weights is None and refine:
-            raise ValueError(f"{FIT} cannot be refined: choose a network as the model")
         self.card = read_card(weights) if weights else None
         self.body = load_body(body, body_path, self.card.options.get("num_betas", 10) if self.card else 10)
         self.detector = load_detector(detector)
@@ -216,7 +214,7 @@ def recover(
     boxes: ArrayLike | None = None,
     keypoints: ArrayLike | None = None,
     model: str | Path | None = None,
-    refine: bool = False,
+    refine: bool = True,
     body: str = "open",
     body_path: str | Path | None = None,
     detector: str = "builtin",

@@ -133,7 +133,7 @@ def recover_video(
     fov: float | None = None,
     intrinsics: ArrayLike | None = None,
     model: str | Path | None = None,
-    refine: bool = False,
+    refine: bool = True,
     body: str = "open",
     body_path: str | Path | None = None,
     detector: str = "builtin",

@@ -26,7 +26,7 @@ from fullframe.video.reader import Frame, VideoReader
 BATCH_SIZE = 4
 """People per pass of the network or fit. Larger batches take as long for each person, and more memory."""
 MAX_INTERPOLATION_S = 0.09
-"""Longest time between two detections: in frames between them, boxes are interpolated."""
+"""Longest time between two detections: in frames between them, boxes and keypoints are interpolated."""
 STAGE = "finding people"
 
 
@@ -37,7 +37,7 @@ class PlannedFrame:
     Attributes:
         frame: of the video.
         is_cut: whether it begins a new shot.
-        detect: whether people are detected in it; else their boxes are interpolated.
+        detect: whether people are detected in it; else they are interpolated.
     """
 
     frame: Frame
@@ -234,7 +234,9 @@ def _interpolate(before: _TrackedPerson, after: _TrackedPerson, frame: Frame) ->
     share = np.float32((frame.time - before.time) / (after.time - before.time))
     xyxy = before.xyxy + share * (after.xyxy - before.xyxy)
     score = before.score + share * (after.score - before.score)
-    return _TrackedPerson(frame.index, frame.time, before.track_id, xyxy, score, _zeros(17, 3))
+    keypoints = before.keypoints + share * (after.keypoints - before.keypoints)
+    keypoints[:, 2] = np.minimum(before.keypoints[:, 2], after.keypoints[:, 2])
+    return _TrackedPerson(frame.index, frame.time, before.track_id, xyxy, score, keypoints)
 
 
 def _stack(values: list, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -280,8 +282,8 @@ def analyse(
         return planned, detect(recoverer, planned.frame)
 
     depth = prefetch_depth(video.size)
-    # A fit needs the keypoints of every frame; people that are given are where they are given.
-    max_gap_s = 0 if recoverer.fitter or own is not None else MAX_INTERPOLATION_S
+    # People that are given are where they are given.
+    max_gap_s = 0 if own is not None else MAX_INTERPOLATION_S
     planned_frames = prefetch(plan_detections(video, max_gap_s, depth), depth)
     results = ordered_map(find, planned_frames, torch.get_num_threads(), depth)
     try:
