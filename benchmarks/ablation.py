@@ -1,11 +1,11 @@
-"""What each part of CLIFF brings: trains HMR, its two halves, CLIFF and the ray-relative variant alike.
+"""What each part of CLIFF contributes: trains HMR, its two halves, CLIFF and the ray-relative variant alike.
 
     python benchmarks/ablation.py configs/ablation.toml --out runs/ablation
 
-All five stand behind one encoder, which has learned where joints are in a crop and stays as it is: so they
-can be trained without a GPU. With `--kept 0` each trains an encoder of its own. All see the same people in
-the same order, for each seed; then synth-val measures them. Stopped and started again, it goes on where it
-was. Writes ablation.md and ablation.png into the folder: errors over everyone and by the angle between a
+All five share one frozen encoder, which was trained on heatmaps of joints, so that they can be trained
+without a GPU. With `--features 0` each trains an encoder of its own. All see the same people in the same
+order, for each seed; then synth-val measures them. The same command resumes. Writes ablation.md and
+ablation.png into the folder: errors over everyone and by the angle between a
 person and the camera's axis, the mean over seeds of each person's error; how far they are from HMR's for the
 same people; all with 95 % intervals by bootstrap over people; and each seed's own.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import tyro
-from variants import Options, behind, configure, difference, mean_over_seeds, measure, train
+from variants import Options, configure, difference, mean_over_seeds, measure, shared_encoder, train
 
 from fullframe.evaluate.report import Bin, markdown_table, off_axis_bins
 from fullframe.io.atomic import atomic_path
@@ -25,11 +25,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "HMR": {"model": "hmr", "bbox_info_input": False, "full_frame_loss": False},
-    "bbox_info input only": {"model": "cliff", "full_frame_loss": False},
-    "full-frame loss only": {"model": "cliff", "bbox_info_input": False},
-    "CLIFF": {"model": "cliff"},
-    "ray-relative CLIFF": {"model": "ray"},
+    "HMR": {"network.model": "hmr", "network.bbox_info_input": False, "network.full_frame_loss": False},
+    "bbox_info input only": {"network.model": "cliff", "network.full_frame_loss": False},
+    "full-frame loss only": {"network.model": "cliff", "network.bbox_info_input": False},
+    "CLIFF": {"network.model": "cliff"},
+    "ray-relative CLIFF": {"network.model": "ray"},
 }
 
 
@@ -42,7 +42,7 @@ def main(
         out: folder of the runs and results.
         seeds: trainings of each variant.
     """
-    shared = behind(common)
+    shared = shared_encoder(common)
     measured = {
         (name, seed): measure(train(configure(common, out, name, seed, shared | changes)))
         for seed in range(seeds)

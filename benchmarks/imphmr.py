@@ -1,8 +1,8 @@
 """What each part of ImpHMR brings: trains it part by part, like its baselines, and measures all alike.
 
-    python benchmarks/imphmr.py configs/ablation.toml lspet=0.2 lspet_root=FOLDER --out runs/imphmr
+    python benchmarks/imphmr.py configs/ablation.toml data.lspet.weight=0.2 data.lspet.path=FOLDER
 
-All stand behind one encoder that stays as it is, or with `--kept 0` train their own, and see the same people
+All share one frozen encoder, or with `--features 0` train their own, and see the same people
 in the same order, for each seed. Measured are synth-val, synth-val behind occluders, labelled COCO photos
 where there are any (see benchmarks/common.py), how far apart what is inferred from other directions is from
 the turned result, and what a forward pass costs. Stopped and started again, it goes on where it was. Writes
@@ -25,7 +25,17 @@ import torch
 import tyro
 from common import SHARED
 from torch.utils.flop_counter import FlopCounterMode
-from variants import Options, behind, chosen, configure, difference, mean_over_seeds, measure, opened, train
+from variants import (
+    Options,
+    chosen,
+    configure,
+    difference,
+    mean_over_seeds,
+    measure,
+    opened,
+    shared_encoder,
+    train,
+)
 
 from fullframe.evaluate.metrics import bootstrap
 from fullframe.evaluate.protocol import Scores, mean
@@ -36,21 +46,28 @@ from fullframe.models.imphmr.volume import rotate_root
 from fullframe.train.config import read_config
 from fullframe.train.validation import hold_out
 
-PAPER = {"bbox_info_input": False, "full_frame_loss": False}
-ALONE = {"consistent_pose_weight": 0.0, "consistent_betas_weight": 0.0}
+PAPER = {"network.bbox_info_input": False, "network.full_frame_loss": False}
+ALONE = {"loss.novel_view.consistent_pose": 0.0, "loss.novel_view.consistent_betas": 0.0}
 CONSISTENCY = "+ consistency = ImpHMR"
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "HMR": {"model": "hmr", **PAPER},
-    "+ field": {"model": "imphmr", **PAPER, "view_range": 0.0},
-    "+ imagination": {"model": "imphmr", **PAPER, **ALONE, "silhouette_weight": 0.0},
-    "+ silhouettes": {"model": "imphmr", **PAPER, **ALONE},
-    CONSISTENCY: {"model": "imphmr", **PAPER},
-    "CLIFF": {"model": "cliff", "bbox_info_input": True, "full_frame_loss": True},
-    "ImpHMR with CLIFF's switches": {"model": "imphmr", "bbox_info_input": True, "full_frame_loss": True},
-    "ImpHMR, directions up to 30 degrees": {"model": "imphmr", **PAPER, "view_range": 30.0},
-    "ImpHMR, directions up to 90 degrees": {"model": "imphmr", **PAPER, "view_range": 90.0},
-    **{f"ImpHMR, map of {size} px": {"model": "imphmr", **PAPER, "field_size": size} for size in (8, 16, 32)},
+    "HMR": {"network.model": "hmr", **PAPER},
+    "+ field": {"network.model": "imphmr", **PAPER, "network.view_range": 0.0},
+    "+ imagination": {"network.model": "imphmr", **PAPER, **ALONE, "loss.novel_view.silhouette": 0.0},
+    "+ silhouettes": {"network.model": "imphmr", **PAPER, **ALONE},
+    CONSISTENCY: {"network.model": "imphmr", **PAPER},
+    "CLIFF": {"network.model": "cliff", "network.bbox_info_input": True, "network.full_frame_loss": True},
+    "ImpHMR with CLIFF's switches": {
+        "network.model": "imphmr",
+        "network.bbox_info_input": True,
+        "network.full_frame_loss": True,
+    },
+    "ImpHMR, directions up to 30 degrees": {"network.model": "imphmr", **PAPER, "network.view_range": 30.0},
+    "ImpHMR, directions up to 90 degrees": {"network.model": "imphmr", **PAPER, "network.view_range": 90.0},
+    **{
+        f"ImpHMR, map of {size} px": {"network.model": "imphmr", **PAPER, "network.field_size": size}
+        for size in (8, 16, 32)
+    },
 }
 
 AGAINST = {
@@ -87,15 +104,13 @@ def main(
     """
     base = read_config(common.config, common.settings)
     wanted = {name: VARIANTS[name] for name in chosen(only, VARIANTS)}
-    if not (base.lspet or base.coco or base.labels) and wanted.pop(CONSISTENCY, None):
-        print(
-            f"without {CONSISTENCY}: nobody in the data has no 3D labels; set lspet, coco or labels above 0"
-        )
+    if not (any(source.weight > 0 for source in base.data.values())) and wanted.pop(CONSISTENCY, None):
+        print(f"without {CONSISTENCY}: everyone in the data has 3D labels; add a [data.NAME] without")
     # The size that all others have stands in the rows above.
-    wanted.pop(f"ImpHMR, map of {base.field_size} px", None)
+    wanted.pop(f"ImpHMR, map of {base.network.field_size} px", None)
     if not wanted:
         raise SystemExit("nothing is left to train")
-    shared = behind(common)
+    shared = shared_encoder(common)
     found: dict[str, dict[str, Estimate | float]] = {}
     apart: dict[str, dict[str, Estimate | float]] = {}
     scored: dict[str, dict[str, Scores]] = {}

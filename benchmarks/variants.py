@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from fullframe.cli.console import say
+from fullframe.body import load_body
+from fullframe.cli.console import say, show_progress
 from fullframe.data.mixture import loader
 from fullframe.data.sample import Sample
 from fullframe.evaluate.posed_bodies import Bodies
@@ -18,40 +19,40 @@ from fullframe.evaluate.predictions import load_predictor, predict
 from fullframe.evaluate.protocol import Scores
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.models.checkpoint import read_card
-from fullframe.train.config import TrainConfig, read_config
+from fullframe.train.config import TrainConfig, read_config, update_config
 from fullframe.train.loop import fit
 from fullframe.train.sources import open_mixture
 
 ENCODER: dict[str, Any] = {
-    "model": "cliff",
+    "network.model": "cliff",
     "samples": 60_000,
-    "learning_rate": 3e-4,
-    "head_lr_scale": 5.0,
+    "optim.learning_rate": 3e-4,
+    "optim.head_lr_scale": 5.0,
     "lifting": 0,
-    "keypoints_weight": 0.0,
-    "joints_weight": 0.001,
-    "pose_weight": 0.0,
-    "betas_weight": 0.0,
-    "camera_weight": 0.0,
+    "loss.weights.keypoints": 0.0,
+    "loss.weights.joints": 0.001,
+    "loss.weights.pose": 0.0,
+    "loss.weights.betas": 0.0,
+    "loss.weights.camera": 0.0,
 }
-"""How a shared encoder is trained: on heatmaps, in which nothing that is compared behind it has a part."""
+"""How a shared encoder is trained: on heatmaps alone, which are the same for all variants."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What every ablation is told on its command line.
+    """The command line of every ablation.
 
     Attributes:
         config: TOML file.
         settings: further keys and values.
-        maps: folder of the shared encoder and its maps.
-        kept: augmented people whose maps are kept, 31 kB each; 0: nothing is shared.
+        cache: folder of the shared encoder and its features.
+        features: augmented people in the feature cache, 31 kB each; 0: nothing is shared.
     """
 
     config: Annotated[Path, tyro.conf.Positional]
     settings: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="KEY=VALUE")] = ()
-    maps: Path = Path("runs/maps")
-    kept: int = 150_000
+    cache: Path = Path("runs/shared-encoder")
+    features: int = 150_000
 
 
 def chosen(only: tuple[str, ...], names: Iterable[str]) -> Iterable[str]:
@@ -66,18 +67,18 @@ def folder_of(name: str) -> str:
     return "_".join(re.findall(r"[\w-]+", name))
 
 
-def behind(options: Options) -> dict[str, Any]:
-    """The changes that let variants stand behind one trained encoder, see train.kept.
+def shared_encoder(options: Options) -> dict[str, Any]:
+    """The settings with which variants share one encoder and its cached features, see train.feature_cache.
 
-    It is trained if it is not yet. Where no maps are kept, each variant is to train an encoder of its own.
+    The encoder is trained if it is not there yet. Without a cache, each variant trains an encoder of its own.
     """
-    if not options.kept:
+    if not options.features:
         return {"lifting": 0}  # which not every model can
-    encoder = train(configure(options, options.maps, "encoder", 0, ENCODER))
+    encoder = train(configure(options, options.cache, "encoder", 0, ENCODER))
     return {
-        "encoder_checkpoint": str(encoder),
-        "kept": options.kept,
-        "kept_folder": str(options.maps / "maps"),
+        "network.encoder_checkpoint": str(encoder),
+        "cache.features": options.features,
+        "cache.features_folder": str(options.cache / "features"),
         "lifting": 0,
     }
 
@@ -93,7 +94,8 @@ def configure(options: Options, out: Path, name: str, seed: int, changes: dict[s
         changes: keys and values that make the variant.
     """
     folder = out / f"{folder_of(name)}_{seed}"
-    return replace(read_config(options.config, options.settings), out=str(folder), seed=seed, **changes)
+    base = read_config(options.config, options.settings)
+    return update_config(base, {"out": str(folder), "seed": seed, **changes})
 
 
 def train(config: TrainConfig) -> Path:
@@ -101,15 +103,18 @@ def train(config: TrainConfig) -> Path:
     folder = Path(config.out)
     done = folder / "finished"
     if not done.exists():
-        mixture = open_mixture(config)
+        network = config.network
+        body = load_body(network.body, network.body_path or None, network.num_betas)
 
         def batches(start: int, rank: int, world: int):
             return loader(mixture, config.batch_size // world, start, rank, world, config.workers)
 
         say(f"training {folder.name}")
-        fit(config, batches, mixture.names)
+        with show_progress() as progress:
+            mixture = open_mixture(config, body, progress)
+            fit(config, body, batches, mixture.names, progress=progress)
         done.touch()
-    return folder / f"{config.model}.safetensors"
+    return folder / f"{config.network.model}.safetensors"
 
 
 def measure(
@@ -125,7 +130,7 @@ def measure(
     """
     recoverer, protocol = load_predictor(path), PROTOCOLS[benchmark]
     samples = opened(benchmark, root, people)
-    made_by = {"model": read_card(path).sha256, "benchmark": benchmark, "root": str(root or "")}
+    made_by = {"network.model": read_card(path).sha256, "benchmark": benchmark, "root": str(root or "")}
     folder = path.parent / f"{benchmark}-{len(samples)}"
     predictions = predict(recoverer, samples, folder, made_by)
     return protocol.measure(predictions, Bodies(recoverer.body.name)), predictions.off_axis

@@ -78,7 +78,7 @@ def test_weights_and_samples_are_drawn_fairly(two_sources: dict) -> None:
     assert set(photos[source.numpy() == 0]) == set(range(30))
     counts = np.bincount(photos[source.numpy() == 1], minlength=7)
     assert len(counts) == 7 and counts.min() > 0.6 * counts.mean()
-    assert data.tally.drawn == {"a": int((source == 0).sum()), "b": int((source == 1).sum())}
+    assert data.stats.drawn == {"a": int((source == 0).sum()), "b": int((source == 1).sum())}
 
 
 def test_an_example_depends_on_seed_and_number_alone(two_sources: dict) -> None:
@@ -126,7 +126,7 @@ def test_damaged_photos_are_replaced_counted_and_named(
         data = mixture({"good": photos}, seed=5, plain=True)
         with caplog.at_level(logging.WARNING):
             batches.append(take(data, 20, 16, workers=workers))
-        counts.append((data.tally.drawn, data.tally.failures))
+        counts.append((data.stats.drawn, data.stats.failures))
         assert 70 not in indices(batches[-1])
     assert counts[0] == counts[1]
     failures = counts[0][1]["good"]

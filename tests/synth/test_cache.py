@@ -1,8 +1,10 @@
+import shutil
+
 import numpy as np
 import pytest
 
-from fullframe.synth import cache as stock
-from fullframe.synth.cache import CachedPeople, fill, is_full
+from fullframe.synth import cache
+from fullframe.synth.cache import CachedPeople, build_cache
 from fullframe.synth.people import SyntheticPeople
 
 SETTINGS = {"split": "train", "seed": 3, "height": 64}
@@ -10,10 +12,10 @@ SETTINGS = {"split": "train", "seed": 3, "height": 64}
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(stock, "SHARD", 4)
+    monkeypatch.setattr(cache, "SHARD", 4)
     # In this process, so that SHARD holds.
-    monkeypatch.setattr(stock, "ProcessPoolExecutor", _Here)
-    fill(tmp_path, 7, SETTINGS)
+    monkeypatch.setattr(cache, "ProcessPoolExecutor", _Here)
+    build_cache(tmp_path, 7, SETTINGS)
     return tmp_path
 
 
@@ -46,23 +48,21 @@ def test_stored_people_are_those_drawn(folder):
         assert np.abs(kept.image.astype(int) - new.image).mean() < 6
 
 
-def test_what_is_missing_is_made_again(folder):
-    before = (folder / "0000.npy").stat().st_mtime_ns
-    content = (folder / "0001.npy").read_bytes()
-    (folder / "0001.npy").unlink()
+def test_missing_people_are_rendered_again(folder):
+    first, second = (folder / f"{start:09d}/labels.npy" for start in (0, 4))
+    before, content = first.stat().st_mtime_ns, second.read_bytes()
+    shutil.rmtree(second.parent)
     with pytest.raises(FileNotFoundError, match="holds 4 synthetic people, not 7"):
         CachedPeople(folder, 7)
     people = []
-    assert not is_full(folder, 7)
-    fill(folder, 7, SETTINGS, progress=people.append)
-    assert people[0] == 4 and people[-1] == 8 and is_full(folder, 7)
-    assert (folder / "0001.npy").read_bytes() == content
-    assert (folder / "0000.npy").stat().st_mtime_ns == before
+    build_cache(folder, 7, SETTINGS, progress=lambda stage, done, total: people.append(done))
+    assert people == [4, 8]
+    assert second.read_bytes() == content and first.stat().st_mtime_ns == before
 
 
 def test_other_settings_are_refused(folder):
     with pytest.raises(ValueError, match="other settings"):
-        fill(folder, 7, SETTINGS | {"seed": 4})
+        build_cache(folder, 7, SETTINGS | {"seed": 4})
 
 
 def test_bad_numbers(folder):

@@ -1,28 +1,35 @@
 import itertools
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from tiny import StickPeople, batches
 
 from fullframe.io.atomic import WorkError
 from fullframe.models import CLIFF, create_model, load_model
 from fullframe.models.checkpoint import save_checkpoint
-from fullframe.train import feature_cache as kept
-from fullframe.train.config import ConfigError, TrainConfig
+from fullframe.train import feature_cache
+from fullframe.train.config import ConfigError
 from fullframe.train.feature_cache import FeatureCache
 from fullframe.train.loop import fit
 
 OPTIONS = {"encoder": "resnet18", "crop": (64, 48), "num_betas": 11, "pool": "heatmaps"}
-CONFIG = TrainConfig("", **OPTIONS, pretrained=False, batch_size=4, workers=0, threads=1, warmup=0)
+CONFIG = tiny.configure(
+    **{f"network__{key}": value for key, value in OPTIONS.items()},
+    network__pretrained=False,
+    batch_size=4,
+    workers=0,
+    threads=1,
+    optim__warmup=0,
+)
 
 
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "SHARD_BATCHES", 3)
+    monkeypatch.setattr(feature_cache, "SHARD_BATCHES", 3)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +40,7 @@ def network() -> CLIFF:
 
 @pytest.fixture
 def people(network: CLIFF, tmp_path: Path) -> FeatureCache:
-    return FeatureCache(tmp_path / "maps", network, batches(CONFIG), 4, 20, {})
+    return FeatureCache(tmp_path / "features", network, batches(CONFIG), 4, 20, {})
 
 
 @torch.inference_mode()
@@ -72,17 +79,20 @@ def test_processes_share_and_runs_go_on(people):
         assert sorted(itertools.chain(*map(whom, together))) == sorted(whom(alone[3 + step]))
 
 
-def test_files_are_made_once(network, people, tmp_path, monkeypatch):
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "maps").iterdir()}
-    (tmp_path / "maps/0001.pt").unlink()
-    again = FeatureCache(tmp_path / "maps", network, batches(CONFIG), 4, 20, {})
-    made = {p.name for p, time in files.items() if p.stat().st_mtime_ns != time}
-    assert made == {"0001.npy", "0001.pt"}
+def test_shards_are_computed_once(network, people, tmp_path):
+    shards = [tmp_path / f"features/{start:09d}/features.npy" for start in (0, 12)]
+    before = [file.stat().st_mtime_ns for file in shards]
+    (tmp_path / "features/000000012/labels.pt").unlink()
+    again = FeatureCache(tmp_path / "features", network, batches(CONFIG), 4, 20, {})
+    assert [file.stat().st_mtime_ns == time for file, time in zip(shards, before, strict=True)] == [
+        True,
+        False,
+    ]
     one, other = (next(x.batches(0, 20, 0, 0, 1)) for x in (people, again))
     assert torch.equal(one.crops, other.crops) and torch.equal(one.pose, other.pose)
     stranger = create_model("cliff", **OPTIONS)
     with pytest.raises(WorkError, match="encoder"):
-        FeatureCache(tmp_path / "maps", stranger, batches(CONFIG), 4, 20, {})
+        FeatureCache(tmp_path / "features", stranger, batches(CONFIG), 4, 20, {})
 
 
 @pytest.fixture
@@ -94,15 +104,21 @@ def trained(network: CLIFF, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ctrl_c():
-    """Ctrl-C as in a terminal, whereas who runs in the background may be told to ignore it."""
+    """Ctrl-C as in a terminal; processes in the background may ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_while_maps_are_made_ends_at_once(trained, tmp_path, ctrl_c):
-    config = replace(CONFIG, encoder_checkpoint=str(trained), out=str(tmp_path / "run"),
-                     kept=24, kept_folder=str(tmp_path / "maps"), samples=16)  # fmt: skip
+    config = tiny.configure(
+        CONFIG,
+        network__encoder_checkpoint=str(trained),
+        out=str(tmp_path / "run"),
+        cache__features=24,
+        cache__features_folder=str(tmp_path / "features"),
+        samples=16,
+    )
 
     def interrupting(start, rank, world):
         for n, batch in enumerate(batches(config, StickPeople())(start, rank, world)):
@@ -111,20 +127,32 @@ def test_ctrl_c_while_maps_are_made_ends_at_once(trained, tmp_path, ctrl_c):
             yield batch
 
     with pytest.raises(KeyboardInterrupt):
-        fit(config, interrupting, ("sticks",))
-    assert {file.name for file in (tmp_path / "maps").iterdir()} == {"made_by.json", "0000.npy", "0000.pt"}
-    assert fit(config, batches(config, StickPeople()), ("sticks",)) is not None
+        fit(config, tiny.body_of(config), interrupting, ("sticks",))
+    shards = {path.name for path in (tmp_path / "features").iterdir() if path.is_dir()}
+    assert shards == {"000000000"}
+    assert fit(config, tiny.body_of(config), batches(config, StickPeople()), ("sticks",)) is not None
 
 
 @pytest.mark.parametrize("model", ["hmr", "imphmr"])
 def test_a_run_behind_a_kept_encoder(model, trained, tmp_path):
-    config = replace(
-        CONFIG, model=model, encoder_checkpoint=str(trained), out=str(tmp_path / "run"),
-        kept=32, kept_folder=str(tmp_path / "maps"), samples=160, learning_rate=1e-3, regressor_dropout=0.0,
-        log_every=16, picture_every=16, field_size=8, field_samples=4, field_width=8,
-    )  # fmt: skip
-    fit(replace(config, samples=80), batches(config, StickPeople()), ("sticks",))
-    path = fit(config, batches(config, StickPeople()), ("sticks",))
+    config = tiny.configure(
+        CONFIG,
+        network__model=model,
+        network__encoder_checkpoint=str(trained),
+        out=str(tmp_path / "run"),
+        cache__features=32,
+        cache__features_folder=str(tmp_path / "features"),
+        samples=160,
+        optim__learning_rate=1e-3,
+        network__regressor_dropout=0.0,
+        log_every=16,
+        preview_every=16,
+        network__field_size=8,
+        network__field_samples=4,
+        network__field_width=8,
+    )
+    fit(tiny.configure(config, samples=80), tiny.body_of(config), batches(config, StickPeople()), ("sticks",))
+    path = fit(config, tiny.body_of(config), batches(config, StickPeople()), ("sticks",))
     assert path is not None
     lines = (tmp_path / "run/losses.csv").read_text().splitlines()
     losses = [float(line.split(",")[lines[0].split(",").index("loss")]) for line in lines[1:]]
@@ -134,18 +162,19 @@ def test_a_run_behind_a_kept_encoder(model, trained, tmp_path):
         assert torch.equal(after[name], before) != name.startswith("joints.cells."), name
 
 
-def test_without_a_trained_encoder_nothing_is_kept(tmp_path):
-    from fullframe.train.config import make_config
-
-    with pytest.raises(ConfigError, match="kept needs a trained encoder"):
-        make_config({"out": "x", "kept": 100, "pool": "heatmaps"}, "test")
-    with pytest.raises(ConfigError, match='pool = "heatmaps"'):
-        make_config({"out": "x", "kept": 100, "init": "a"}, "test")
+def test_cached_features_need_a_trained_encoder(tmp_path):
+    with pytest.raises(ConfigError, match="cache.features needs a trained encoder"):
+        tiny.configure(cache__features=100, network__pool="heatmaps")
+    with pytest.raises(ConfigError, match='cache.features needs network.pool = "heatmaps"'):
+        tiny.configure(cache__features=100, network__init_checkpoint="a")
     torch.manual_seed(0)
     other = create_model("cliff", encoder="resnet18", crop=(64, 48), num_betas=11)
     save_checkpoint(other, tmp_path / "o.safetensors", body="open", data="d", licence="l", metrics={})
-    wrong = replace(
-        CONFIG, encoder_checkpoint=str(tmp_path / "o.safetensors"), out=str(tmp_path / "run"), kept=8
+    wrong = tiny.configure(
+        CONFIG,
+        network__encoder_checkpoint=str(tmp_path / "o.safetensors"),
+        out=str(tmp_path / "run"),
+        cache__features=8,
     )
     with pytest.raises(ConfigError, match="another encoder or pool"):
-        fit(wrong, batches(wrong), ("sticks",))
+        fit(wrong, tiny.body_of(wrong), batches(wrong), ("sticks",))

@@ -1,5 +1,6 @@
 import itertools
 
+import tiny
 import torch
 from tiny import StickPeople, batches
 
@@ -10,9 +11,10 @@ from fullframe.losses.objective import LossWeights, Objective
 from fullframe.models import create_model
 from fullframe.models.heatmap_pool import NUM_HEATMAPS
 from fullframe.train import lifting
-from fullframe.train.config import TrainConfig
 
-CONFIG = TrainConfig("", encoder="tiny", crop=(64, 48), batch_size=8, workers=0, num_betas=11)
+CONFIG = tiny.configure(
+    network__encoder="tiny", network__crop=(64, 48), batch_size=8, workers=0, network__num_betas=11
+)
 
 
 def test_joints_alone_teach_the_regressor(monkeypatch):
@@ -31,7 +33,9 @@ def test_joints_alone_teach_the_regressor(monkeypatch):
     places = torch.zeros(len(held_out), NUM_HEATMAPS, 3)
     places[:, : len(JOINT_SETS[HEATMAP_SETS[0]])] = held_out.keypoints["coco17"]
     for _ in range(2):
-        features = lifting.blur(places, net.crop, torch.Generator().manual_seed(1)).flatten(1)
+        features = lifting.simulate_detection_noise(
+            places, net.crop, torch.Generator().manual_seed(1)
+        ).flatten(1)
         cells = torch.zeros(len(features), net.encoder.features - features.shape[1])
         with torch.inference_mode():
             found = net.regress(torch.cat((cells, features), dim=1), held_out.bbox_info)
@@ -43,16 +47,19 @@ def test_joints_alone_teach_the_regressor(monkeypatch):
     # The encoder is as before, and what it will say beside the joints has no influence yet.
     assert all(torch.equal(value, encoder[name]) for name, value in net.encoder.state_dict().items())
     assert not net.regressor.fc1.weight[:, : cells.shape[1]].any()
-    assert [key for key, _ in itertools.groupby(stage for stage, *_ in told)] == ["labels", "lifting"]
+    assert [key for key, _ in itertools.groupby(stage for stage, *_ in told)] == [
+        "collecting labels",
+        "pre-training on joints",
+    ]
     assert told[-1][1] == told[-1][2]
 
 
-def test_blurred_joints():
+def test_simulated_detection_noise():
     joints = torch.zeros(4000, 6, 3)
     joints[..., :3] = torch.tensor([0.3, -0.4, 1.0])
     joints[:, 4] = torch.tensor([5.0, -5.0, 1.0])  # far outside
     joints[:, 5, 2] = 0  # unknown
-    seen = lifting.blur(joints, (128, 96), torch.Generator().manual_seed(0))
+    seen = lifting.simulate_detection_noise(joints, (128, 96), torch.Generator().manual_seed(0))
     assert seen.shape == joints.shape
     x, y, spread = seen.unbind(2)
     assert x.abs().max() <= 0.75 and y.abs().max() <= 1 and spread.min() > 0

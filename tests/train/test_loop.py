@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -20,35 +20,40 @@ import torch
 
 from fullframe.body import load_body
 from fullframe.data.mixture import DataError
+from fullframe.io.atomic import WorkError
 from fullframe.losses.objective import SCALE
 from fullframe.models import CropRegressor, load_model
 from fullframe.models.imphmr.losses import NOVEL_VIEW_TERMS
 from fullframe.train import lifting, loop
-from fullframe.train.config import ConfigError, TrainConfig, read_config, write_config
-from fullframe.train.loop import TrainError, build_model, build_optimizer, fit, learning_rate
-from fullframe.train.state import PREVIOUS, STATE, StateError, load_state
+from fullframe.train.build import build_network, build_optimizer, learning_rate
+from fullframe.train.config import ConfigError, read_config, write_config
+from fullframe.train.interrupt import TrainError
+from fullframe.train.loop import fit
+from fullframe.train.state import STATE, load_state
 from fullframe.train.validation import Validation
 
-CONFIG = TrainConfig(
-    out="",
-    encoder="tiny",
-    crop=(48, 36),
-    pretrained=False,
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+CONFIG = tiny.configure(
+    out="run",
+    network__encoder="tiny",
+    network__crop=(48, 36),
+    network__pretrained=False,
     samples=64,
     batch_size=8,
-    learning_rate=1e-3,
-    warmup=0,
-    ema=0.9,
+    optim__learning_rate=1e-3,
+    optim__warmup=0,
+    optim__ema=0.9,
     workers=0,
     log_every=8,
-    picture_every=0,
+    preview_every=0,
     validate_every=0,
 )
 
 
 @pytest.fixture
 def config(tmp_path):
-    return replace(CONFIG, out=str(tmp_path / "run"))
+    return tiny.configure(CONFIG, out=str(tmp_path / "run"))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +62,7 @@ def people():
 
 
 def train(config, people, **options):
-    return fit(config, tiny.batches(config, people), ("sticks",), **options)
+    return fit(config, tiny.body_of(config), tiny.batches(config, people), ("sticks",), **options)
 
 
 def rows(config, name="losses.csv"):
@@ -79,27 +84,34 @@ def same(a, b):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, people):
-    config = replace(CONFIG, out=str(tmp_path_factory.mktemp("whole")))
+    config = tiny.configure(CONFIG, out=str(tmp_path_factory.mktemp("whole")))
     train(config, people)
     return losses(config), weights(config)
 
 
 def test_learning_rate():
-    config = TrainConfig("x", samples=1000, batch_size=10, warmup=100, learning_rate=2.0)
+    config = tiny.configure(samples=1000, batch_size=10, optim__warmup=100, optim__learning_rate=2.0)
     assert learning_rate(config, 0) == pytest.approx(0.2)
     assert learning_rate(config, 500) == pytest.approx(1.0)
     assert learning_rate(config, 1000) == 0
-    steps = replace(config, schedule="step", warmup=0)
+    steps = tiny.configure(config, optim__schedule="step", optim__warmup=0)
     assert [learning_rate(steps, n) for n in (0, 499, 500, 999)] == pytest.approx([2, 2, 0.2, 0.2])
 
 
 def test_a_run_learns_and_leaves_everything_behind(config, people):
-    config = replace(
-        config, samples=1200, batch_size=16, log_every=160, picture_every=600, validate_every=600
+    config = tiny.configure(
+        config,
+        samples=1200,
+        batch_size=16,
+        log_every=160,
+        preview_every=600,
+        validate_every=600,
+        loss__error="l1",
+        augment__half_body=0.0,
+        light_checkpoint=True,
     )
-    config = replace(config, loss="l1", augment_half_body=0.0, light_checkpoint=True)
     body = load_body(num_betas=11)
-    path = train(config, people, validate=Validation(body, {"sticks": people}, 8, config.crop))
+    path = train(config, people, validate=Validation(body, {"sticks": people}, 8, config.network.crop))
     found, folder = rows(config), Path(config.out)
     assert found[-1]["loss"] < 0.6 * found[0]["loss"]
     assert [row["samples"] for row in found][-1] == 1200 and len(found) == 8
@@ -107,18 +119,20 @@ def test_a_run_learns_and_leaves_everything_behind(config, people):
     checked = rows(config, "validation.csv")
     assert [row["samples"] for row in checked] == [608, 1200]
     assert checked[1]["sticks_mpjpe_mm"] > 0
-    card = load_model(path, body="open").card
-    assert card.metrics == pytest.approx({k: v for k, v in checked[1].items() if k != "samples"}, rel=1e-4)
-    assert "1,200 from sticks" in card.data
+    model = load_model(path, body="open")
+    assert model.card.metrics == pytest.approx(
+        {k: v for k, v in checked[1].items() if k != "samples"}, rel=1e-4
+    )
+    assert "1,200 from sticks" in model.card.data
     assert read_config(folder / "config.toml") == config
     known = json.loads((folder / "provenance.json").read_text())
     assert known["seen"] == {"sticks": 1200} and known["fullframe"]
     assert len(list((folder / "tensorboard").iterdir())) == 1
-    picture = cv2.imread(str(folder / "pictures/000000608.jpg"))
+    picture = cv2.imread(str(folder / "previews/000000608.jpg"))
     assert picture.shape == (2 * 48, 8 * 36, 3)
 
 
-def test_ctrl_c_saves_and_the_run_goes_on_the_same(config, people, uninterrupted, capsys):
+def test_ctrl_c_saves_and_the_run_goes_on_the_same(config, people, uninterrupted, caplog):
     def interrupting(start, rank, world):
         for n, batch in enumerate(tiny.batches(config, people)(start, rank, world)):
             if start + 8 * n == 32:
@@ -127,11 +141,11 @@ def test_ctrl_c_saves_and_the_run_goes_on_the_same(config, people, uninterrupted
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        fit(config, interrupting, ("sticks",))
+        fit(config, tiny.body_of(config), interrupting, ("sticks",))
     assert signal.getsignal(signal.SIGINT) is before
     assert [row[0] for row in losses(config)] == [8, 16, 24, 32, 40]
     train(config, people)
-    assert "after 40 people" in capsys.readouterr().err.replace("\n", " ")
+    assert "after 40 people" in caplog.text.replace("\n", " ")
     assert losses(config) == uninterrupted[0]
     assert same(weights(config), uninterrupted[1])
     train(config, people)  # there is nothing left to do
@@ -139,7 +153,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_the_same(config, people, uninterrupted
 
 
 def test_killed_at_any_moment(config, people, uninterrupted):
-    config = replace(config, checkpoint_minutes=0.0, workers=1)
+    config = tiny.configure(config, checkpoint_minutes=0.0, workers=1)
     fork = multiprocessing.get_context("fork")  # a new interpreter would take seconds to import torch
     rng, table = random.Random(0), Path(config.out) / "losses.csv"
     for least in range(1, 8, 2):
@@ -158,22 +172,22 @@ def test_killed_at_any_moment(config, people, uninterrupted):
     assert same(weights(config), uninterrupted[1])
 
 
-def test_a_damaged_checkpoint_costs_only_time(config, people, uninterrupted, capsys):
-    train(replace(config, checkpoint_minutes=0.0), people)
+def test_a_damaged_checkpoint_costs_only_time(config, people, uninterrupted, caplog):
+    train(tiny.configure(config, checkpoint_minutes=0.0), people)
     folder = Path(config.out)
     (folder / STATE).write_bytes((folder / STATE).read_bytes()[:-1000])
     (folder / "cliff.safetensors").unlink()
     train(config, people)
-    assert "state.pt is damaged; using the checkpoint before it" in capsys.readouterr().err.replace("\n", " ")
+    assert "state.pt is damaged" in caplog.text.replace("\n", " ")
     assert losses(config) == uninterrupted[0]
     assert same(weights(config), uninterrupted[1])
-    for name in (STATE, PREVIOUS):
+    for name in (STATE, "state.previous.pt"):
         (folder / name).write_bytes(b"")
-    with pytest.raises(StateError, match="is damaged"):
+    with pytest.raises(WorkError, match="damaged"):
         train(config, people)
 
 
-def test_a_full_disk_is_said_and_survived(config, people, uninterrupted, monkeypatch, capsys):
+def test_a_full_disk_is_said_and_survived(config, people, uninterrupted, monkeypatch, caplog):
     save, calls = loop.save_state, []
 
     def full_at_first(folder, packed):
@@ -183,9 +197,9 @@ def test_a_full_disk_is_said_and_survived(config, people, uninterrupted, monkeyp
         return save(folder, packed)
 
     monkeypatch.setattr(loop, "save_state", full_at_first)
-    train(replace(config, checkpoint_minutes=0.0), people)
+    train(tiny.configure(config, checkpoint_minutes=0.0), people)
     assert calls[:4] == [8, 16, 24, 32]
-    said = capsys.readouterr().err.replace("\n", " ")
+    said = caplog.text.replace("\n", " ")
     assert said.count("no checkpoint could be written to") == 3 and "No space left on device" in said
     assert losses(config) == uninterrupted[0]
     assert json.loads((Path(config.out) / "provenance.json").read_text())["seen"] == {"sticks": 64}
@@ -197,8 +211,8 @@ def test_unreadable_data_cost_no_work(config, people, uninterrupted):
         raise DataError("too many")
 
     with pytest.raises(DataError, match="too many"):
-        fit(config, until_it_breaks, ("sticks",))
-    assert load_state(Path(config.out))[0]["samples"] == 24
+        fit(config, tiny.body_of(config), until_it_breaks, ("sticks",))
+    assert load_state(Path(config.out))["samples"] == 24
     train(config, people)
     assert losses(config) == uninterrupted[0]
 
@@ -214,7 +228,7 @@ def test_a_broken_batch_is_kept(config, people, precision):
     with pytest.raises(
         TrainError, match=r"not finite after 24 people.*broken_000000024_0\.npz.*learning_rate"
     ):
-        fit(replace(config, precision=precision), broken, ("sticks",))
+        fit(tiny.configure(config, precision=precision), tiny.body_of(config), broken, ("sticks",))
     with np.load(Path(config.out) / "broken_000000024_0.npz", allow_pickle=False) as kept:
         assert np.isnan(kept["keypoints_coco17"][2, 5, 0])
         assert kept["crops"].shape == (8, 48, 36, 3) and kept["predicted_pose"].shape == (8, 24, 3, 3)
@@ -222,96 +236,115 @@ def test_a_broken_batch_is_kept(config, people, precision):
 
 def test_mixed_precision_reaches_the_network(config, people, monkeypatch):
     seen = set()
-    forward_train = CropRegressor.forward_train
+    learn = CropRegressor.forward_train
 
     def look(self, *inputs):
-        output = forward_train(self, *inputs)
+        learned = learn(self, *inputs)
         seen.add(self.regressor.fc1(torch.zeros(1, self.regressor.fc1.in_features)).dtype)
-        return output
+        return learned
 
     monkeypatch.setattr(CropRegressor, "forward_train", look)
-    train(replace(config, samples=8, precision="bf16-mixed"), people)
+    train(tiny.configure(config, samples=8, precision="bf16-mixed"), people)
     assert seen == {torch.bfloat16}
 
 
 def test_another_network_is_refused(config, people):
-    train(replace(config, samples=8), people)
-    with pytest.raises(ConfigError, match=r"another network: its model is cliff, not ray; choose"):
-        train(replace(config, model="ray"), people)
-    with pytest.raises(ConfigError, match="its frozen_stages is 0, not 1"):
-        train(replace(config, frozen_statistics=True, frozen_stages=1), people)
+    train(tiny.configure(config, samples=8), people)
+    with pytest.raises(ConfigError, match=r"another network: its network.model is cliff, not ray; choose"):
+        train(tiny.configure(config, network__model="ray"), people)
+    with pytest.raises(ConfigError, match="its network.frozen_stages is 0, not 1"):
+        train(tiny.configure(config, network__freeze_batchnorm=True, network__frozen_stages=1), people)
 
 
-def test_a_changed_setting_is_said(config, people, capsys):
-    train(replace(config, samples=8), people)
-    train(replace(config, samples=16, learning_rate=1e-4), people)
-    said = capsys.readouterr().err.replace("\n", " ")
-    assert "learning_rate was 0.001, is 0.0001" in said and "samples was 8, is 16" in said
+def test_a_changed_setting_is_said(config, people, caplog):
+    train(tiny.configure(config, samples=8), people)
+    train(tiny.configure(config, samples=16, optim__learning_rate=1e-4), people)
+    said = caplog.text.replace("\n", " ")
+    assert "optim.learning_rate was 0.001, is 0.0001" in said and "samples was 8, is 16" in said
     assert [row["samples"] for row in rows(config)] == [8, 16]
 
 
 def test_columns_that_are_new_are_empty_before(config, people):
-    train(replace(config, samples=8, camera_weight=0.0), people)
-    train(replace(config, samples=16), people)
+    train(tiny.configure(config, samples=8, loss__weights__camera=0.0), people)
+    train(tiny.configure(config, samples=16), people)
     with (Path(config.out) / "losses.csv").open(newline="") as file:
         first, second = csv.DictReader(file)
     assert first["camera"] == "" and float(second["camera"]) > 0
     assert float(second["learning_rate"]) < 1e-3 and float(first["gradient"]) > 1
 
 
-def test_time_is_up(config, people, capsys):
-    path = train(replace(config, minutes=1e-9), people)
+def test_time_is_up(config, people, caplog):
+    path = train(tiny.configure(config, minutes=1e-9), people)
     assert path.exists() and [row["samples"] for row in rows(config)] == [8]
-    assert "stopped after 8 of 64 people; the same command goes on" in capsys.readouterr().err
+    assert "stopped after 8 of 64 people; run the same command to resume" in caplog.text
 
 
 @pytest.mark.parametrize("last", [0, 3])
 def test_a_data_worker_that_dies_is_said(config, people, last):
     def ending_one(start, rank, world):
-        for n, batch in enumerate(tiny.batches(replace(config, workers=1), people)(start, rank, world)):
+        for n, batch in enumerate(
+            tiny.batches(tiny.configure(config, workers=1), people)(start, rank, world)
+        ):
             if n == last:
                 for child in multiprocessing.active_children():
                     child.kill()
             yield batch
 
-    with pytest.raises(TrainError, match=r"a process that prepares data is gone.*the same command goes on"):
-        fit(config, ending_one, ("sticks",))
+    with pytest.raises(TrainError, match=r"a data-loader worker died.*run the same command to resume"):
+        fit(config, tiny.body_of(config), ending_one, ("sticks",))
 
 
 def test_the_folder_is_a_file(config, people, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"out: .*file cannot be made a folder: File exists"):
-        train(replace(config, out=str(tmp_path / "file")), people)
+        train(tiny.configure(config, out=str(tmp_path / "file")), people)
 
 
 def test_start_from_a_trained_network(config, people, tmp_path):
-    first = train(replace(config, samples=8), people)
-    begun = replace(config, samples=8, init=str(first), out=str(tmp_path / "second"), learning_rate=1e-12)
+    first = train(tiny.configure(config, samples=8), people)
+    begun = tiny.configure(
+        config,
+        samples=8,
+        network__init_checkpoint=str(first),
+        out=str(tmp_path / "second"),
+        optim__learning_rate=1e-12,
+    )
     second = train(begun, people)
     a, b = load_model(first).network.state_dict(), load_model(second).network.state_dict()
     learned = [key for key in a if "running" not in key and "tracked" not in key]
     assert all(torch.allclose(a[key], b[key], atol=1e-3) for key in learned)
     # Small crops first, larger ones later.
-    larger = load_model(train(replace(begun, crop=(64, 48), out=str(tmp_path / "larger")), people)).network
+    larger = load_model(
+        train(tiny.configure(begun, network__crop=(64, 48), out=str(tmp_path / "larger")), people)
+    ).network
     assert larger.crop == (64, 48)
     assert all(torch.allclose(a[key], larger.state_dict()[key], atol=1e-3) for key in learned)
-    with pytest.raises(ConfigError, match=r"init: .*safetensors .* its bbox_info_input is True, not False"):
-        train(replace(begun, bbox_info_input=False, out=str(tmp_path / "other")), people)
+    with pytest.raises(
+        ConfigError, match=r"network.init_checkpoint: .*safetensors .* its bbox_info_input is True, not False"
+    ):
+        train(tiny.configure(begun, network__bbox_info_input=False, out=str(tmp_path / "other")), people)
 
 
-JOINTS = {"pool": "heatmaps", "regressor_act": "relu", "regressor_dropout": 0.1, "lifting": 16}
+JOINTS = {
+    "network__pool": "heatmaps",
+    "network__regressor_act": "relu",
+    "network__regressor_dropout": 0.1,
+    "lifting": 16,
+}
 
 
 def test_the_regressor_is_lifted_once_and_frozen_stages_stay(config, people, monkeypatch):
     monkeypatch.setattr(lifting, "PASSES", 2)
-    config = replace(config, **JOINTS, frozen_statistics=True, frozen_stages=2, head_lr_scale=2.0)
-    begun = build_model(config)
-    rates = [(group["lr"], group["factor"]) for group in build_optimizer(config, begun).param_groups]
+    config = tiny.configure(
+        config, **JOINTS, network__freeze_batchnorm=True, network__frozen_stages=2, optim__head_lr_scale=2.0
+    )
+    begun = build_network(config)
+    rates = [(group["lr"], group["lr_scale"]) for group in build_optimizer(config.optim, begun).param_groups]
     assert rates == [(1e-3, 1.0), (1e-3, 1.0), (1e-3, 2.0), (1e-3, 2.0)]
     lifted = []
     monkeypatch.setattr(loop, "lift", lambda *given: lifted.append(lifting.lift(*given)))
-    train(replace(config, samples=8), people)
-    last = Path(train(replace(config, samples=16), people))
+    train(tiny.configure(config, samples=8), people)
+    last = Path(train(tiny.configure(config, samples=16), people))
     assert len(lifted) == 1
     assert [row["samples"] for row in rows(config)] == [8, 16] and rows(config)[-1]["heatmaps"] > 0
     ended, begun = load_model(last).network.state_dict(), begun.state_dict()
@@ -324,21 +357,20 @@ def test_the_regressor_is_lifted_once_and_frozen_stages_stay(config, people, mon
 
 def test_two_processes_with_heatmaps(config, tmp_path):
     """Each weight has its gradient; the first process's regressor is everyone's."""
-    both = replace(config, **JOINTS, samples=16, devices=2, out=str(tmp_path / "both"))
+    both = tiny.configure(config, **JOINTS, samples=16, out=str(tmp_path / "both"))
     write_config(both, tmp_path / "run.toml")
-    subprocess.run([sys.executable, tiny.__file__, str(tmp_path / "run.toml")], check=True, timeout=180)
+    subprocess.run([*TORCHRUN, tiny.__file__, str(tmp_path / "run.toml")], check=True, timeout=180)
     assert len(losses(both)) == 2 and all(np.isfinite(value) for row in losses(both) for value in row)
 
 
 def test_two_processes_are_one(config, people, tmp_path, monkeypatch):
     """Every loss, gradient norm and weight; people without 3D labels are spread unevenly."""
-    config = replace(config, samples=40)
-    monkeypatch.setattr(loop, "build_model", tiny.build_still)
+    config = tiny.configure(config, samples=40)
+    monkeypatch.setattr(loop, "build_network", tiny.build_still)
     train(config, people)
-    both = replace(config, devices=2, out=str(tmp_path / "both"))
+    both = tiny.configure(config, out=str(tmp_path / "both"))
     write_config(both, tmp_path / "run.toml")
-    # Fabric starts the second process itself, with the same command.
-    command = [sys.executable, tiny.__file__, str(tmp_path / "run.toml"), "--still"]
+    command = [*TORCHRUN, tiny.__file__, str(tmp_path / "run.toml"), "--still"]
     subprocess.run(command, check=True, timeout=180)
     assert len(losses(config)) == 5
     np.testing.assert_allclose(losses(both), losses(config), rtol=2e-4)
@@ -347,13 +379,19 @@ def test_two_processes_are_one(config, people, tmp_path, monkeypatch):
     assert json.loads((Path(both.out) / "provenance.json").read_text())["seen"] == {"sticks": 40}
 
 
-IMPHMR = {"model": "imphmr", "field_size": 8, "field_samples": 4, "field_width": 16, "imagination_warmup": 16}
+IMPHMR = {
+    "network__model": "imphmr",
+    "network__field_size": 8,
+    "network__field_samples": 4,
+    "network__field_width": 16,
+    "loss__novel_view__warmup": 16,
+}
 
 
 def test_imphmr_trains_in_the_same_loop(config, people):
     """Half of the people have 3D labels; terms about other directions are on record, and a run goes on."""
-    config = replace(config, samples=32, **IMPHMR)
-    path = train(replace(config, samples=16), people)
+    config = tiny.configure(config, samples=32, **IMPHMR)
+    path = train(tiny.configure(config, samples=16), people)
     train(config, people)
     found = rows(config)
     assert [row["samples"] for row in found] == [8, 16, 24, 32]
@@ -361,22 +399,25 @@ def test_imphmr_trains_in_the_same_loop(config, people):
         assert all(row[name] > 0 for row in found)
     # What is imagined counts by and by, in full from the 16th person on.
     for row, grown in zip(found, (0, 0.5, 1, 1), strict=True):
-        weights = asdict(config.loss_weights) | asdict(config.imphmr_loss_weights)
-        weights = {key: value for key, value in weights.items() if key in row}
+        weights = {
+            key: value
+            for key, value in (asdict(config.loss.weights) | asdict(config.loss.novel_view)).items()
+            if key in row
+        }
         counted = sum(
             row[key] * weight * (grown if key in NOVEL_VIEW_TERMS else 1) for key, weight in weights.items()
         )
         assert row["loss"] == pytest.approx(SCALE * counted, rel=1e-3)
     assert load_model(path).network.options["field_width"] == 16
-    with pytest.raises(ConfigError, match="its field_size is 8, not 16"):
-        train(replace(config, field_size=16), people)
-    train(replace(config, samples=40, imagined_pose_weight=2.0), people)
+    with pytest.raises(ConfigError, match="its network.field_size is 8, not 16"):
+        train(tiny.configure(config, network__field_size=16), people)
+    train(tiny.configure(config, samples=40, loss__novel_view__imagined_pose=2.0), people)
 
 
 def test_imphmr_in_two_processes(config, tmp_path):
     """Every weight gets its gradient through the wrapped network, also without silhouettes."""
-    config = replace(config, samples=16, devices=2, silhouette_weight=0.0, **IMPHMR)
+    config = tiny.configure(config, samples=16, loss__novel_view__silhouette=0.0, **IMPHMR)
     write_config(config, tmp_path / "run.toml")
-    command = [sys.executable, tiny.__file__, str(tmp_path / "run.toml"), "--still"]
+    command = [*TORCHRUN, tiny.__file__, str(tmp_path / "run.toml"), "--still"]
     subprocess.run(command, check=True, timeout=180)
     assert [row["samples"] for row in rows(config)] == [8, 16]

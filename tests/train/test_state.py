@@ -1,35 +1,26 @@
 import copy
 import errno
+import os
 import pickle
-from dataclasses import replace
 
 import pytest
+import tiny
 import torch
 
+from fullframe.io.atomic import WorkError
 from fullframe.models import create_model
-from fullframe.train import state as module
-from fullframe.train.config import TrainConfig
-from fullframe.train.loop import build_optimizer
-from fullframe.train.state import (
-    PREVIOUS,
-    STATE,
-    State,
-    StateError,
-    factor,
-    load_state,
-    product,
-    read_state,
-    save_state,
-)
+from fullframe.train.build import build_optimizer
+from fullframe.train.state import STATE, State, factor, load_state, product, save_state
 
-CONFIG = TrainConfig("x", encoder="tiny", crop=(64, 48), pretrained=False)
+PREVIOUS = "state.previous.pt"
+CONFIG = tiny.configure(network__encoder="tiny", network__crop=(64, 48), network__pretrained=False)
 
 
 def make_state(steps=2, seed=0):
     torch.manual_seed(seed)
-    model = create_model("cliff", **CONFIG.model_options)
+    model = create_model("cliff", **CONFIG.network.model_options)
     state = State(
-        model, copy.deepcopy(model), build_optimizer(CONFIG, model), 64 * steps, {"synth": 64 * steps}
+        model, copy.deepcopy(model), build_optimizer(CONFIG.optim, model), 64 * steps, {"synth": 64 * steps}
     )
     for _ in range(steps):
         pose, betas, _ = model(torch.randn(2, 3, 64, 48), torch.rand(2, 3))
@@ -49,9 +40,9 @@ def moments(state, name):
 
 def test_the_whole_state_returns(tmp_path):
     state, other = make_state(), make_state(steps=0, seed=1)
-    save_state(tmp_path, state.pack({"model": "cliff"}))
-    packed, warnings = load_state(tmp_path)
-    assert packed["config"] == {"model": "cliff"} and warnings == []
+    save_state(tmp_path, state.pack(CONFIG))
+    packed = load_state(tmp_path)
+    assert packed["config"]["network.model"] == "cliff"
     other.unpack(packed)
     assert same(state.model.state_dict(), other.model.state_dict())
     assert same(state.average.state_dict(), other.average.state_dict())
@@ -63,21 +54,21 @@ def test_the_whole_state_returns(tmp_path):
 
 def test_rates_and_decay_are_those_of_the_configuration():
     state = make_state()
-    model = create_model("cliff", **CONFIG.model_options)
-    changed = replace(CONFIG, head_lr_scale=7.0, weight_decay=0.3)
-    other = State(model, copy.deepcopy(model), build_optimizer(changed, model))
-    other.unpack(state.pack({}))
-    assert {group["factor"] for group in other.optimizer.param_groups} == {1.0, 7.0}
+    model = create_model("cliff", **CONFIG.network.model_options)
+    changed = tiny.configure(CONFIG, optim__head_lr_scale=7.0, optim__weight_decay=0.3)
+    other = State(model, copy.deepcopy(model), build_optimizer(changed.optim, model))
+    other.unpack(state.pack(CONFIG))
+    assert {group["lr_scale"] for group in other.optimizer.param_groups} == {1.0, 7.0}
     assert {group["weight_decay"] for group in other.optimizer.param_groups} == {0.0, 0.3}
     assert moments(other, "step") == moments(state, "step")
 
 
 def test_the_light_state_is_small_and_near(tmp_path):
     state, other = make_state(), make_state(steps=0, seed=1)
-    heavy = save_state(tmp_path, state.pack({})).stat().st_size
-    light = save_state(tmp_path, state.pack({}, light=True)).stat().st_size
+    heavy = save_state(tmp_path, state.pack(CONFIG)).stat().st_size
+    light = save_state(tmp_path, state.pack(tiny.configure(CONFIG, light_checkpoint=True))).stat().st_size
     assert light < 0.13 * heavy
-    other.unpack(read_state(tmp_path / STATE))
+    other.unpack(load_state(tmp_path))
     kept, averaged = other.model.state_dict(), state.average.state_dict()
     assert all(torch.allclose(kept[k], averaged[k], rtol=1e-3, atol=1e-7) for k in kept)
     assert same(kept, other.average.state_dict())
@@ -102,23 +93,21 @@ def test_matrices_of_rank_one_are_kept_by_their_means():
 @pytest.mark.parametrize(
     "damage", [lambda c: c[: len(c) // 2], lambda c: b"", lambda c: c[:99] + b"!" + c[100:]]
 )
-def test_a_damaged_file_falls_back_to_the_one_before(tmp_path, damage):
+def test_a_damaged_file_falls_back_to_the_one_before(tmp_path, damage, caplog):
     save_state(tmp_path, {"format": 1, "samples": 1})
     path = save_state(tmp_path, {"format": 1, "samples": 2})
     path.write_bytes(damage(path.read_bytes()))
-    packed, warnings = load_state(tmp_path)
-    assert packed["samples"] == 1
-    assert warnings == [f"{path} is damaged"]
+    assert load_state(tmp_path)["samples"] == 1
+    assert f"{path} is damaged" in caplog.text
     (tmp_path / PREVIOUS).write_bytes(b"nothing")
-    with pytest.raises(StateError, match=r"state\.pt is damaged; .*previous\.pt is damaged; empty"):
+    with pytest.raises(WorkError, match=r"state\.pt, .*previous\.pt: damaged; remove them"):
         load_state(tmp_path)
 
 
 def test_killed_between_the_two_names(tmp_path):
     save_state(tmp_path, {"format": 1, "samples": 1}).rename(tmp_path / PREVIOUS)
-    packed, warnings = load_state(tmp_path)
-    assert packed["samples"] == 1 and warnings == []
-    assert load_state(tmp_path / "empty") == (None, [])
+    assert load_state(tmp_path)["samples"] == 1
+    assert load_state(tmp_path / "empty") is None
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
@@ -128,7 +117,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         save_state(tmp_path, {"format": 1, "samples": 2})
     assert (tmp_path / STATE).read_bytes() == before
@@ -148,11 +137,11 @@ def test_nothing_is_executed(tmp_path):
             return print, ("executed",)
 
     path = save_state(tmp_path, {"format": 1, "evil": Evil()})
-    with pytest.raises((pickle.UnpicklingError, StateError)):
-        read_state(path)
+    with pytest.raises(pickle.UnpicklingError):
+        load_state(path.parent)
 
 
 def test_another_version_is_refused(tmp_path):
-    path = save_state(tmp_path, {"format": 0})
-    with pytest.raises(StateError, match="another version"):
-        read_state(path)
+    save_state(tmp_path, {"format": 0})
+    with pytest.raises(WorkError, match="another version"):
+        load_state(tmp_path)

@@ -9,6 +9,7 @@ import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ import roma
 import torch
 from torch import nn
 
-from fullframe.body import JOINT_SETS, load_body
+from fullframe.body import JOINT_SETS, BodyModel, load_body
 from fullframe.data.augment import Augmentation
 from fullframe.data.mixture import Mixture, loader
 from fullframe.data.sample import Sample
@@ -25,7 +26,7 @@ from fullframe.geometry.camera import Camera
 from fullframe.losses.objective import Objective
 from fullframe.models.encoder import ENCODERS, IMAGENET, EncoderInfo
 from fullframe.train import loop
-from fullframe.train.config import TrainConfig, read_config
+from fullframe.train.config import TrainConfig, read_config, update_config
 
 ENCODER = EncoderInfo("test_resnet.r160_in1k", 96, IMAGENET)
 
@@ -78,22 +79,34 @@ class StickPeople(Sequence[Sample]):
         )
 
 
+def configure(config: TrainConfig | None = None, **settings) -> TrainConfig:
+    """A configuration with other values: configure(config, optim__learning_rate=1e-3)."""
+    changes = {key.replace("__", "."): value for key, value in settings.items()}
+    with patch.dict(ENCODERS, tiny=ENCODER):
+        return update_config(config or TrainConfig("run"), changes)
+
+
+def body_of(config: TrainConfig) -> BodyModel:
+    network = config.network
+    return load_body(network.body, network.body_path or None, network.num_betas)
+
+
 def batches(config: TrainConfig, people: Sequence[Sample] | None = None) -> loop.Batches:
     """What `fit` takes, for these people."""
     mixture = Mixture(
         {"sticks": people or StickPeople()},
         {"sticks": 1.0},
-        config.crop,
+        config.network.crop,
         Augmentation(jpeg=0, blur=0),
         config.seed,
-        config.num_betas,
+        config.network.num_betas,
     )
     return lambda start, rank, world: loader(
         mixture, config.batch_size // world, start, rank, world, config.workers
     )
 
 
-def build_still(config: TrainConfig, build=loop.build_model) -> nn.Module:
+def build_still(config: TrainConfig, build=loop.build_network) -> nn.Module:
     """The network without dropout, its batch normalisation for good in evaluation mode."""
     model = build(config)
     model.regressor.dropout.p = 0.0
@@ -119,7 +132,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     ENCODERS["tiny"] = ENCODER
     if "--still" in sys.argv:
-        loop.build_model = build_still
+        loop.build_network = build_still
     path, *settings = (argument for argument in sys.argv[1:] if argument != "--still")
     options = read_config(path, settings)
-    loop.fit(options, batches(options), ("sticks",))
+    loop.fit(options, body_of(options), batches(options), ("sticks",))

@@ -112,9 +112,3 @@ def show_progress(disable: bool = False) -> Iterator[io_progress.Progress]:
             bar.update(task, description=stage, completed=done)
 
         yield update
-
-
-def progress_bar(**options: Any) -> Progress:
-    """What is being done, how much of how many, and how long it will take; it leaves no trace."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, **options)

@@ -1,4 +1,4 @@
-"""Endless training data out of several sources, the same whoever draws it."""
+"""Endless training data from several sources: example n is the same in every process and run."""
 
 import itertools
 import logging
@@ -17,9 +17,9 @@ from fullframe.data.batch import Batch, Example, collate
 from fullframe.data.sample import Sample
 from fullframe.io.image import ImageError
 
-MOST_FAILURES = 0.01
+MAX_FAILURE_RATE = 0.01
 """A source of which more than this share cannot be read is an error,"""
-LEAST_DRAWN = 100
+MIN_DRAWN = 100
 """once this many of its samples were drawn,"""
 _CERTAIN = 3
 """and so many standard deviations more failed than that share explains: a few in a row are chance."""
@@ -32,10 +32,10 @@ class DataError(RuntimeError):
 
 
 class Draw(NamedTuple):
-    """What the mixture has for one number.
+    """Example n of the mixture.
 
     Attributes:
-        example: None if the source gave nothing readable in LEAST_DRAWN attempts.
+        example: None if the source gave nothing readable in MIN_DRAWN attempts.
         source: index of the source.
         failures: why earlier attempts were skipped, one message each.
     """
@@ -61,8 +61,8 @@ class ReadStats:
         """Count readable samples and why others were skipped.
 
         Raises:
-            DataError: at least LEAST_DRAWN samples of the source were drawn, and of them failed so many that
-                more than MOST_FAILURES of all are sure to.
+            DataError: at least MIN_DRAWN samples of the source were drawn, and of them failed so many that
+                more than MAX_FAILURE_RATE of all are sure to.
         """
         self.drawn[source] = self.drawn.get(source, 0) + readable + len(failures)
         if not failures:
@@ -72,11 +72,11 @@ class ReadStats:
             if message not in known:
                 _log.warning("skipped a sample of %s: %s", source, message)
             known.append(message)
-        expected = MOST_FAILURES * self.drawn[source]
-        if self.drawn[source] >= LEAST_DRAWN and len(known) > expected + _CERTAIN * math.sqrt(expected):
+        expected = MAX_FAILURE_RATE * self.drawn[source]
+        if self.drawn[source] >= MIN_DRAWN and len(known) > expected + _CERTAIN * math.sqrt(expected):
             first = "\n  ".join(list(dict.fromkeys(known))[:5])
             raise DataError(
-                f"{len(known)} of {self.drawn[source]} samples of {source} cannot be read: mend or remove "
+                f"{len(known)} of {self.drawn[source]} samples of {source} cannot be read: fix or remove "
                 f"these files, or leave the source out. The first of them:\n  {first}"
             )
 
@@ -84,9 +84,9 @@ class ReadStats:
 class Mixture(Dataset[Draw]):
     """Augmented examples of several sources, by number, without end.
 
-    Example n depends on the seed and on n alone: which source (by weight), which of its samples (each as
-    likely), which augmentation. So data go on where a killed run stopped, and processes share them by taking
-    every world-th number. A sample whose image cannot be read is replaced by another one of its source.
+    Example n depends on the seed and on n alone: which source (by weight), which of its samples (all equally
+    likely), which augmentation. A resumed run continues with the next number, and processes share the data
+    by taking every world-th number. A sample whose image cannot be read is replaced by another of its source.
 
     Args:
         sources: name to samples.
@@ -100,7 +100,7 @@ class Mixture(Dataset[Draw]):
 
     Attributes:
         names: of the sources; Batch.source indexes it.
-        tally: filled by `loader`.
+        stats: filled by `loader`.
 
     Raises:
         ValueError: for weights that are not positive or name another source, or a source without samples.
@@ -128,23 +128,23 @@ class Mixture(Dataset[Draw]):
         self.names = tuple(sources)
         self.sources = [sources[name] for name in self.names]
         shares = np.array([weights[name] for name in self.names], np.float64)
-        self.shares = shares / shares.sum()
+        self.weights = shares / shares.sum()
         self.crop = crop
         self.augmentation = augmentation
         self.seed = seed
         self.num_betas = num_betas
         self.body = body
-        self.tally = ReadStats()
+        self.stats = ReadStats()
 
     def __getitem__(self, number: int) -> Draw:
         """Raises IndexError for a negative number, and what a source raises other than unreadable images."""
         if number < 0:
             raise IndexError(f"examples are numbered from 0, got {number}")
         rng = np.random.default_rng((self.seed, number))
-        source = int(np.searchsorted(np.cumsum(self.shares[:-1]), rng.random(), side="right"))
+        source = int(np.searchsorted(np.cumsum(self.weights[:-1]), rng.random(), side="right"))
         samples = self.sources[source]
         failures: list[str] = []
-        while len(failures) < LEAST_DRAWN:
+        while len(failures) < MIN_DRAWN:
             index = int(rng.integers(len(samples)))
             try:
                 sample = samples[index]
@@ -165,7 +165,7 @@ def loader(
 
     Process `rank` of `world` gets the numbers n >= start with n % world == rank; the processes' batches
     together are those of a single one with batch_size * world. Skipped samples are logged and counted in
-    mixture.tally.
+    mixture.stats.
 
     Args:
         mixture: what to draw from.
@@ -192,14 +192,14 @@ def _batches(mixture: Mixture, batch_size: int, first: int, step: int, workers: 
         batch_sampler=_Numbers(first, step, batch_size),
         num_workers=workers,
         collate_fn=_Collate(mixture.num_betas),
-        worker_init_fn=_begin,
+        worker_init_fn=_init_worker,
     )
     for batch, counts in batches:
         for source, readable, failures in counts:
-            mixture.tally.add(mixture.names[source], readable, failures)
+            mixture.stats.add(mixture.names[source], readable, failures)
         if batch is None:
             last = next(failures[-1] for _, readable, failures in counts if not readable)
-            raise DataError(f"{LEAST_DRAWN} samples of one source in a row cannot be read: {last}")
+            raise DataError(f"{MIN_DRAWN} samples of one source in a row cannot be read: {last}")
         yield batch
 
 
@@ -227,12 +227,12 @@ class _Collate:
         return collate(examples, self.num_betas) if len(examples) == len(draws) else None, counts
 
 
-def _begin(_: int) -> None:
-    """Workers share the cores among themselves, and end with the process that they work for.
+def _init_worker(_: int) -> None:
+    """Leave the cores to the workers as a whole, and signals to the main process.
 
     Ctrl-C and the SIGTERM of `timeout`, Slurm or systemd reach all processes, while the first may have to
     finish a step with their data.
     """
-    cv2.setNumThreads(0)  # not 1: after a fork, that waits for the parent's threads for ever
+    cv2.setNumThreads(0)  # not 1: after a fork, that waits forever for the parent's threads
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

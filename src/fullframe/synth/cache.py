@@ -1,14 +1,13 @@
-"""Synthetic people drawn once and kept on disk, for machines whose processor must also train.
+"""Synthetic people rendered once and kept on disk, for machines that train on the CPU.
 
-A stock is a folder of shards of SHARD people: labels in `NNNN.npy`, JPEG pixels in `NNNN.bin`. A shard
-appears whole or not at all, so that making a stock can be stopped and taken up again.
+A cache is an io.workdir.WorkDir with shards of SHARD people: labels in `labels.npy`,
+JPEG pixels in `pixels.bin`.
 """
 
 import itertools
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,15 @@ from numpy.typing import NDArray
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
-from fullframe.io.atomic import atomic_path, claim, digest
+from fullframe.io.atomic import digest
+from fullframe.io.progress import Progress, silent
+from fullframe.io.workdir import Shards, WorkDir
 from fullframe.synth.joints import JOINTS, NUM_BETAS
 from fullframe.synth.people import SyntheticPeople
 
 SHARD = 500
+_LABELS_FILE, _PIXELS_FILE = "labels.npy", "pixels.bin"
+_WAIT_S = 24 * 3600.0
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 92]
 _COUNT = sum(len(JOINT_SETS[name]) for name in JOINTS)
 _SPLITS = np.cumsum([len(JOINT_SETS[name]) for name in JOINTS[:-1]])
@@ -44,57 +47,48 @@ _LABELS = np.dtype(
 )
 
 
-def fill(
+def build_cache(
     folder: str | Path,
     count: int,
     settings: dict[str, Any],
     processes: int = 1,
-    progress: Callable[[int], object] = lambda people: None,
+    progress: Progress = silent,
 ) -> None:
-    """Makes a stock of at least `count` people, or what is missing of it.
+    """Render at least `count` people into a folder, or those of them that are missing.
+
+    Other processes that want the same cache wait.
 
     Args:
-        folder: of the stock; made if it does not exist.
+        folder: of the cache; created if it does not exist.
+        count: of people.
         settings: arguments of SyntheticPeople.
-        processes: how many draw at a time.
-        progress: called with the number of people that are there.
+        processes: that render.
+        progress: in people.
 
     Raises:
-        WorkError: if the folder holds a stock of other settings, or something else.
+        WorkError: if the folder holds people of other settings, or something else.
     """
-    folder = Path(folder)
-    made_by = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
+    request = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
     if settings.get("labels"):
-        made_by["labels"] = digest(settings["labels"])
-    claim(folder, made_by | {"fullframe": version("fullframe")})
-    wanted = _shards(count)
-    missing = [number for number in wanted if not _labels_file(folder, number).is_file()]
-    done = len(wanted) - len(missing)
-    progress(done * SHARD)
-    if not missing:
-        return
-    # Spawned: a forked process could inherit locks of torch's threads.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _open_people, (settings,)) as pool:
-        for number, _ in enumerate(pool.map(_add_shard, itertools.repeat(folder), missing), done + 1):
-            progress(number * SHARD)
-
-
-def is_full(folder: str | Path, count: int) -> bool:
-    """Whether a stock holds so many people."""
-    return all(_labels_file(Path(folder), number).is_file() for number in _shards(count))
-
-
-def _shards(count: int) -> range:
-    return range(-(-count // SHARD))
+        request["labels"] = digest(settings["labels"])
+    with WorkDir(folder, request, wait_s=_WAIT_S) as work:
+        total = -(-count // SHARD) * SHARD
+        shards = work.shards(size=SHARD, count=total)
+        missing = shards.missing()
+        done = total - SHARD * len(missing)
+        if not missing:
+            return
+        progress("rendering people", done, total)
+        # Spawned: a forked process could inherit locks of torch's threads.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, context, _open_people, (settings,)) as pool:
+            starts = [start for start, _ in missing]
+            for number, _ in enumerate(pool.map(_write_shard, itertools.repeat(shards), starts), 1):
+                progress("rendering people", done + SHARD * number, total)
 
 
 _people: SyntheticPeople
-"""In a process that draws."""
-
-
-def _labels_file(folder: Path, number: int) -> Path:
-    return folder / f"{number:04d}.npy"
+"""In a process that renders."""
 
 
 def _open_people(settings: dict[str, Any]) -> None:
@@ -103,11 +97,11 @@ def _open_people(settings: dict[str, Any]) -> None:
     _people = SyntheticPeople(**settings)
 
 
-def _add_shard(folder: Path, number: int) -> None:
-    """Draws the people number * SHARD up to (number + 1) * SHARD and keeps them."""
+def _write_shard(shards: Shards, start: int) -> None:
+    """Render SHARD people from this one on and write them."""
     labels = np.zeros(SHARD, _LABELS)
     pixels = bytearray()
-    for row, index in enumerate(range(number * SHARD, (number + 1) * SHARD)):
+    for row, index in enumerate(range(start, start + SHARD)):
         sample = _people[index]
         assert isinstance(sample.image, np.ndarray)
         data = cv2.imencode(".jpg", sample.image[..., ::-1], _QUALITY)[1].tobytes()
@@ -118,20 +112,17 @@ def _add_shard(folder: Path, number: int) -> None:
             keypoints, joints, sample.pose, sample.betas, sample.translation,
         )  # fmt: skip
         pixels += data
-    # The labels come last: they say that the shard is complete.
-    file = _labels_file(folder, number)
-    with atomic_path(file.with_suffix(".bin")) as temporary:
-        temporary.write_bytes(pixels)
-    with atomic_path(file) as temporary, temporary.open("wb") as stream:
-        np.save(stream, labels)
+    with shards.writing(start) as folder:
+        (folder / _PIXELS_FILE).write_bytes(pixels)
+        np.save(folder / _LABELS_FILE, labels)
 
 
 class CachedPeople(Sequence[Sample]):
-    """The people of a stock.
+    """The people of a cache.
 
     Args:
         folder: of the shards.
-        count: how many of the people to take, from the first on; all if None.
+        count: of people to use, from the first on; all if None.
 
     Raises:
         FileNotFoundError: if there are fewer.
@@ -140,17 +131,18 @@ class CachedPeople(Sequence[Sample]):
     def __init__(self, folder: str | Path, count: int | None = None) -> None:
         self.folder = Path(folder)
         self._shards: list[tuple[NDArray[np.void], NDArray[np.uint8]]] = []
-        while (labels := _labels_file(self.folder, len(self._shards))).is_file():
-            pixels = np.memmap(labels.with_suffix(".bin"), np.uint8, "r")
-            self._shards.append((np.load(labels, mmap_mode="r"), pixels))
+        shards = Shards(self.folder, SHARD)
+        while (shard := shards.folder(len(self._shards) * SHARD)).is_dir():
+            pixels = np.memmap(shard / _PIXELS_FILE, np.uint8, "r")
+            self._shards.append((np.load(shard / _LABELS_FILE, mmap_mode="r"), pixels))
         self._count = len(self._shards) * SHARD if count is None else count
         if not 0 < self._count <= len(self._shards) * SHARD:
             raise FileNotFoundError(
-                f"{folder} holds {len(self._shards) * SHARD} synthetic people, not {count}: make more first"
+                f"{folder} holds {len(self._shards) * SHARD} synthetic people, not {count}: render more first"
             )
 
     def __reduce__(self) -> tuple[type, tuple]:
-        """For other processes: opened anew there, not copied."""
+        """Opened again in other processes, not copied."""
         return CachedPeople, (self.folder, self._count)
 
     def __len__(self) -> int:
@@ -158,13 +150,15 @@ class CachedPeople(Sequence[Sample]):
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
         if not 0 <= index < self._count:
-            raise IndexError(f"{self.folder} holds {self._count} people, not one with number {index}")
+            raise IndexError(f"{self.folder} holds {self._count} people, there is no number {index}")
         labels, pixels = self._shards[index // SHARD]
         row = labels[index % SHARD]
         data = pixels[row["start"] : row["start"] + row["length"]]
         image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
         if image is None:
-            raise OSError(f"{self.folder}: person {index} is damaged; delete the folder, it is made again")
+            raise OSError(
+                f"{self.folder}: person {index} is damaged: remove the folder and run the same command"
+            )
         ones = np.ones((_COUNT, 1), np.float32)
         keypoints = np.split(np.concatenate((row["keypoints"], ones), axis=1), _SPLITS)
         joints = np.split(np.concatenate((row["joints"], ones), axis=1), _SPLITS)

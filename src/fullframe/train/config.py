@@ -1,14 +1,15 @@
-"""What a training run is: one flat TOML file, the same keys as `key=value` on the command line."""
+"""The configuration of a training run: nested dataclasses, read from TOML and from `section.key=value`."""
 
 import difflib
 import inspect
-import json
 import math
 import sys
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
+
+import tomli_w
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,9 +22,11 @@ from fullframe.losses.objective import LossWeights
 from fullframe.losses.terms import ERRORS
 from fullframe.models import ENCODERS, MODELS
 from fullframe.models.encoder import POOLS
-from fullframe.models.imphmr.losses import NOVEL_VIEW_TERMS, ImpHMRLossWeights
+from fullframe.models.imphmr.losses import ImpHMRLossWeights
 from fullframe.models.imphmr.model import SIZES
 from fullframe.models.regressor import ACTIVATIONS
+
+MAX_FROZEN_STAGES = 5
 
 
 class ConfigError(ValueError):
@@ -31,153 +34,184 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """All settings of a training run. Lengths are in people seen ("samples"), not in steps.
+class NetworkConfig:
+    """[network]: the architecture and its initial weights.
 
     Attributes:
-        out: folder for checkpoints, tables, pictures and the trained network; a run that is there goes on.
-        model: key of MODELS: cliff, hmr (both switches off), ray or imphmr.
+        model: key of MODELS: cliff, hmr, ray or imphmr.
         encoder: key of ENCODERS.
         crop: [height, width] px of the network's input.
-        bbox_info_input: CLIFF's first switch, the network sees where the crop sits; hmr has it off.
+        num_betas: shape coefficients; the open body's 11th goes from adult to child.
+        bbox_info_input: CLIFF's first switch, the bounding-box info is an input; hmr has it off.
         full_frame_loss: CLIFF's second switch, the 2D loss is in the full frame; hmr has it off.
-        pool: how the encoder's maps become features: mean, or heatmaps; see models.heatmap_pool.
+        pool: of the encoder's maps to features: mean, or heatmaps; see models.heatmap_pool.
         regressor_act: after the regressor's hidden layers: none, or relu.
-        regressor_dropout: share of their values that training leaves out.
-        pretrained: start the encoder from ImageNet weights.
-        frozen_statistics: batch normalisation keeps the statistics that the encoder comes with, which saves a
-            CPU 40 % of a step; see models.frozen.
-        frozen_stages: the encoder's first so many stages, each of which halves the map, keep their weights.
-        lifting: with the pool heatmaps, the regressor first learns from so many people's joints, without
-            pictures; see train.lifting.
-        init: trained network (.safetensors) to start from instead.
-        encoder_checkpoint: trained network, of any model, whose encoder alone to start from.
-        kept: with the pool heatmaps, the encoder looks at so many augmented people once and keeps its
-            weights, and what stands behind it learns from its maps of them, which stay in `kept_folder`, in a
-            thirtieth of the time on a CPU; see train.kept. 0: everything learns, from ever new pictures.
-        body: name of the body whose pose and betas are learned.
-        body_path: file of an SMPL body, if it is not where fullframe looks for it.
-        num_betas: shape coefficients; the open body's 11th leads from adult to kid.
+        regressor_dropout: rate of dropout in the regressor.
         field_size: of imphmr, height and width of the rendered feature map in px: 8, 16, 32 or 64.
         field_samples: of imphmr, points per ray.
         field_width: of imphmr, of the field's layers and features, a multiple of 8.
-        view_range: of imphmr, training draws viewing directions up to so many degrees from the image's; 0 for
-            none.
-
-        synth, lspet, coco, labels: share of each source among the people seen; 0 leaves it out.
-        lspet_root, coco_root: folders of the data sets; COCO's has annotations/, train2017/ and val2017/.
-        labels_root: folder of the photos that `labels_file` tells of, which fullframe annotate made, or
-            another list of SPIN's form with windows of 4/3.
-        synth_seed: which synthetic people; `seed` is of everything else.
-        stock: so many synthetic people are drawn once, kept in `stock_folder` and used again and again, where
-            the processor has to train too; 0 draws new ones without end.
-        backgrounds: folder of photos without people, behind the synthetic ones; else made-up places.
-        synth_poses: people in photos, as fullframe annotate writes them, from whom half of the captured poses
-            are taken; else all are motion capture.
-        augment_...: see data.augment.Augmentation.
-
-        loss: error of 2D keypoints and 3D joints: squared, l1 or smooth_l1.
-        keypoints_weight ... camera_weight: of the loss's terms, see losses.
-        imagined_joints_weight ... consistent_betas_weight: of imphmr's terms about other directions.
-        imagination_warmup: samples over which these grow from 0.
-
-        samples: length of the run.
-        batch_size: of all processes together.
-        optimizer: adam, or adamw with `weight_decay` on matrices and kernels.
-        learning_rate: at its highest.
-        head_lr_scale: factor on it for all that is not the encoder's own.
-        schedule: cosine to 0, or step: a tenth in the second half, as CLIFF.
-        warmup: samples over which the learning rate grows from 0.
-        grad_clip: largest norm of the gradient; 0 for no limit.
-        ema: share of the old weights in the running average that is validated and exported.
-        precision: 32, bf16-mixed or 16-mixed.
-        seed: of data, weights and dropout.
-
-        devices, nodes: processes per machine (one a GPU) and machines; under torchrun these are its numbers.
-        threads: torch's threads per process on the CPU; 0 for its own choice.
-        workers: processes that prepare data, per training process; 0 prepares it in between.
-        minutes: stop after so long with a checkpoint, to be continued; 0 for no limit. What comes before the
-            first step (stock, lifting, kept maps) counts, and is finished all the same.
-
-        checkpoint_minutes: between checkpoints; 0 for one after every step.
-        light_checkpoint: keep only averaged weights in half precision and coarse step sizes, an eighth of
-            the size; see train.state.
-        log_every, picture_every, validate_every: samples between; 0 for never.
-        validation_people: how many of each source are held out for validation.
-        licence: of the trained weights, for their card; it depends on the data.
+        view_range: of imphmr, viewing directions of training are up to so many degrees from the image's.
+        body: name of the body model whose pose and betas are predicted.
+        body_path: file of an SMPL body model, unless it is where fullframe looks for it.
+        pretrained: start the encoder from ImageNet weights.
+        init_checkpoint: trained network (.safetensors) to start from.
+        encoder_checkpoint: trained network of any model whose encoder to start from.
+        freeze_batchnorm: batch normalisation keeps its statistics, which saves a CPU 40 % of a step.
+        frozen_stages: stages of the encoder, from the first on, that are not trained.
     """
 
-    out: str
     model: str = "cliff"
     encoder: str = "tf_efficientnet_lite0"
     crop: tuple[int, int] = (224, 168)
+    num_betas: int = 11
     bbox_info_input: bool = True
     full_frame_loss: bool = True
     pool: str = "mean"
     regressor_act: str = "none"
     regressor_dropout: float = 0.5
-    pretrained: bool = True
-    frozen_statistics: bool = False
-    frozen_stages: int = 0
-    lifting: int = 0
-    init: str = ""
-    encoder_checkpoint: str = ""
-    kept: int = 0
-    kept_folder: str = "runs/kept"
-    body: str = "open"
-    body_path: str = ""
-    num_betas: int = 11
     field_size: int = 16
     field_samples: int = 24
     field_width: int = 128
     view_range: float = 180.0
+    body: str = "open"
+    body_path: str = ""
+    pretrained: bool = True
+    init_checkpoint: str = ""
+    encoder_checkpoint: str = ""
+    freeze_batchnorm: bool = False
+    frozen_stages: int = 0
 
-    synth: float = 1.0
-    lspet: float = 0.0
-    lspet_root: str = ""
-    coco: float = 0.0
-    coco_root: str = ""
-    labels: float = 0.0
-    labels_root: str = ""
-    labels_file: str = ""
-    synth_seed: int = 1
-    stock: int = 0
-    stock_folder: str = "runs/stock"
+    def __post_init__(self) -> None:
+        _choice(self, "model", MODELS)
+        _choice(self, "encoder", ENCODERS)
+        _choice(self, "pool", POOLS)
+        _choice(self, "regressor_act", ACTIVATIONS)
+        _choice(self, "field_size", SIZES)
+        _choice(self, "body", BODY_NAMES)
+        _positive(self, "num_betas", "field_samples", "field_width")
+        _not_negative(self, "regressor_dropout", "view_range", "frozen_stages")
+        _require(min(self.crop) >= 32, f"crop must be at least 32 px high and wide, not {list(self.crop)}")
+        _require(
+            self.regressor_dropout < 1, f"regressor_dropout must be below 1, not {self.regressor_dropout}"
+        )
+        _require(self.field_width % 8 == 0, f"field_width must be a multiple of 8, not {self.field_width}")
+        _require(self.view_range <= 180, f"view_range must be at most 180 degrees, not {self.view_range}")
+        _require(
+            self.frozen_stages <= MAX_FROZEN_STAGES,
+            f"frozen_stages must be at most {MAX_FROZEN_STAGES}, not {self.frozen_stages}",
+        )
+        _require(
+            self.freeze_batchnorm or not self.frozen_stages, "frozen_stages needs freeze_batchnorm = true"
+        )
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """Keyword arguments of `models.create_model` without `pretrained`: those that this model has."""
+        known = inspect.signature(MODELS[self.model]).parameters
+        names = (f.name for f in fields(self) if f.name in known and f.name != "pretrained")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class SynthConfig:
+    """[synth]: synthetic people.
+
+    Attributes:
+        weight: of this source among the people seen; 0 leaves it out.
+        seed: which synthetic people.
+        backgrounds: folder of photos without people; without it, backgrounds are procedural.
+        poses: labels from `fullframe annotate`, from whose bodies half of the captured poses are taken;
+            without them, all are motion capture.
+    """
+
+    weight: float = 1.0
+    seed: int = 1
     backgrounds: str = ""
-    synth_poses: str = ""
+    poses: str = ""
 
-    augment_flip: float = Augmentation.flip
-    augment_rotation: float = Augmentation.rotation
-    augment_rotation_limit: float = Augmentation.rotation_limit
-    augment_rotation_probability: float = Augmentation.rotation_probability
-    augment_scale: float = Augmentation.scale
-    augment_shift: float = Augmentation.shift
-    augment_half_body: float = Augmentation.half_body
-    augment_occlusion: float = Augmentation.occlusion
-    augment_channel_noise: float = Augmentation.channel_noise
-    augment_gamma: float = Augmentation.gamma
-    augment_grey: float = Augmentation.grey
-    augment_blur: float = Augmentation.blur
-    augment_downscale: float = Augmentation.downscale
-    augment_jpeg: float = Augmentation.jpeg
+    def __post_init__(self) -> None:
+        _not_negative(self, "weight", "seed")
 
-    loss: str = "squared"
-    keypoints_weight: float = LossWeights.keypoints
-    joints_weight: float = LossWeights.joints
-    pose_weight: float = LossWeights.pose
-    betas_weight: float = LossWeights.betas
-    camera_weight: float = LossWeights.camera
-    heatmaps_weight: float = LossWeights.heatmaps
-    imagined_joints_weight: float = ImpHMRLossWeights.imagined_joints
-    imagined_pose_weight: float = ImpHMRLossWeights.imagined_pose
-    imagined_betas_weight: float = ImpHMRLossWeights.imagined_betas
-    silhouette_weight: float = ImpHMRLossWeights.silhouette
-    consistent_pose_weight: float = ImpHMRLossWeights.consistent_pose
-    consistent_betas_weight: float = ImpHMRLossWeights.consistent_betas
-    imagination_warmup: int = ImpHMRLossWeights.warmup
 
-    samples: int = 1_000_000
-    batch_size: int = 64
+@dataclass(frozen=True)
+class SourceConfig:
+    """[data.NAME]: a data set on disk.
+
+    Attributes:
+        weight: of this source among the people seen; 0 leaves it out.
+        format: key of train.sources.FORMATS; the NAME if empty.
+        path: folder of the data set, or of its images where `labels` are separate.
+        labels: file (of bedlam: folder) of the labels; which formats need it: see train.sources.FORMATS.
+    """
+
+    weight: float = 1.0
+    format: str = ""
+    path: str = ""
+    labels: str = ""
+
+    def __post_init__(self) -> None:
+        _not_negative(self, "weight")
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """[cache]: what is computed once and used again, for machines that train on a CPU.
+
+    Attributes:
+        people: so many synthetic people are rendered once, into `people_folder`; 0 renders new ones without
+            end.
+        people_folder: of the rendered people.
+        features: with the pool heatmaps, features of so many augmented people are computed once, into
+            `features_folder`, and the head is trained on them alone: on a CPU a step takes a thirtieth of the
+            time. See train.feature_cache. 0: everything is trained, on ever new crops.
+        features_folder: of the features.
+    """
+
+    people: int = 0
+    people_folder: str = "runs/people"
+    features: int = 0
+    features_folder: str = "runs/features"
+
+    def __post_init__(self) -> None:
+        _not_negative(self, "people", "features")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """[loss], [loss.weights] and [loss.novel_view].
+
+    Attributes:
+        error: of 2D keypoints and 3D joints: squared, l1 or smooth_l1.
+        weights: of the terms.
+        novel_view: of imphmr, weights of the terms about other directions.
+    """
+
+    error: str = "squared"
+    weights: LossWeights = field(default_factory=LossWeights)
+    novel_view: ImpHMRLossWeights = field(default_factory=ImpHMRLossWeights)
+
+    def __post_init__(self) -> None:
+        _choice(self, "error", ERRORS)
+        weights = flatten({"weights": asdict(self.weights), "novel_view": asdict(self.novel_view)})
+        for name, weight in weights.items():
+            _require(math.isfinite(weight) and weight >= 0, f"{name} must not be negative, is {weight}")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """[optim].
+
+    Attributes:
+        optimizer: adam, or adamw with `weight_decay` on matrices and kernels.
+        learning_rate: the highest.
+        head_lr_scale: factor on the learning rate of everything but the encoder.
+        weight_decay: of adamw.
+        schedule: cosine to 0, or step: a tenth in the second half, as CLIFF.
+        warmup: samples over which the learning rate grows from 0.
+        grad_clip: largest norm of the gradient; 0 for no limit.
+        ema: decay of the exponential moving average of the weights, which is validated and exported.
+    """
+
     optimizer: str = "adam"
     learning_rate: float = 1e-4
     head_lr_scale: float = 1.0
@@ -186,69 +220,93 @@ class TrainConfig:
     warmup: int = 10_000
     grad_clip: float = 3.0
     ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        _choice(self, "optimizer", ("adam", "adamw"))
+        _choice(self, "schedule", ("cosine", "step"))
+        _positive(self, "learning_rate", "head_lr_scale")
+        _not_negative(self, "weight_decay", "warmup", "grad_clip", "ema")
+        _require(self.ema < 1, f"ema must be below 1, not {self.ema}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a training run. Lengths are in people seen ("samples"), not in steps.
+
+    Attributes:
+        out: folder for checkpoints, tables, previews and the trained network; a run in it is resumed.
+        samples: length of the run.
+        batch_size: of all processes together.
+        lifting: with the pool heatmaps, the regressor is first trained on labels of so many people, without
+            images; see train.lifting.
+        precision: 32, bf16-mixed or 16-mixed.
+        seed: of data, weights and dropout.
+        threads: torch's threads per process on the CPU; 0 for torch's default.
+        workers: data-loader processes per training process; 0 loads data in the training process.
+        minutes: stop with a checkpoint after this time; 0 for no limit. What comes before the first step
+            (caches, lifting) counts, and is completed in any case.
+        checkpoint_minutes: between checkpoints; 0 for one after every step.
+        light_checkpoint: store averaged weights in half precision and factored second moments alone, an
+            eighth of the size; see train.state.
+        log_every, preview_every, validate_every: samples between; 0 for never.
+        validation_people: held-out people of each source.
+        licence: of the trained weights, for their card; it depends on the data.
+        network, synth, data, augment, loss, optim, cache: sections.
+    """
+
+    out: str
+    samples: int = 1_000_000
+    batch_size: int = 64
+    lifting: int = 0
     precision: str = "32"
     seed: int = 0
-
-    devices: int = 1
-    nodes: int = 1
     threads: int = 0
     workers: int = 1
     minutes: float = 0.0
-
     checkpoint_minutes: float = 3.0
     light_checkpoint: bool = False
     log_every: int = 2_000
-    picture_every: int = 50_000
+    preview_every: int = 50_000
     validate_every: int = 50_000
     validation_people: int = 500
     licence: str = "not stated"
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    synth: SynthConfig = field(default_factory=SynthConfig)
+    data: dict[str, SourceConfig] = field(default_factory=dict)
+    augment: Augmentation = field(default_factory=Augmentation)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
 
-    @property
-    def loss_weights(self) -> LossWeights:
-        return LossWeights(**{f.name: getattr(self, f"{f.name}_weight") for f in fields(LossWeights)})
-
-    @property
-    def imphmr_loss_weights(self) -> ImpHMRLossWeights:
-        weights = {name: getattr(self, f"{name}_weight") for name in NOVEL_VIEW_TERMS}
-        return ImpHMRLossWeights(**weights, warmup=self.imagination_warmup)
-
-    @property
-    def augmentation(self) -> Augmentation:
-        return Augmentation(**{f.name: getattr(self, f"augment_{f.name}") for f in fields(Augmentation)})
-
-    @property
-    def model_options(self) -> dict[str, Any]:
-        """Keyword arguments of `models.create_model`, but for `pretrained`: those that this model has."""
-        taken = inspect.signature(MODELS[self.model]).parameters
-        names = (f.name for f in fields(self) if f.name in taken and f.name != "pretrained")
-        return {name: getattr(self, name) for name in names}
-
-
-CHOICES: dict[str, Collection[str]] = {
-    "model": MODELS,
-    "encoder": ENCODERS,
-    "pool": POOLS,
-    "regressor_act": ACTIVATIONS,
-    "body": BODY_NAMES,
-    "loss": ERRORS,
-    "optimizer": ("adam", "adamw"),
-    "schedule": ("cosine", "step"),
-    "precision": ("32", "bf16-mixed", "16-mixed"),
-}
-
-MOST_FROZEN = 5
-_POSITIVE = (
-    "crop", "num_betas", "samples", "batch_size", "learning_rate", "head_lr_scale", "devices", "nodes",
-    "field_samples", "field_width",
-)  # fmt: skip
+    def __post_init__(self) -> None:
+        _positive(self, "samples", "batch_size")
+        _not_negative(
+            self, "lifting", "seed", "threads", "workers", "minutes", "checkpoint_minutes", "log_every",
+            "preview_every", "validate_every", "validation_people",
+        )  # fmt: skip
+        _choice(self, "precision", ("32", "bf16-mixed", "16-mixed"))
+        _require("synth" not in self.data, "data.synth must have another name: [synth] is a section")
+        network, heatmaps = self.network, self.network.pool != "mean"
+        _require(
+            not self.lifting or (heatmaps and self.synth.weight > 0 and network.model != "imphmr"),
+            'lifting needs network.pool = "heatmaps", synth.weight above 0, and not the model imphmr',
+        )
+        _require(
+            not self.cache.features or (heatmaps and not self.lifting),
+            'cache.features needs network.pool = "heatmaps", and lifting = 0',
+        )
+        _require(
+            not self.cache.features or bool(network.init_checkpoint or network.encoder_checkpoint),
+            "cache.features needs a trained encoder: network.init_checkpoint or network.encoder_checkpoint",
+        )
 
 
 def read_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
-    """A configuration from a TOML file and `key=value` settings that come before it.
+    """A configuration from a TOML file and settings that override it.
 
     Args:
-        path: flat TOML, keys as in TrainConfig. `out` may be left out: runs/<name of the file>.
-        overrides: such as "samples=1000"; values as in TOML, and text needs no quotes.
+        path: TOML with the sections of TrainConfig. Without `out`: runs/<name of the file>.
+        overrides: such as "optim.learning_rate=1e-4"; values as in TOML, and text needs no quotes.
 
     Raises:
         ConfigError: if the file is missing or not TOML, or a key or value is not allowed.
@@ -262,111 +320,141 @@ def read_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
         raise ConfigError(f"{path}: not readable as TOML: {error}") from error
     values.setdefault("out", f"runs/{path.stem}")
     config = make_config(values, str(path))
-    told = {}
+    settings = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"{override!r}: settings have the form key=value")
-        told[key.strip()] = _value(text.strip())
-    return make_config({**asdict(config), **told}, f"{path} with {' '.join(overrides)}") if told else config
+        settings[key.strip()] = _parse_value(text.strip())
+    return update_config(config, settings, f"{path} with {' '.join(overrides)}") if settings else config
 
 
-def make_config(values: dict[str, Any], origin: str) -> TrainConfig:
-    """A configuration from keys and values, checked; `origin` begins the messages.
+def make_config(values: Mapping[str, Any], origin: str) -> TrainConfig:
+    """A configuration from nested keys and values; `origin` begins the messages.
 
     Raises:
         ConfigError: if a key is unknown, or a value has the wrong type or is impossible.
     """
-    types = get_type_hints(TrainConfig)
-    for key in values:
-        if key not in types:
-            near = difflib.get_close_matches(key, types, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(types)}"
-            raise ConfigError(f"{origin}: unknown key {key!r}; {hint}")
     if "out" not in values:
         raise ConfigError(f"{origin}: the key 'out' is missing: the folder for the results")
-    config = TrainConfig(
-        **{key: _typed(value, types[key], f"{origin}: {key}") for key, value in values.items()}
-    )
-    _check(config, origin)
+    config: TrainConfig = _build(TrainConfig, values, origin, "")
     return config
 
 
+def update_config(config: TrainConfig, settings: Mapping[str, Any], origin: str = "settings") -> TrainConfig:
+    """The configuration with other values: {"optim.learning_rate": 1e-4}; raises as `make_config`."""
+    values = asdict(config)
+    for key, value in settings.items():
+        section: Any = values
+        *sections, last = key.split(".")
+        for name in sections:
+            section = section.setdefault(name, {})
+            if not isinstance(section, dict):
+                raise _unknown_key(key, origin)
+        section[last] = value
+    return make_config(values, origin)
+
+
 def write_config(config: TrainConfig, path: Path) -> None:
-    """The whole configuration as TOML, so that changed defaults do not change what is on record."""
-    # JSON's numbers, strings, booleans and lists are TOML's, but for its escapes and DEL.
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in asdict(config).items()]
-    path.write_text("".join(lines).replace("\x7f", "\\u007f"), encoding="utf-8")
+    """Write the whole configuration as TOML: a record that does not depend on defaults."""
+    path.write_text(tomli_w.dumps(asdict(config)), encoding="utf-8")
 
 
-def _value(text: str) -> Any:
-    """A TOML value; what is none is text."""
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted keys, with tuples as lists: {"optim.learning_rate": 1e-4, ...}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _build(kind: Any, values: Mapping[str, Any], origin: str, prefix: str) -> Any:
+    """A dataclass from its section's values, whose keys begin with `prefix`."""
+    types = get_type_hints(kind)
+    converted = {}
+    for key, value in values.items():
+        if key not in types:
+            raise _unknown_key(prefix + key, origin)
+        converted[key] = _convert(value, types[key], origin, prefix + key)
+    try:
+        return kind(**converted)
+    except ValueError as error:
+        raise ConfigError(f"{origin}: {prefix}{error}") from error
+
+
+def _convert(value: Any, kind: Any, origin: str, key: str) -> Any:
+    """The value as the type of its field."""
+    what = f"{origin}: {key}"
+    if is_dataclass(kind) or kind == dict[str, SourceConfig]:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{what} is a section of keys, not {value!r}")
+        if is_dataclass(kind):
+            return _build(kind, value, origin, f"{key}.")
+        return {name: _convert(part, SourceConfig, origin, f"{key}.{name}") for name, part in value.items()}
+    if kind == tuple[int, int]:
+        if isinstance(value, list | tuple) and [type(v) for v in value] == [int, int]:
+            return tuple(value)
+        raise ConfigError(f"{what} must be [height, width] in px, not {value!r}")
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is str and type(value) in (int, float):
+        return str(value)  # precision=32, a folder named 7
+    if type(value) is not kind:
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        raise ConfigError(f"{what} must be {names[kind]}, not {value!r}")
+    return value
+
+
+def _unknown_key(key: str, origin: str) -> ConfigError:
+    known = list(_known_keys(TrainConfig))
+    by_last = {name.rpartition(".")[2]: name for name in reversed(known)}
+    near = difflib.get_close_matches(key, known, 1)
+    near = near or [by_last[name] for name in difflib.get_close_matches(key.rpartition(".")[2], by_last, 1)]
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    return ConfigError(f"{origin}: unknown key {key!r}; {hint}")
+
+
+def _known_keys(kind: Any, prefix: str = "") -> Iterator[str]:
+    for name, part in get_type_hints(kind).items():
+        if is_dataclass(part):
+            yield from _known_keys(part, f"{prefix}{name}.")
+        elif part == dict[str, SourceConfig]:
+            yield from _known_keys(SourceConfig, f"{prefix}{name}.NAME.")
+        else:
+            yield prefix + name
+
+
+def _parse_value(text: str) -> Any:
+    """A TOML value; anything else is text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
 
 
-def _typed(value: Any, wanted: Any, what: str) -> Any:
-    """The value as the type that the field has."""
-    if wanted == tuple[int, int]:
-        if isinstance(value, list | tuple) and [type(v) for v in value] == [int, int]:
-            return tuple(value)
-        raise ConfigError(f"{what} must be [height, width] in px, not {value!r}")
-    if wanted is float and type(value) is int:
-        return float(value)
-    if wanted is str and type(value) in (int, float):
-        return str(value)  # precision=32, a folder named 7
-    if type(value) is not wanted:
-        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        raise ConfigError(f"{what} must be {names[wanted]}, not {value!r}")
-    return value
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
 
 
-def _check(config: TrainConfig, origin: str) -> None:
-    """Raise a ConfigError for values that no run can have."""
-    rules: list[tuple[str, Callable[[Any], bool], str]] = [
-        (key, known.__contains__, f"one of {', '.join(known)}") for key, known in CHOICES.items()
-    ]
-    for key, value in asdict(config).items():
-        numbers = value if isinstance(value, tuple) else (value,)
-        if not all(type(v) in (int, float) for v in numbers):
-            continue
-        if not all(math.isfinite(v) and (v > 0 if key in _POSITIVE else v >= 0) for v in numbers):
-            kind = "positive" if key in _POSITIVE else "not negative"
-            raise ConfigError(f"{origin}: {key} must be {kind}, not {value!r}")
-    rules.append(("ema", lambda v: v < 1, "below 1"))
-    rules.append(("field_size", lambda v: v in SIZES, f"one of {', '.join(map(str, SIZES))}"))
-    rules.append(("field_width", lambda v: v % 8 == 0, "a multiple of 8"))
-    rules.append(("view_range", lambda v: v <= 180, "at most 180 degrees"))
-    rules.append(("regressor_dropout", lambda v: v < 1, "below 1"))
-    rules.append(("frozen_stages", lambda v: v <= MOST_FROZEN, f"at most {MOST_FROZEN}"))
-    rules.append(("crop", lambda v: min(v) >= 32, "at least 32 px high and wide"))
-    for key, allowed, expected in rules:
-        value = getattr(config, key)
-        if not allowed(value):
-            near = difflib.get_close_matches(str(value), CHOICES.get(key, ()), 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{origin}: {key} must be {expected}, not {value!r}{hint}")
-    if config.frozen_stages and not config.frozen_statistics:
-        raise ConfigError(f"{origin}: frozen_stages needs frozen_statistics = true")
-    if config.lifting and (config.pool != "heatmaps" or not config.synth or config.model == "imphmr"):
-        raise ConfigError(
-            f'{origin}: lifting needs pool = "heatmaps", synth above 0, and not the model imphmr'
-        )
-    if config.kept and (config.pool != "heatmaps" or config.lifting):
-        raise ConfigError(f'{origin}: kept needs pool = "heatmaps", and lifting = 0')
-    if config.kept and not (config.init or config.encoder_checkpoint):
-        raise ConfigError(f"{origin}: kept needs a trained encoder, as init or encoder_checkpoint")
-    try:
-        _ = config.augmentation
-    except ValueError as error:
-        raise ConfigError(f"{origin}: augment_{error}") from error
-    processes = config.devices * config.nodes
-    if config.batch_size % processes:
-        raise ConfigError(
-            f"{origin}: batch_size {config.batch_size} cannot be shared by {processes} processes "
-            "(devices x nodes)"
-        )
-    if config.batch_size // processes < 2:
-        raise ConfigError(f"{origin}: batch_size must be at least 2 per process, for batch normalisation")
+def _positive(section: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        _require(math.isfinite(value) and value > 0, f"{name} must be positive, not {value}")
+
+
+def _not_negative(section: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        _require(math.isfinite(value) and value >= 0, f"{name} must not be negative, is {value}")
+
+
+def _choice(section: Any, name: str, known: Collection[Any]) -> None:
+    value = getattr(section, name)
+    if value not in known:
+        near = difflib.get_close_matches(str(value), [str(one) for one in known], 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, not {value!r}{hint}")

@@ -1,26 +1,27 @@
-"""What a regressor can learn before it sees a picture: from places of joints in the crop to the body."""
+"""Pre-training of the regressor without images: from the positions of joints in the crop to the body."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from fullframe.body.joint_sets import HEATMAP_SETS, JOINT_SETS
 from fullframe.data.batch import Batch
+from fullframe.io.progress import Progress, silent
 from fullframe.losses.objective import Objective
 from fullframe.models.base import CropRegressor, TrainOutput
 from fullframe.models.heatmap_pool import HeatmapPool
 
 PASSES = 12
-"""How often each person is used, with other noise each time."""
+"""Epochs over the people, with new noise in each."""
 _BATCH = 256
-_RATE = 5e-4
-_GRADIENT = 50.0
+_LEARNING_RATE = 5e-4
+_GRAD_CLIP = 50.0
 
 _NOISE = (0.015, 0.12)
 _LOST = (0.2, 0.5)
-"""Spread of places, in halves of the crop's height, of joints that are found and of those that are not."""
+"""Spread of positions, in halves of the crop's height, of detected and of missed joints."""
 _MOST_LOST = 0.24
 
 
@@ -30,58 +31,57 @@ def lift(
     batches: Iterator[Batch],
     people: int,
     seed: int,
-    advance: Callable[[str, int, int], object] = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> None:
     """Train the regressor of a network with a HeatmapPool on labels alone.
 
-    Lifting 2D joints needs a thousandth of what a picture costs, and a regressor that knows how leaves it to
-    the pictures to teach where joints are (Martinez et al., ICCV 2017, lifts true and detected joints). In
-    the place of what the pool sees of the picture beside the joints there are zeros here, and their weights
-    become zero.
+    Lifting 2D joints costs a thousandth of training on images, which then mainly have to teach where joints
+    are (Martinez et al., ICCV 2017, lift true and detected joints). The pool's features of the image itself
+    are zero here, and their weights are set to zero.
 
     Args:
-        model: its regressor learns.
+        model: its regressor is trained.
         objective: all terms of the trainer's but for heatmaps.
         batches: of people; those without a known pose are left out.
-        people: how many to take.
+        people: how many to use.
         seed: of noise and order.
-        advance: told of the stage, how much of it is done, and how much there is.
+        progress: of collecting labels and of training.
     """
     device = next(model.parameters()).device
-    known = _collect(batches, people, advance)
+    known = _collect(batches, people, progress)
     generator = torch.Generator().manual_seed(seed)
     regressor = model.regressor
-    cells = HeatmapPool.features - 3 * known.keypoints["places"].shape[1]
+    cells = HeatmapPool.features - 3 * known.keypoints["positions"].shape[1]
     with torch.no_grad():
         regressor.fc1.weight[:, :cells] = 0
-    optimizer = torch.optim.AdamW(regressor.parameters(), lr=_RATE, weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(regressor.parameters(), lr=_LEARNING_RATE, weight_decay=1e-3)
     steps = max(1, PASSES * len(known) // _BATCH)
     training = model.training
     regressor.train()
     for step in range(steps):
         part = step / steps
         for group in optimizer.param_groups:
-            group["lr"] = _RATE * min(1, 20 * part + 0.01) * (1 + math.cos(math.pi * part)) / 2
+            group["lr"] = _LEARNING_RATE * min(1, 20 * part + 0.01) * (1 + math.cos(math.pi * part)) / 2
         batch = known.take(torch.randint(len(known), (_BATCH,), generator=generator))
-        told = blur(batch.keypoints.pop("places"), model.crop, generator).flatten(1)
-        features = torch.cat((told.new_zeros(len(told), cells), told), dim=1).to(device)
+        joints = simulate_detection_noise(batch.keypoints.pop("positions"), model.crop, generator).flatten(1)
+        features = torch.cat((joints.new_zeros(len(joints), cells), joints), dim=1).to(device)
         batch = batch.to(device)
         output = TrainOutput(model.regress(features, batch.bbox_info))
         loss, _ = objective(model, output, batch)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(regressor.parameters(), _GRADIENT)
+        torch.nn.utils.clip_grad_norm_(regressor.parameters(), _GRAD_CLIP)
         optimizer.step()
-        advance("lifting", step + 1, steps)
+        progress("pre-training on joints", step + 1, steps)
     model.train(training)
 
 
-def blur(joints: Tensor, crop: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Labels as a network might see them: (N, J, 3) x, y and spread, as from `geometry.heatmap.soft_argmax`.
+def simulate_detection_noise(joints: Tensor, crop: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Labels as a network might detect them: (N, J, 3) x, y and spread, as from the pool's soft-argmax.
 
     Args:
-        joints: (N, J, 3) x, y, confidence; without confidence a joint may be anywhere.
-        crop: (height, width) px; what is outside is seen at its border.
+        joints: (N, J, 3) x, y, confidence; a joint without confidence may be anywhere.
+        crop: (height, width) px; a joint outside is detected at its border.
     """
     count, number = joints.shape[:2]
 
@@ -89,7 +89,7 @@ def blur(joints: Tensor, crop: tuple[int, int], generator: torch.Generator) -> T
         return torch.rand(shape, generator=generator)
 
     low, high = (math.log(value) for value in _NOISE)
-    # Some people are seen better than others, and some joints of theirs.
+    # Some people are detected better than others, and some of their joints.
     spread = (low + (high - low) * uniform(count, number) + uniform(count, 1) - 0.5).exp()
     lost = uniform(count, number) < _MOST_LOST * uniform(count, 1)
     lost |= joints[..., 2] <= 0
@@ -101,8 +101,8 @@ def blur(joints: Tensor, crop: tuple[int, int], generator: torch.Generator) -> T
     return torch.cat((seen.clamp(-border, border), spread[..., None]), dim=2)
 
 
-def _collect(batches: Iterator[Batch], people: int, advance: Callable[[str, int, int], object]) -> Batch:
-    """Labels of people whose pose is known; all joints of HEATMAP_SETS are the keypoints "places"."""
+def _collect(batches: Iterator[Batch], people: int, progress: Progress) -> Batch:
+    """Labels of people whose pose is known; all joints of HEATMAP_SETS are the keypoints "positions"."""
     parts: list[Batch] = []
     found = 0
     while found < people:
@@ -111,15 +111,18 @@ def _collect(batches: Iterator[Batch], people: int, advance: Callable[[str, int,
         if not len(some):
             continue
         unknown = {name: torch.zeros(len(some), len(JOINT_SETS[name]), 3) for name in HEATMAP_SETS}
-        places = torch.cat([(unknown | some.keypoints)[name] for name in HEATMAP_SETS], dim=1)
+        positions = torch.cat([(unknown | some.keypoints)[name] for name in HEATMAP_SETS], dim=1)
         some.crops = some.crops[:, :0]
-        some.keypoints, some.joints = _quickest(some.keypoints) | {"places": places}, _quickest(some.joints)
+        some.keypoints, some.joints = (
+            _fastest_set(some.keypoints) | {"positions": positions},
+            _fastest_set(some.joints),
+        )
         parts.append(some)
         found += len(some)
-        advance("labels", min(found, people), people)
+        progress("collecting labels", min(found, people), people)
     return Batch.joined(parts)
 
 
-def _quickest(sets: dict[str, Tensor]) -> dict[str, Tensor]:
-    """SMPL's own joints, if they are labelled: others take time to regress and say little more."""
+def _fastest_set(sets: dict[str, Tensor]) -> dict[str, Tensor]:
+    """SMPL's own joints, if they are labelled: others take time to regress and add little."""
     return {"smpl24": sets["smpl24"]} if "smpl24" in sets else sets

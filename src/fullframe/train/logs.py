@@ -1,7 +1,8 @@
-"""What a run leaves behind for people to look at: tables, curves, messages."""
+"""Records of a run for people: tables, tensorboard curves, messages."""
 
 import csv
 import json
+import logging
 import platform
 import subprocess
 import time
@@ -12,11 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
 
-from fullframe.cli.console import console, say
-from fullframe.io.atomic import atomic_path
+from fullframe.data.batch import Batch
+from fullframe.io.atomic import atomic_path, write_npz
 from fullframe.io.image import write_jpeg
+from fullframe.io.progress import Progress, silent
+from fullframe.models import Prediction
+
+_log = logging.getLogger(__name__)
 
 
 class Table:
@@ -52,41 +57,27 @@ class Table:
 
 
 class Record:
-    """Tables, tensorboard and console of a run in a folder, from `samples` on.
+    """Tables, tensorboard, messages and progress of a run in a folder, from `samples` on.
 
     Args:
         folder: of the run.
         samples: seen so far; what an interrupted run recorded after that is dropped.
         total: samples of the whole run.
+        progress: its stage is "training".
     """
 
-    def __init__(self, folder: Path, samples: int, total: int) -> None:
+    def __init__(self, folder: Path, samples: int, total: int, progress: Progress = silent) -> None:
         from torch.utils.tensorboard import SummaryWriter  # seconds to import
 
         self.folder = folder
         self.losses = Table(folder / "losses.csv", samples)
         self.validation = Table(folder / "validation.csv", samples)
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=samples + 1 if samples else None)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f} / {task.total:,.0f}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        self.progress = Progress(
-            *columns,
-            console=console,
-            transient=True,
-            speed_estimate_period=120,
-            disable=not console.is_terminal,
-        )
-        self.task = self.progress.add_task("training", total=total, completed=samples)
-        self.progress.start()
+        self.progress, self.total = progress, total
         self._last = (time.perf_counter(), samples)
 
     def advance(self, samples: int) -> None:
-        self.progress.update(self.task, completed=samples)
+        self.progress("training", min(samples, self.total), self.total)
 
     def training(self, samples: int, rows: Sequence[Mapping[str, float]]) -> None:
         """The means of the steps since the last call: losses, gradient norm, learning rate."""
@@ -99,25 +90,34 @@ class Record:
             self.board.add_scalar(f"train/{name}", value, samples)
         self.board.add_scalar("train/samples_per_second", rate, samples)
         terms = "  ".join(f"{name} {value:.3g}" for name, value in values.items())
-        self.progress.update(self.task, description=f"loss {values['loss']:.4g}  {rate:.0f}/s")
-        say(f"{samples:,} people  {rate:.1f}/s  {terms}")
+        _log.info("%s", f"{samples:,} people  {rate:.1f}/s  {terms}")
 
     def validated(self, samples: int, values: Mapping[str, float]) -> None:
         self.validation.add({"samples": samples, **values})
         for name, value in values.items():
             self.board.add_scalar(f"validation/{name}", value, samples)
-        say(f"{samples:,} people: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        _log.info(
+            "%s", f"{samples:,} people: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        )
 
-    def picture(self, samples: int, pixels: NDArray[np.uint8]) -> None:
-        """Keep a picture (H, W, 3) RGB as pictures/<samples>.jpg."""
-        path = self.folder / "pictures" / f"{samples:09d}.jpg"
+    def preview(self, samples: int, pixels: NDArray[np.uint8]) -> None:
+        """Write a preview (H, W, 3) RGB as previews/<samples>.jpg."""
+        path = self.folder / "previews" / f"{samples:09d}.jpg"
         path.parent.mkdir(exist_ok=True)
         write_jpeg(path, pixels)
         self.board.add_image("people", pixels, samples, dataformats="HWC")
 
     def close(self) -> None:
-        self.progress.stop()
         self.board.close()
+
+
+def write_broken_batch(path: Path, batch: Batch, prediction: Prediction) -> None:
+    """Write a batch and its prediction as .npz: <field>, <field>_<joint set>, predicted_<field>."""
+    arrays: dict[str, Tensor] = {f"predicted_{key}": x for key, x in prediction._asdict().items()}
+    for name, value in vars(batch).items():
+        sets = value.items() if isinstance(value, dict) else ()
+        arrays |= {f"{name}_{key}": tensor for key, tensor in sets} or {name: value}
+    write_npz(path, {key: tensor.detach().float().cpu().numpy() for key, tensor in arrays.items()})
 
 
 def write_provenance(folder: Path, samples: int, seen: Mapping[str, int]) -> None:

@@ -1,13 +1,11 @@
-"""The state of a training run in one file, from which it goes on as if nothing had happened.
+"""The state of a training run in one file, from which it is resumed exactly.
 
-A file is what torch.save writes and then its SHA-256, so that damage of any kind is noticed. The file before
-the last one is kept under another name. Files are read without executing anything in them.
+The file is an io.workdir.StateFile: what torch.save writes, with a checksum, and the file before it. It is
+read without executing anything in it.
 """
 
-import hashlib
 import io
-import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +14,18 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from fullframe.io.atomic import atomic_path
+from fullframe.io.atomic import WorkError
+from fullframe.io.workdir import StateFile
 from fullframe.models import CropRegressor
+from fullframe.train.config import ConfigError, TrainConfig, flatten
 
-STATE, PREVIOUS = "state.pt", "state.previous.pt"
+STATE = "state.pt"
 _FORMAT = 1
-_DIGEST = hashlib.sha256().digest_size
-
-
-class StateError(ValueError):
-    """A state that cannot be gone on from; the message names the file and the remedy."""
 
 
 @dataclass
 class State:
-    """What changes during training. Random numbers are not among it: they follow from seed and samples.
+    """What changes during training. Random numbers are not part of it: they follow from seed and samples.
 
     Attributes:
         model: the network that is trained.
@@ -46,16 +41,22 @@ class State:
     samples: int = 0
     seen: dict[str, int] = field(default_factory=dict)
 
-    def pack(self, config: dict[str, Any], light: bool = False) -> dict[str, Any]:
+    def pack(self, config: TrainConfig) -> dict[str, Any]:
         """Everything as tensors and plain values.
 
-        The light form is for moving runs between machines: 2 bytes a weight instead of 16. It keeps the
-        averaged weights, matrices and kernels in half precision; training goes on from them. Of Adam's state
-        it keeps the second moments as means over rows and columns, whose product stands for the matrix
-        (Shazeer and Stern, "Adafactor", ICML 2018), and not the first, which are renewed within ten steps.
+        The form of `config.light_checkpoint` is for moving runs between machines: 2 bytes a weight instead
+        of 16. It keeps the averaged weights, matrices and kernels in half precision; training continues from
+        them. Of Adam's state it keeps the second moments as means over rows and columns, whose product
+        approximates the matrix (Shazeer and Stern, "Adafactor", ICML 2018), and not the first, which are
+        renewed within ten steps.
         """
-        packed = {"format": _FORMAT, "config": config, "samples": self.samples, "seen": dict(self.seen)}
-        if not light:
+        packed = {
+            "format": _FORMAT,
+            "config": flatten(asdict(config)),
+            "samples": self.samples,
+            "seen": dict(self.seen),
+        }
+        if not config.light_checkpoint:
             return packed | {
                 "model": self.model.state_dict(),
                 "average": self.average.state_dict(),
@@ -71,8 +72,31 @@ class State:
         ]
         return packed | {"average": average, "moments": moments}
 
+    def restore(
+        self, packed: dict[str, Any], config: TrainConfig, folder: Path
+    ) -> dict[str, tuple[Any, Any]]:
+        """Resume from what `pack` gave.
+
+        Returns:
+            settings that changed since: key to their value then and now.
+
+        Raises:
+            ConfigError: the run in the folder is of another network.
+        """
+        before, now = packed["config"], flatten(asdict(config))
+        # Keys that are newer than the run do not count.
+        changed = {key: (before[key], now[key]) for key in now if key in before and before[key] != now[key]}
+        names = ("model", "body", "frozen_stages", *config.network.model_options)
+        if fixed := [key for key in changed if key in {f"network.{name}" for name in names}]:
+            differences = ", ".join(f"its {key} is {changed[key][0]}, not {changed[key][1]}" for key in fixed)
+            raise ConfigError(
+                f"{folder} holds a run of another network: {differences}; choose another folder as `out`"
+            )
+        self.unpack(packed)
+        return changed
+
     def unpack(self, packed: dict[str, Any]) -> None:
-        """Take everything from `pack`, of either form."""
+        """Restore what `pack` gave, in either form."""
         self.samples, self.seen = packed["samples"], dict(packed["seen"])
         self.average.load_state_dict(packed["average"])
         self.model.load_state_dict(packed.get("model", packed["average"]))
@@ -99,8 +123,38 @@ class State:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
 
+def save_state(folder: Path, packed: dict[str, Any]) -> Path:
+    """Write folder/state.pt; the one before becomes state.previous.pt.
+
+    Raises:
+        OSError: if it cannot be written (a full disk, say); the file before is then untouched.
+    """
+    file = StateFile(folder / STATE)
+    for left in folder.glob(f".{file.path.stem}.*{file.path.suffix}"):  # by a run that was killed as it wrote
+        left.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    torch.save(packed, buffer)
+    file.save(buffer.getbuffer())
+    return file.path
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """The last undamaged state in a folder, or None if there is none yet. Warns of a damaged file.
+
+    Raises:
+        WorkError: if there are files, but all are damaged or of another version.
+    """
+    content = StateFile(folder / STATE).load()
+    if content is None:
+        return None
+    packed = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if packed["format"] != _FORMAT:
+        raise WorkError(f"{folder / STATE} was written by another version of fullframe; resume with that one")
+    return packed
+
+
 def generator_seed(*numbers: int) -> int:
-    """A seed of 64 bits for torch out of several numbers, such as a run's seed and how far it is."""
+    """A seed of 64 bits for torch out of several numbers, such as a run's seed and the samples seen."""
     words = np.random.SeedSequence(numbers).generate_state(2)
     return int(words[0]) << 32 | int(words[1])
 
@@ -114,61 +168,3 @@ def factor(matrix: Tensor) -> tuple[Tensor, Tensor]:
 def product(rows: Tensor, columns: Tensor) -> Tensor:
     """The matrix (R, C) of these means if it has rank one; else the nearest in I-divergence (Adafactor)."""
     return rows * columns / rows.mean().clamp(min=1e-38)
-
-
-def save_state(folder: Path, packed: dict[str, Any]) -> Path:
-    """Write folder/state.pt; the one before becomes state.previous.pt.
-
-    Raises:
-        OSError: if it cannot be written (a full disk, say); the file before is then untouched.
-    """
-    path = folder / STATE
-    for left in folder.glob(f".{path.stem}.*{path.suffix}"):  # by a run that was killed while it wrote
-        left.unlink(missing_ok=True)
-    buffer = io.BytesIO()
-    torch.save(packed, buffer)
-    content = buffer.getbuffer()
-    with atomic_path(path) as temporary:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.write(hashlib.sha256(content).digest())
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            os.replace(path, folder / PREVIOUS)
-    return path
-
-
-def load_state(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The last good state in a folder, or None if there is none yet, and warnings about damaged ones.
-
-    Raises:
-        StateError: if there are files but none is good.
-    """
-    warnings: list[str] = []
-    for name in (STATE, PREVIOUS):
-        path = folder / name
-        if not path.exists():
-            continue
-        try:
-            return read_state(path), warnings
-        except StateError as error:
-            warnings.append(str(error))
-    if warnings:
-        raise StateError("; ".join(warnings) + f"; empty {folder} to begin anew")
-    return None, warnings
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """The content of one file.
-
-    Raises:
-        StateError: if it is damaged or of another version.
-    """
-    content = path.read_bytes()
-    if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
-        raise StateError(f"{path} is damaged")
-    packed = torch.load(io.BytesIO(content[:-_DIGEST]), map_location="cpu", weights_only=True)
-    if packed["format"] != _FORMAT:
-        raise StateError(f"{path} was written by another version of fullframe; go on with that one")
-    return packed
