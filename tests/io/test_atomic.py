@@ -1,6 +1,6 @@
 import pytest
 
-from fullframe.io.atomic import WorkError, atomic_path, claim
+from fullframe.io.atomic import atomic_path
 
 
 def test_a_file_appears_whole_and_keeps_its_suffix(tmp_path):
@@ -26,14 +26,3 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, error):
 def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(OSError), atomic_path(tmp_path / "no" / "a.txt") as temporary:
         temporary.write_text("x")
-
-
-def test_a_folder_of_other_work_is_left_alone(tmp_path):
-    claim(tmp_path / "a", {"x": 1})
-    claim(tmp_path / "a", {"x": 1})
-    with pytest.raises(WorkError, match=r"other settings \(x 1 for 2\)"):
-        claim(tmp_path / "a", {"x": 2})
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b/mine.txt").touch()
-    with pytest.raises(WorkError, match="holds other files"):
-        claim(tmp_path / "b", {"x": 1})

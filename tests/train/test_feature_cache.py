@@ -8,7 +8,7 @@ import tiny
 import torch
 from tiny import StickPeople, batches
 
-from fullframe.io.atomic import WorkError
+from fullframe.io.workdir import WorkError
 from fullframe.models import CLIFF, create_model, load_model
 from fullframe.models.checkpoint import save_checkpoint
 from fullframe.train import feature_cache

@@ -20,7 +20,7 @@ import torch
 
 from fullframe.body import load_body
 from fullframe.data.mixture import DataError
-from fullframe.io.atomic import WorkError
+from fullframe.io.workdir import WorkError
 from fullframe.losses.objective import SCALE
 from fullframe.models import CropRegressor, load_model
 from fullframe.models.imphmr.losses import NOVEL_VIEW_TERMS

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from fullframe.io.atomic import WorkError
+from fullframe.io.workdir import WorkError
 from fullframe.models import create_model
 from fullframe.train.build import build_optimizer
 from fullframe.train.state import STATE, State, factor, load_state, product, save_state

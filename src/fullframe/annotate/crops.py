@@ -18,10 +18,9 @@ from fullframe.data.crop import plain_crop
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import LABEL_ENLARGE, PersonBox, box_from_xyxy
 from fullframe.geometry.camera import Camera
-from fullframe.io.atomic import WorkError
 from fullframe.io.image import ImageError
 from fullframe.io.progress import Progress, silent
-from fullframe.io.workdir import Arrays, Shards, Workers, in_process, save_arrays
+from fullframe.io.workdir import Arrays, Shards, WorkError, Workers, in_process, save_arrays
 from fullframe.models.base import CropRegressor
 from fullframe.models.predict import Bodies
 

@@ -15,27 +15,24 @@ def synth(
     backgrounds: Path | None = None,
     labels: Path | None = None,
 ) -> int:
-    """Make full-frame pictures of synthetic people with exact labels.
+    """Render full frames of synthetic people with exact labels.
 
     Writes <out>/frames/*.jpg and <out>/labels_<split>_<seed>.npz in the form of SPIN's and CLIFF's training
-    lists (a row for each person). Stopped and started again, it goes on where it was.
+    lists (a row for each person). The same command resumes after an interruption.
 
     Args:
         out: folder for the result.
-        frames: how many pictures.
+        frames: number of images.
         seed: another seed gives other people.
         split: train or val: the poses come from different motion capture.
-        backgrounds: folder of photos without people; without it, places are made up.
-        labels: people in photos, as fullframe annotate writes them, from whom half of the captured poses are
-            taken; without it, all are motion capture.
+        backgrounds: folder of photos without people; without it, backgrounds are procedural.
+        labels: labels of photos from fullframe annotate, from which half of the captured poses are taken;
+            without them, all are motion capture.
     """
-    from importlib.metadata import version
-
-    from rich.progress import track
-
-    from fullframe.cli.console import UsageError, console
+    from fullframe.cli.console import UsageError, say, show_progress
     from fullframe.data.formats.spin_npz import write_spin_npz
-    from fullframe.io.atomic import claim, digest
+    from fullframe.io.atomic import digest
+    from fullframe.io.workdir import WorkDir
     from fullframe.synth.people import SyntheticPeople
 
     if frames < 1 or seed < 0:
@@ -44,19 +41,17 @@ def synth(
         people = SyntheticPeople(split, seed, backgrounds=backgrounds, labels=labels)
         folder = out / "frames"
         # Frames of other seeds and splits have other names, those with other backgrounds and poses do not.
-        made_by = {
-            "fullframe": version("fullframe"),
+        request = {
             "backgrounds": str(backgrounds.resolve()) if backgrounds else None,
             "labels": digest(labels) if labels else None,
         }
-        claim(folder, made_by)
-        samples = [
-            sample
-            for index in track(range(frames), "frames", console=console)
-            for sample in people.frame(index, folder / f"{split}_{seed}_{index:06d}.jpg")
-        ]
+        samples = []
+        with WorkDir(folder, request), show_progress() as progress:
+            for index in range(frames):
+                samples += people.frame(index, folder / f"{split}_{seed}_{index:06d}.jpg")
+                progress("rendering frames", index + 1, frames)
         write_spin_npz(out / f"labels_{split}_{seed}.npz", samples, folder)
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
-    console.print(f"{len(samples)} people in {frames} frames -> {out}")
+    say(f"{len(samples)} people in {frames} frames -> {out}")
     return 0

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, the form of those that hold results, and folders of long work."""
+"""Files that are either whole or absent, and .npz files of results."""
 
 import hashlib
 import json
@@ -13,14 +13,6 @@ from typing import Any
 import numpy as np
 
 from fullframe.io.npz import read_npz
-
-CAPTION = "made_by.json"
-"""The file that tells what the work of a folder is."""
-
-
-class WorkError(ValueError):
-    """The files of an earlier run cannot be used; the message says what to do."""
-
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.[^.]*)?")
 
@@ -91,40 +83,3 @@ def digest(path: str | Path) -> str:
         while block := file.read(1 << 20):
             found.update(block)
     return found.hexdigest()
-
-
-def claim(folder: Path, made_by: Mapping[str, Any]) -> None:
-    """Make a folder for work that is done file by file, or see that the work in it is the same.
-
-    Args:
-        folder: made if it does not exist.
-        made_by: everything that decides about the results, as JSON.
-
-    Raises:
-        WorkError: the folder holds other work.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise WorkError(
-            f"{folder} cannot be a folder: {error.filename} is a file; choose another output"
-        ) from error
-    caption = folder / CAPTION
-    wanted = json.loads(json.dumps(made_by))
-    if not caption.is_file():
-        if any(folder.iterdir()):
-            raise WorkError(f"{folder} holds other files: choose another folder, or remove this one")
-        with atomic_path(caption) as temporary:
-            temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-        return
-    try:
-        found = json.loads(caption.read_text(encoding="utf-8"))
-    except ValueError:
-        found = {}
-    different = sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key))
-    if different:
-        changes = ", ".join(f"{key} {found.get(key)} for {wanted.get(key)}" for key in different)
-        raise WorkError(
-            f"{folder} holds work with other settings ({changes}): choose another folder for the output, or "
-            "remove this one to begin anew"
-        )

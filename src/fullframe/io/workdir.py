@@ -28,7 +28,7 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.io.atomic import WorkError, atomic_path, digest, is_temporary, write_npz
+from fullframe.io.atomic import atomic_path, digest, is_temporary, write_npz
 from fullframe.io.progress import Progress, silent
 
 REQUEST = "request.json"
@@ -45,6 +45,10 @@ _CHECKSUMS = "checksums.json"
 _ARRAYS = "arrays.npz"
 _SHA256_BYTES = hashlib.sha256().digest_size
 _log = logging.getLogger(__name__)
+
+
+class WorkError(ValueError):
+    """The files of an earlier run cannot be used; the message says what to do."""
 
 
 class WorkDir:

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from fullframe.io.atomic import WorkError
-from fullframe.io.workdir import StateFile
+from fullframe.io.workdir import StateFile, WorkError
 from fullframe.models import CropRegressor
 from fullframe.train.config import ConfigError, TrainConfig, flatten
 

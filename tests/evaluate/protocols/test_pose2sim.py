@@ -15,7 +15,7 @@ from fullframe.evaluate.clips import predict_clips
 from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import load_predictor
 from fullframe.evaluate.protocols.pose2sim import CLIPS, measure_clips
-from fullframe.io.atomic import WorkError
+from fullframe.io.workdir import WorkError
 
 
 class Contrast:
