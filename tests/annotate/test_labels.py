@@ -88,3 +88,44 @@ def test_people_of_a_photo_can_be_exported(labels, body, tmp_path):
     assert (tmp_path / "one.json").stat().st_size > 100
     with pytest.raises(KeyError):
         labels.people("9.jpg", body)
+
+
+# What is changed in a good file, and what the message says about it.
+IMPOSSIBLE = [
+    ({"focal": np.zeros((4, 2))}, "focal holds 0 to 0"),
+    ({"focal": np.full((4, 2), np.nan)}, "focal holds NaN"),
+    ({"principal_point": np.full((4, 2), np.inf)}, "principal_point holds inf"),
+    ({"sizes": np.full((4, 2), -1)}, "sizes holds -1"),
+    ({"sizes": np.full((4, 2), 10**8)}, "sizes holds 1e"),
+    ({"ids": np.zeros(4, int)}, "ids holds an id twice"),
+    ({"ids": np.arange(3)}, "not of the same people"),
+    ({"boxes": np.full((4, 4), 1e30)}, "boxes holds 1e"),
+    ({"betas": np.zeros((4, 1000))}, "betas has 1000 coefficients"),
+    ({"pose": np.full((4, 24, 3, 3), np.inf)}, "pose holds inf"),
+    ({"keypoints": np.zeros((4, 5, 3))}, "keypoints has 5 points"),
+    ({"keypoints": np.full((4, 17, 3), np.nan)}, "keypoints holds NaN"),
+    ({"prior": np.full(4, np.inf)}, "prior holds inf"),
+    ({"reliable": np.zeros(4)}, "reliable is of type"),
+    ({"photos": np.arange(4)}, "photos is of type"),
+    ({"photos": np.array(["../secret.jpg", "a", "b", "c"])}, "'../secret.jpg' is outside"),
+    ({"photos": np.array(["a/../../secret.jpg", "a", "b", "c"])}, "is outside"),
+    ({"photos": np.array(["/etc/passwd", "a", "b", "c"])}, "'/etc/passwd' is outside"),
+    ({"photos": np.array(["", "a", "b", "c"])}, "is outside"),
+    (
+        {"header": np.array('{"joint_set": "none", "body": "open", "model": ""}')},
+        "joint_set 'none' is unknown",
+    ),
+    ({"header": np.array('{"joint_set": 5, "body": "open", "model": ""}')}, "joint_set must be text"),
+    ({"header": np.array("[" * 10**5)}, "is not a file of labels"),
+]
+
+
+@pytest.mark.parametrize("changes, message", IMPOSSIBLE)
+def test_impossible_values_are_refused(labels, tmp_path, changes, message):
+    path = tmp_path / "labels.npz"
+    labels.save(path)
+    with np.load(path) as file:
+        content = dict(file)
+    np.savez(path, **{**content, **changes})
+    with pytest.raises(ValueError, match=f"labels.npz.*{message}"):
+        Labels.load(path)

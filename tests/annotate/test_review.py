@@ -207,3 +207,34 @@ def test_mistakes_are_reported(labels, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "viser", None)
     with pytest.raises(UsageError, match=r"pip install 'fullframe\[view\]'"):
         command(labels)
+
+
+# Values of a correction in the file, and what the message says about them.
+IMPOSSIBLE = [
+    ({"pose": [[[[float("nan")] * 3] * 3] * 24]}, "pose has shape"),
+    ({"pose": [[[float("nan")] * 3] * 3] * 24}, "pose holds NaN"),
+    ({"betas": [1e30] * 11}, "betas holds"),
+    ({"betas": []}, "betas has shape"),
+    ({"translation": ["a", "b", "c"]}, "could not convert"),
+    ({"translation": None}, "translation has shape"),
+    ({"keypoints": [[0, 0, 7]] * 17}, "confidences holds 7"),
+    ({"reprojection": float("inf")}, "reprojection holds inf"),
+]
+
+
+@pytest.mark.parametrize("changes, message", IMPOSSIBLE)
+def test_impossible_corrections_are_refused(labels, changes, message):
+    review = Review(labels)
+    review.correct(1, review.labels.keypoints[1])
+    lines = [json.loads(line) for line in review.file.read_text().splitlines()]
+    lines[1]["corrected"].update(changes)
+    review.file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(ValueError, match=f"labels_review.jsonl, line 2.*{message}"):
+        Review(labels)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_no_review(labels):
+    os.mkfifo(labels.with_name("labels_review.jsonl"))
+    with pytest.raises(ValueError, match="labels_review.jsonl: not a regular file"):
+        Review(labels)

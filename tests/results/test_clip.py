@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +128,48 @@ def test_other_files_are_named(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_file_stays_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Clip.load(tmp_path / "none.npz")
+
+
+# What is changed in a good file, and what the message says about it.
+IMPOSSIBLE = [
+    ({"times": np.array([0, 1, 2, 1, 4.0])}, "times must ascend"),
+    ({"times": np.array([0, 1, np.nan, 3, 4])}, "times holds NaN"),
+    ({"times": np.array([0, 1, 2, 3, 1e30])}, "times holds 0 to 1e"),
+    ({"frames": np.array([0, 0, 9])}, "rows of frames 0 to 9"),
+    ({"frames": np.array([-1, 0, 1])}, "rows of frames -1 to 1"),
+    ({"frames": np.array([0, 0.5, 1])}, "frames is of type float64"),
+    ({"frames": np.array([1, 0, 0])}, "must be sorted"),
+    ({"track_ids": np.array([3, 3, 3])}, "a track id twice"),
+    ({"track_ids": np.array(["a", "b", "c"])}, "track_ids is of type"),
+    ({"pose": np.full((3, 24, 3, 3), np.nan)}, "pose holds NaN"),
+    ({"pose": np.zeros((2, 24, 3, 3))}, "Clip.pose has shape"),
+    ({"scores": np.array([0, 1, 2.0])}, "scores holds 0 to 2"),
+    ({"keypoints": np.full((3, 17, 3), -1.0)}, "confidences holds -1"),
+    ({"betas": np.zeros((3, 0))}, "betas has 0 coefficients"),
+    ({"betas": np.zeros((3, 301))}, "betas has 301 coefficients"),
+    ({"translation": np.full((3, 3), np.inf)}, "translation holds inf"),
+    ({"ground": np.array([0, 1, 0, np.inf])}, "ground holds 0 to inf"),
+    ({"contacts": np.zeros((3, 2))}, "contacts is of type float64"),
+    ({"detected": np.zeros(3, int)}, "detected is of type int64"),
+]
+IMPOSSIBLE_HEADERS = [
+    ({"video": 7}, "video must be text"),
+    ({"camera": {"focal": [0, 1]}}, "camera: "),
+    ({"camera": [1, 2]}, "camera: "),
+]
+
+
+@pytest.mark.parametrize(
+    "arrays, header, message",
+    [(arrays, {}, message) for arrays, message in IMPOSSIBLE]
+    + [({}, header, message) for header, message in IMPOSSIBLE_HEADERS],
+)
+def test_impossible_values_are_refused(tmp_path: Path, arrays: dict, header: dict, message: str) -> None:
+    path = tmp_path / "a.npz"
+    clip([0, 0, 2], [3, 7, 3]).save(path)
+    with np.load(path) as file:
+        content = dict(file)
+    values = json.loads(str(content.pop("header")))
+    np.savez(path, header=json.dumps({**values, **header}), **{**content, **arrays})
+    with pytest.raises(ValueError, match=f"a.npz.*{message}"):
+        Clip.load(path)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +102,82 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         people(2).save(path)
     assert len(People.load(path)) == 1
     assert list(tmp_path.iterdir()) == [path]
+
+
+# What is changed in a good file, and what the message says about it.
+IMPOSSIBLE = [
+    ({"pose": np.full((2, 24, 3, 3), np.nan)}, "pose holds NaN"),
+    ({"pose": np.full((2, 24, 3, 3), 1e30)}, "pose holds 1e"),
+    ({"pose": np.zeros((2, 23, 3, 3))}, "pose has shape"),
+    ({"boxes": np.full((2, 4), np.inf)}, "boxes holds inf"),
+    ({"boxes": np.array([["a"] * 4] * 2)}, "boxes is of type"),
+    ({"boxes": np.zeros((2, 4), complex)}, "boxes is of type"),
+    ({"scores": np.array([0.5, 1.5])}, "scores holds"),
+    ({"scores": np.array([0.5, -0.1])}, "scores holds"),
+    ({"keypoints": np.full((2, 17, 3), 2.0)}, "confidences holds 2 to 2"),
+    ({"keypoints": np.full((2, 17, 3), np.nan)}, "keypoints holds NaN"),
+    ({"betas": np.zeros((2, 0))}, "betas has 0 coefficients"),
+    ({"betas": np.zeros((2, 1000))}, "betas has 1000 coefficients"),
+    ({"betas": np.full((2, 10), -np.inf)}, "betas holds -inf"),
+    ({"translation": np.full((2, 3), 1e30)}, "translation holds"),
+    ({"vertices": np.full((2, 7, 3), np.nan)}, "vertices holds NaN"),
+    ({"joints": np.full((2, 24, 3), 1e6)}, "joints holds"),
+    ({"track_ids": np.array([3, 3])}, "track_ids holds an id twice"),
+    ({"track_ids": np.array([0.5, 1])}, "track_ids is of type float64"),
+    ({"track_ids": np.arange(3)}, "track_ids holds 3 people"),
+    ({"faces": np.array([[0, 1, 7]])}, "faces names vertices that do not exist: 7"),
+    ({"faces": np.array([[0, 1, -1]])}, "faces holds -1"),
+    ({"reprojection": np.array([-1.0, 0])}, "reprojection holds -1"),
+    ({"reliable": np.array([1, 2])}, "reliable is of type int64"),
+]
+IMPOSSIBLE_HEADERS = [
+    ({"body": 5}, "body must be text"),
+    ({"model": None}, "model must be text"),
+    ({"image": ["a"]}, "image must be text"),
+    ({"orientation": 9}, "orientation must be 1 to 8"),
+    ({"orientation": "x"}, "orientation must be 1 to 8"),
+    ({"camera": None}, "camera: "),
+    ({"camera": {"focal": [0, 0]}}, "focal length must be positive"),
+    ({"camera": {"focal": ["a", 1]}}, "camera: "),
+    ({"camera": {"focal": [1e30, 1e30]}}, "camera: impossible numbers"),
+    ({"camera": {"focal": [float("nan"), 1]}}, "focal length must be positive"),
+    ({"camera": {"principal_point": [float("inf"), 1]}}, "camera: impossible numbers"),
+    ({"camera": {"size": [0, 0]}}, "image size must be positive"),
+    ({"camera": {"size": [10**9, 10]}}, "camera: impossible numbers"),
+    ({"camera": {"size": [640]}}, "camera: "),
+    ({"camera": {"source": 3}}, "camera: source must be text"),
+    ({"pose": "text"}, "pose is of type"),
+]
+
+
+def rewrite(path: Path, arrays: dict, header: dict) -> None:
+    """Replace arrays and values of the header; a dictionary for `camera` replaces some of its values."""
+    with np.load(path) as file:
+        content = dict(file)
+    values = json.loads(str(content.pop("header")))
+    if header.get("camera"):
+        header = {"camera": {**values["camera"], **header["camera"]}}
+    np.savez(path, header=json.dumps({**values, **header}), **{**content, **arrays})
+
+
+@pytest.mark.parametrize(
+    "arrays, header, message",
+    [(arrays, {}, message) for arrays, message in IMPOSSIBLE]
+    + [({}, header, message) for header, message in IMPOSSIBLE_HEADERS],
+)
+def test_impossible_values_are_refused(tmp_path: Path, arrays: dict, header: dict, message: str) -> None:
+    path = tmp_path / "a.npz"
+    people(2).save(path)
+    rewrite(path, arrays, header)
+    with pytest.raises(ValueError, match=f"a.npz.*{message}"):
+        People.load(path)
+
+
+@pytest.mark.parametrize("missing", ["pose", "boxes", "faces", "reliable", "vertices"])
+def test_a_missing_array_is_named(tmp_path: Path, missing: str) -> None:
+    path = tmp_path / "a.npz"
+    people(2).save(path)
+    with np.load(path) as file:
+        np.savez(path, **{name: file[name] for name in file.files if name != missing})
+    with pytest.raises(ValueError, match=f"a.npz.*it lacks {missing}"):
+        People.load(path)

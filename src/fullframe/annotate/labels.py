@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +17,12 @@ from fullframe.body.keypoint_regressor import KeypointRegressor
 from fullframe.data.formats.placement import rotation_vectors
 from fullframe.fit.prior import PosePrior
 from fullframe.geometry.box import LABEL_ENLARGE, box_from_xyxy
-from fullframe.geometry.camera import Camera
+from fullframe.geometry.camera import MAX_PIXELS, MAX_SIDE, Camera
 from fullframe.geometry.rotation import matrix_to_rotvec
 from fullframe.io.atomic import load_npz, save_npz, write_npz
 from fullframe.models.predict import Bodies
 from fullframe.recovery.checks import MAX_REPROJECTION, MIN_KEYPOINTS, agrees
+from fullframe.results.checks import INTEGER, PERSON, Array, check_arrays, check_texts
 from fullframe.results.people import CONVENTIONS, People
 
 _BATCH_SIZE = 256
@@ -141,13 +142,52 @@ class Labels:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: the file is something else.
+            ValueError: the file is something else, holds impossible numbers, or names photos outside of
+                their folder; the message names the file and the array.
         """
         with load_npz(path, "a file of labels") as values:
+            check_texts(values, _HEADER)
+            if values["joint_set"] not in JOINT_SETS:
+                raise ValueError(f"joint_set {values['joint_set'][:100]!r} is unknown")
+            check_arrays(values, LABEL_ARRAYS)
+            lengths = {name: len(values[name]) for name in LABEL_ARRAYS}
+            if len(set(lengths.values())) > 1:
+                raise ValueError(f"its arrays are not of the same people: {lengths}")
+            points = len(JOINT_SETS[values["joint_set"]].names)
+            if values["keypoints"].shape[1] != points:
+                raise ValueError(
+                    f"keypoints has {values['keypoints'].shape[1]} points, {values['joint_set']} {points}"
+                )
+            if len(np.unique(values["ids"])) < len(values["ids"]):
+                raise ValueError("ids holds an id twice")
+            for photo in np.unique(values["photos"]).tolist():
+                _check_inside(photo)
             return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
+def _check_inside(photo: str) -> None:
+    """Raises ValueError for the name of a photo that leaves its folder."""
+    name = PurePath(photo)
+    if name.anchor or ".." in name.parts or not name.parts or "\0" in photo:
+        raise ValueError(f"photos: {photo[:100]!r} is outside of the folder of photos")
+
+
 _HEADER = ("joint_set", "body", "model")
+_SCORE = Array(np.float32, (-1,), -1e9, 1e9, nan=True)
+LABEL_ARRAYS = {
+    **PERSON,
+    "photos": Array(np.str_, (-1,)),
+    "ids": Array(np.int64, (-1,), *INTEGER),
+    "focal": Array(np.float64, (-1, 2), 1e-3, MAX_PIXELS),
+    "principal_point": Array(np.float64, (-1, 2), -MAX_PIXELS, MAX_PIXELS),
+    "sizes": Array(np.int64, (-1, 2), 1, MAX_SIDE),
+    "sources": Array(np.str_, (-1,)),
+    "reprojection": _SCORE,
+    "prior": _SCORE,
+    "agreement": _SCORE,
+    "reliable": Array(np.bool_, (-1,)),
+}
+"""What the arrays in a file of labels may hold."""
 
 
 class Scores(NamedTuple):

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.annotate.labels import Labels, Scores, score, write_cliff
+from fullframe.annotate.labels import LABEL_ARRAYS, Labels, Scores, score, write_cliff
 from fullframe.body import BodyModel, load_body
 from fullframe.fit import KeypointFitter
+from fullframe.io.npz import require_regular_file
 from fullframe.io.workdir import WorkError, read_request
 from fullframe.models.predict import Bodies
 from fullframe.recovery.checks import agrees
+from fullframe.results.checks import check_arrays
 
 ACCEPTED, REJECTED = "accepted", "rejected"
 SHOWN = ("everyone", "not reviewed", ACCEPTED, REJECTED, "changed", "unreliable")
@@ -121,8 +123,10 @@ class Review:
             # The network's initial prediction is not kept with the labels.
             "agreement": np.float32(np.nan),
         }
+        entry = {name: value.tolist() for name, value in found.items()}
+        self._corrections(index, entry)
         with self._lock:
-            self._append(index, {"corrected": {name: value.tolist() for name, value in found.items()}})
+            self._append(index, {"corrected": entry})
 
     def restore(self, index: int) -> None:
         """Undo all corrections of a person; removes the verdict, which was about the corrected body."""
@@ -219,17 +223,30 @@ class Review:
             self.verdicts[index] = _checked(entry["verdict"])
         if "corrected" in entry:
             values = entry["corrected"]
+            given = {} if values is None else self._corrections(index, values)
             self.verdicts[index] = ""
             self.changed[index] = values is not None
             for name in _CORRECTED:
-                value = getattr(self._original, name)[index] if values is None else values[name]
+                value = getattr(self._original, name)[index] if values is None else given[name]
                 getattr(self.labels, name)[index] = value
             some = slice(index, index + 1)
             self.labels.reliable[some] = agrees(self.labels.visible[some], self.labels.reprojection[some])
 
+    def _corrections(self, index: int, values: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
+        """The arrays of a correction; ValueError if they are impossible, KeyError if one is missing."""
+        given = {name: np.asarray(values[name], np.float32) for name in _CORRECTED}
+        for name, value in given.items():
+            if value.shape != getattr(self._original, name)[index].shape:
+                raise ValueError(f"{name} has shape {value.shape}")
+        arrays = {name: LABEL_ARRAYS[name] for name in _CORRECTED}
+        check_arrays({name: value[None] for name, value in given.items()}, arrays)
+        return given
+
     def _load(self) -> None:
         """Apply the lines of earlier reviews."""
-        if not self.file.is_file():
+        try:
+            require_regular_file(self.file)
+        except FileNotFoundError:
             return
         for number, line in enumerate(_lines(self.file)):
             try:
@@ -276,5 +293,5 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(whole[:end].splitlines()):
         try:
             yield json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {number + 1}: damaged ({error}); remove this line") from error

@@ -17,6 +17,9 @@ from torch import Tensor
 HMR_FOCAL = 5000.0
 """Focal length in crop pixels that HMR assumes (Kanazawa et al., CVPR 2018; SPIN)."""
 
+MAX_SIDE, MAX_PIXELS = 10**6, 1e9
+"""Pixels that the sides of an image, and focal length and principal point, have at most in a file."""
+
 BBOX_NORMS = ("plain", "h36m")
 
 # EXIF tags (Exif 2.32) in the main and the Exif directory.
@@ -53,12 +56,24 @@ class Camera:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Camera":
-        """The inverse of `to_dict`, also after a round trip through JSON."""
-        focal, principal_point = (
-            (float(v[0]), float(v[1])) for v in (values["focal"], values["principal_point"])
-        )
-        width, height = values["size"]
-        return cls(focal, principal_point, (int(width), int(height)), values["source"])
+        """The inverse of `to_dict`, also after a round trip through JSON.
+
+        Raises:
+            ValueError: if a value is missing, or is impossible.
+        """
+        try:
+            focal, principal_point = (
+                (float(v[0]), float(v[1])) for v in (values["focal"], values["principal_point"])
+            )
+            width, height = (int(v) for v in values["size"])
+            source = values["source"]
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"camera: {error!r} in {str(values)[:200]}") from error
+        if not isinstance(source, str):
+            raise ValueError(f"camera: source must be text, not {str(source)[:100]}")
+        if max(width, height) > MAX_SIDE or max(map(abs, (*focal, *principal_point))) > MAX_PIXELS:
+            raise ValueError(f"camera: impossible numbers in {str(values)[:200]}")
+        return cls(focal, principal_point, (width, height), source)
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers and names that JSON can hold: focal, principal_point, size, source."""

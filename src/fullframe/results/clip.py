@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fullframe.body.model import BodyModel
 from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import load_npz, save_npz
+from fullframe.results.checks import INTEGER, METRES, PERSON, SHARE, Array, check_arrays, check_texts
 from fullframe.results.people import CONVENTIONS, People
 
 CLIP_CONVENTIONS = {
@@ -65,9 +66,9 @@ class Clip:
         if len(self.contacts) == 0:
             self.contacts = np.zeros((len(self.frames), 2), bool)
         rows = len(self.frames)
-        for name, (dtype, shape) in _ARRAYS.items():
-            value = np.asarray(getattr(self, name), dtype=dtype)
-            wanted = (rows, *shape[1:]) if name in ROWS else shape
+        for name, array in _ARRAYS.items():
+            value = np.asarray(getattr(self, name), dtype=array.dtype)
+            wanted = (rows, *array.shape[1:]) if name in ROWS else array.shape
             if value.ndim != len(wanted) or any(
                 w not in (-1, v) for w, v in zip(wanted, value.shape, strict=True)
             ):
@@ -147,28 +148,30 @@ class Clip:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: if the file is not a clip of fullframe; the message names it.
+            ValueError: if the file is not a clip of fullframe, or holds impossible numbers; the message names
+                the file and the array.
         """
         with load_npz(path, "a clip") as values:
+            check_texts(values, _HEADER)
+            check_arrays(values, _ARRAYS)
+            if (np.diff(values["times"]) < 0).any():
+                raise ValueError("times must ascend")
             values["camera"] = Camera.from_dict(values["camera"])
             return cls(**{f.name: values[f.name] for f in fields(cls)})
 
 
 _HEADER = ("body", "model", "video")
-# dtype and shape; -1 is free. Those of ROWS have one entry per row.
-_ARRAYS: dict[str, tuple[Any, tuple[int, ...]]] = {
-    "times": (np.float64, (-1,)),
-    "frames": (np.int64, (-1,)),
-    "track_ids": (np.int64, (-1,)),
-    "detected": (np.bool_, (-1,)),
-    "boxes": (np.float32, (-1, 4)),
-    "scores": (np.float32, (-1,)),
-    "keypoints": (np.float32, (-1, 17, 3)),
-    "pose": (np.float32, (-1, 24, 3, 3)),
-    "betas": (np.float32, (-1, -1)),
-    "translation": (np.float32, (-1, 3)),
-    "contacts": (np.bool_, (-1, 2)),
-    "ground": (np.float64, (4,)),
+# Those of ROWS have one entry per row.
+_ARRAYS = {
+    **PERSON,
+    "keypoints": PERSON["keypoints"]._replace(shape=(-1, 17, 3)),
+    "times": Array(np.float64, (-1,), -1e9, 1e9),
+    "frames": Array(np.int64, (-1,), *INTEGER),
+    "track_ids": Array(np.int64, (-1,), *INTEGER),
+    "detected": Array(np.bool_, (-1,)),
+    "scores": Array(np.float32, (-1,), *SHARE),
+    "contacts": Array(np.bool_, (-1, 2)),
+    "ground": Array(np.float64, (4,), -METRES, METRES, nan=True),
 }
 ROWS = set(_ARRAYS) - {"times", "ground"}
 """Names of the attributes that have one entry per row."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fullframe.body.model import BodyModel
 from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import load_npz, save_npz
+from fullframe.results.checks import INTEGER, METRES, PERSON, SHARE, Array, check_arrays, check_texts
 
 CONVENTIONS = {
     "axes": "camera frame: x right, y down, z forward (OpenCV)",
@@ -74,8 +75,9 @@ class People:
         if len(self.boxes) and not len(self.reprojection) and not len(self.reliable):  # unknown
             self.reprojection = np.full(len(self.boxes), np.nan, np.float32)
             self.reliable = np.zeros(len(self.boxes), bool)
-        for name, (dtype, tail) in _ARRAYS.items():
-            value = np.asarray(getattr(self, name), dtype=dtype)
+        for name, wanted in _ARRAYS.items():
+            value = np.asarray(getattr(self, name), dtype=wanted.dtype)
+            tail = wanted.shape[1:]
             if value.ndim != len(tail) + 1 or any(
                 t not in (-1, s) for t, s in zip(tail, value.shape[1:], strict=True)
             ):
@@ -128,27 +130,33 @@ class People:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: if the file is not a result of fullframe; the message names it.
+            ValueError: if the file is not a result of fullframe, or holds impossible numbers; the message
+                names the file and the array.
         """
         with load_npz(path, "a People file") as values:
+            check_texts(values, ("body", "model", "image"))
+            check_arrays(values, _ARRAYS)
+            if values["orientation"] not in range(1, 9):
+                raise ValueError(f"orientation must be 1 to 8, not {str(values['orientation'])[:100]}")
             values["camera"] = Camera.from_dict(values["camera"])
-            return cls(**{field.name: values[field.name] for field in fields(cls)})
+            people = cls(**{field.name: values[field.name] for field in fields(cls)})
+            if len(np.unique(people.track_ids)) < len(people):
+                raise ValueError("track_ids holds an id twice")
+            if people.faces.size and people.faces.max() >= people.vertices.shape[1] and len(people):
+                raise ValueError(f"faces names vertices that do not exist: {people.faces.max()}")
+            return people
 
 
 _HEADER = ("body", "model", "image", "orientation")
-# dtype and the shape behind the people axis; -1 is free.
-_ARRAYS: dict[str, tuple[Any, tuple[int, ...]]] = {
-    "boxes": (np.float32, (4,)),
-    "scores": (np.float32, ()),
-    "track_ids": (np.int64, ()),
-    "keypoints": (np.float32, (17, 3)),
-    "pose": (np.float32, (24, 3, 3)),
-    "betas": (np.float32, (-1,)),
-    "translation": (np.float32, (3,)),
-    "vertices": (np.float32, (-1, 3)),
-    "joints": (np.float32, (24, 3)),
-    "faces": (np.int32, (3,)),
-    "reprojection": (np.float32, ()),
-    "reliable": (np.bool_, ()),
+_ARRAYS = {
+    **PERSON,
+    "keypoints": PERSON["keypoints"]._replace(shape=(-1, 17, 3)),
+    "scores": Array(np.float32, (-1,), *SHARE),
+    "track_ids": Array(np.int64, (-1,), *INTEGER),
+    "vertices": Array(np.float32, (-1, -1, 3), -METRES, METRES),
+    "joints": Array(np.float32, (-1, 24, 3), -METRES, METRES),
+    "faces": Array(np.int32, (-1, 3), 0),
+    "reprojection": Array(np.float32, (-1,), 0, nan=True),
+    "reliable": Array(np.bool_, (-1,)),
 }
 _PER_PERSON = set(_ARRAYS) - {"faces"}
