@@ -1,4 +1,4 @@
-"""Colours and patterns: what makes two people in the same clothes look different."""
+"""Random colours and patterns of surfaces."""
 
 from typing import NamedTuple
 
@@ -6,21 +6,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.synth.sampling import drawn, shares
+from fullframe.synth.sampling import cumulative_weights, sample_index
 
 _LEVELS = 3
-"""Every texture is kept at full, half and quarter size."""
+"""Textures are stored at full, half and quarter size."""
 
 _BASIC = np.array([[0.35, 0.45, 0.7], [0.75, 0.6, 0.45]])  # denim, khaki
 _HAIR = np.array(
     [[0.1, 0.08, 0.07], [0.25, 0.17, 0.11], [0.45, 0.3, 0.18], [0.85, 0.68, 0.42], [0.6, 0.6, 0.6]]
 )
-_HAIR_SHARES = shares(0.35, 0.3, 0.17, 0.1, 0.08)
-_PATTERN_SHARES = shares(0.35, 0.2, 0.15, 0.3)
+_HAIR_WEIGHTS = cumulative_weights(0.35, 0.3, 0.17, 0.1, 0.08)
+_PATTERN_WEIGHTS = cumulative_weights(0.35, 0.2, 0.15, 0.3)
 
 
 class TexturePool:
-    """Textures in one array, each as it is and as a plain one: grey and bright, to be coloured.
+    """Textures in one array, each in its own colours and in a plain form, grey and bright, for tinting.
 
     Attributes:
         texels: (N, 3) uint8 RGB.
@@ -28,18 +28,18 @@ class TexturePool:
             row T + t its plain form.
     """
 
-    def __init__(self, pictures: list[NDArray[np.uint8]]) -> None:
+    def __init__(self, images: list[NDArray[np.uint8]]) -> None:
         levels: list[list[tuple[int, int, int]]] = []
         parts, offset = [], 0
-        for picture in [*pictures, *map(_plain, pictures)]:
+        for image in [*images, *map(_plain, images)]:
             levels.append([])
             for _ in range(_LEVELS):
-                height, width = picture.shape[:2]
+                height, width = image.shape[:2]
                 levels[-1].append((offset, width, height))
-                parts.append(picture.reshape(-1, 3))
+                parts.append(image.reshape(-1, 3))
                 offset += width * height
                 half = (max(width // 2, 1), max(height // 2, 1))
-                picture = np.asarray(cv2.resize(picture, half, interpolation=cv2.INTER_AREA), np.uint8)
+                image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), np.uint8)
         self.texels: NDArray[np.uint8] = np.concatenate(parts)
         self.levels: NDArray[np.int64] = np.array(levels, np.int64)
 
@@ -48,7 +48,7 @@ class TexturePool:
 
 
 class Look(NamedTuple):
-    """How a surface is coloured; see draw.Surfaces.
+    """Material of a surface; see shading.Surfaces.
 
     Attributes:
         plain: the texture's plain form is used.
@@ -72,7 +72,7 @@ def look_of(kind: str, rng: np.random.Generator) -> Look:
     if kind == "hair":
         if rng.random() < 0.3:
             return Look(False, np.full(3, rng.uniform(0.6, 1.2)), none, rng.uniform(5, 30))
-        color = _HAIR[drawn(_HAIR_SHARES, rng)]
+        color = _HAIR[sample_index(_HAIR_WEIGHTS, rng)]
         return Look(True, color * rng.uniform(0.7, 1.3), none, rng.uniform(5, 40))
     if kind != "plain" and rng.random() < 0.25:
         tint = rng.uniform(0.6, 1.3) * (1 + 0.15 * rng.normal(size=3))
@@ -82,7 +82,7 @@ def look_of(kind: str, rng: np.random.Generator) -> Look:
 
 
 def _cloth_color(rng: np.random.Generator) -> NDArray[np.float64]:
-    """A cloth's colour, RGB 0 to 1: black, white, grey, blue and brown often, loud seldom."""
+    """A cloth's colour, RGB 0 to 1: mostly black, white, grey, blue or brown."""
     kind = rng.random()
     if kind < 0.4:
         return _between(rng.uniform(0.04, 1.05) + rng.normal(0, 0.03, 3), 1.1)
@@ -101,7 +101,7 @@ def _pattern(rng: np.random.Generator) -> NDArray[np.float32]:
     """A row of Surfaces.pattern; mostly none."""
     row = np.zeros(8, np.float32)
     if rng.random() < 0.4:
-        row[0] = 1 + drawn(_PATTERN_SHARES, rng)
+        row[0] = 1 + sample_index(_PATTERN_WEIGHTS, rng)
         row[1:3] = np.exp(rng.uniform(np.log(5), np.log(60)))
         row[3] = (0.0, np.pi / 2, rng.uniform(0, np.pi))[rng.integers(3)]
         row[4:7] = 255 * _cloth_color(rng)
@@ -109,8 +109,8 @@ def _pattern(rng: np.random.Generator) -> NDArray[np.float32]:
     return row
 
 
-def _plain(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _plain(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The folds and seams of a texture without its colour, as bright as white cloth."""
-    grey = picture.astype(np.float32).mean(axis=2)
+    grey = image.astype(np.float32).mean(axis=2)
     grey = np.clip(grey * (190 / max(float(np.median(grey)), 20.0)), 0, 255)
     return np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)

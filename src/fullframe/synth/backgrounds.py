@@ -1,4 +1,4 @@
-"""What is behind the people: photos of a folder, or made-up places."""
+"""Backgrounds: photos of a folder, or procedural images."""
 
 from pathlib import Path
 
@@ -7,17 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LONG_SIDE = 448
-_MADE_UP = 64
-"""Different made-up places; crops, mirroring and light multiply them."""
+_PROCEDURAL = 64
+"""Different procedural backgrounds; crops, mirroring and light add variety."""
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 class Backgrounds:
-    """Pictures without people, kept in memory once read.
+    """Images without people, cached in memory.
 
     Args:
-        folder: of photos without people; None for made-up places only.
-        share: of photos, where there is a folder; the rest is made up.
+        folder: of photos without people; None for procedural backgrounds only.
+        share: of photos, if there is a folder; the rest is procedural.
 
     Raises:
         FileNotFoundError: if the folder is missing or holds no photo.
@@ -32,16 +32,16 @@ class Backgrounds:
             if not self.files:
                 raise FileNotFoundError(
                     f"{folder}: no photos ({', '.join(sorted(_SUFFIXES))}) to use as backgrounds; give a "
-                    "folder of photos without people, or none for made-up places"
+                    "folder of photos without people, or none for procedural backgrounds"
                 )
         self.share = share if self.files else 0.0
         self._cache: dict[int, NDArray[np.uint8]] = {}
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """A picture (h, w, 3) RGB."""
+        """An image (h, w, 3) RGB."""
         if rng.random() < self.share:
             return self._get(int(rng.integers(len(self.files))))
-        return self._get(-1 - int(rng.integers(_MADE_UP)))
+        return self._get(-1 - int(rng.integers(_PROCEDURAL)))
 
     def _get(self, index: int) -> NDArray[np.uint8]:
         if index not in self._cache:
@@ -86,42 +86,42 @@ def view(
 
 
 def procedural_background(seed: int) -> NDArray[np.uint8]:
-    """A made-up place: a room or the open, cluttered with things; (480, 640, 3) RGB."""
+    """A room or an outdoor scene with clutter, (480, 640, 3) RGB."""
     rng = np.random.default_rng([seed, 77])
     height, width = 480, 640
     horizon = int(rng.uniform(0.25, 0.6) * height)
-    picture = np.empty((height, width, 3), np.float32)
+    image = np.empty((height, width, 3), np.float32)
     rows = np.linspace(0, 1, height)[:, None, None]
     inside = rng.random() < 0.5
     wall, floor = _colour(rng, 0.25 if inside else 0.5), _colour(rng, 0.3)
     sky = np.array([150, 185, 225]) * rng.uniform(0.7, 1.1)
     upper = wall * (1.1 - 0.3 * rows) if inside else sky + (235 - sky) * np.minimum(rows * 2, 1)
-    picture[:] = upper
-    picture[horizon:] = floor * (0.75 + 0.4 * rows[horizon:])
-    picture[horizon:] *= _floor_texture(height - horizon, width, rng)
+    image[:] = upper
+    image[horizon:] = floor * (0.75 + 0.4 * rows[horizon:])
+    image[horizon:] *= _floor_texture(height - horizon, width, rng)
     if not inside:
-        _skyline(picture, horizon, rng)
+        _skyline(image, horizon, rng)
     for _ in range(rng.integers(6, 26)):
-        _thing(picture, horizon, inside, rng)
+        _thing(image, horizon, inside, rng)
     texture = _noise(height, width, rng)[..., None]
-    picture *= 1 + rng.uniform(0.1, 0.35) * (texture - 0.5)
+    image *= 1 + rng.uniform(0.1, 0.35) * (texture - 0.5)
     light = _noise(height, width, rng, octaves=2)[..., None]
-    picture *= 1 + 0.5 * (light - 0.5)
-    picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.8))
-    picture += rng.normal(0, 2.5, picture.shape)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    image *= 1 + 0.5 * (light - 0.5)
+    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.8))
+    image += rng.normal(0, 2.5, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
     # Not cv2.imread, which on Windows fails for paths that are not ASCII.
     content = np.fromfile(path, np.uint8)
-    picture = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if len(content) else None
-    if picture is None:
-        raise FileNotFoundError(f"{path} is not a readable picture: remove it from the backgrounds")
-    scale = _LONG_SIDE / max(picture.shape[:2])
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if len(content) else None
+    if image is None:
+        raise FileNotFoundError(f"{path} is not a readable image: remove it from the backgrounds")
+    scale = _LONG_SIDE / max(image.shape[:2])
     if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(picture, np.uint8)
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(image, np.uint8)
 
 
 def _colour(rng: np.random.Generator, saturation: float) -> NDArray[np.float64]:
@@ -160,9 +160,9 @@ def _floor_texture(rows: int, width: int, rng: np.random.Generator) -> NDArray[n
     return (1 - pattern / (1 + 0.1 * depth))[..., None].astype(np.float32)
 
 
-def _skyline(picture: NDArray[np.float32], horizon: int, rng: np.random.Generator) -> None:
+def _skyline(image: NDArray[np.float32], horizon: int, rng: np.random.Generator) -> None:
     """Houses or trees along the horizon, in place."""
-    width = picture.shape[1]
+    width = image.shape[1]
     trees = rng.random() < 0.5
     x = -20
     while x < width:
@@ -172,39 +172,39 @@ def _skyline(picture: NDArray[np.float32], horizon: int, rng: np.random.Generato
             for _ in range(25):
                 spot = (int(x + rng.uniform(0, span)), int(horizon - rng.uniform(0, rise)))
                 shade = colour * rng.uniform(0.7, 1.3)
-                cv2.circle(picture, spot, int(rng.uniform(5, 22)), shade.tolist(), -1)
+                cv2.circle(image, spot, int(rng.uniform(5, 22)), shade.tolist(), -1)
         else:
             colour = _colour(rng, 0.15)
-            cv2.rectangle(picture, (x, horizon - rise), (x + span, horizon), colour.tolist(), -1)
+            cv2.rectangle(image, (x, horizon - rise), (x + span, horizon), colour.tolist(), -1)
             pane = (colour * rng.uniform(0.3, 0.7)).tolist()
             for wx in range(x + 4, x + span - 6, 12):
                 for wy in range(horizon - rise + 5, horizon - 6, 16):
-                    cv2.rectangle(picture, (wx, wy), (wx + 6, wy + 9), pane, -1)
+                    cv2.rectangle(image, (wx, wy), (wx + 6, wy + 9), pane, -1)
         x += span
 
 
-def _thing(picture: NDArray[np.float32], horizon: int, inside: bool, rng: np.random.Generator) -> None:
+def _thing(image: NDArray[np.float32], horizon: int, inside: bool, rng: np.random.Generator) -> None:
     """Furniture, a picture on the wall, a post, a bush: shapes with a light and a dark side, in place."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     colour = _colour(rng, 0.5)
     x = int(rng.uniform(0, width))
     if inside and rng.random() < 0.4:
         y, w, h = int(rng.uniform(0, horizon)), int(rng.uniform(15, 110)), int(rng.uniform(15, 90))
         frame = (colour * rng.uniform(0.3, 0.6)).tolist()
-        cv2.rectangle(picture, (x, y), (x + w, y + h), colour.tolist(), -1)
-        cv2.rectangle(picture, (x, y), (x + w, y + h), frame, int(rng.integers(2, 6)))
+        cv2.rectangle(image, (x, y), (x + w, y + h), colour.tolist(), -1)
+        cv2.rectangle(image, (x, y), (x + w, y + h), frame, int(rng.integers(2, 6)))
         return
     base = int(horizon + rng.uniform(0, 1) ** 2 * (height - horizon))
     scale = 0.4 + 1.6 * (base - horizon) / max(height - horizon, 1)
     w, h = int(rng.uniform(15, 90) * scale), int(rng.uniform(20, 130) * scale)
     if rng.random() < 0.3:
         spot = (x, base - h // 2)
-        cv2.ellipse(picture, spot, (w // 2, h // 2), 0, 0, 360, colour.tolist(), -1)
-        cv2.ellipse(picture, (x - w // 8, base - h // 2 - h // 8), (w // 4, h // 4), 0, 0, 360,
+        cv2.ellipse(image, spot, (w // 2, h // 2), 0, 0, 360, colour.tolist(), -1)
+        cv2.ellipse(image, (x - w // 8, base - h // 2 - h // 8), (w // 4, h // 4), 0, 0, 360,
                     np.minimum(colour * 1.2, 255).tolist(), -1)  # fmt: skip
         return
     side = int(w * rng.uniform(0.2, 0.8))
-    cv2.rectangle(picture, (x, base - h), (x + w, base), colour.tolist(), -1)
+    cv2.rectangle(image, (x, base - h), (x + w, base), colour.tolist(), -1)
     far = np.array([x + w + side, base - side // 4])
     dark = np.array([[x + w, base - h], far - [0, h], far, [x + w, base]])
-    cv2.fillConvexPoly(picture, dark, (colour * 0.65).tolist())
+    cv2.fillConvexPoly(image, dark, (colour * 0.65).tolist())

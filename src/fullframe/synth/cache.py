@@ -1,4 +1,4 @@
-"""Synthetic people rendered once and kept on disk, for machines that train on the CPU.
+"""Synthetic people rendered once into a folder, for machines that train on the CPU.
 
 A cache is an io.workdir.WorkDir with shards of SHARD people: labels in `labels.npy`,
 JPEG pixels in `pixels.bin`.

@@ -1,4 +1,4 @@
-"""What a camera does to a picture: defocus, motion blur, noise, colour, JPEG."""
+"""Image degradations of a camera: defocus, motion blur, noise, colour, JPEG."""
 
 from functools import cache
 
@@ -9,30 +9,30 @@ from numpy.typing import NDArray
 from fullframe.compiled import compiled
 
 
-def simulate_camera(picture: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A picture (H, W, 3), 0 to 255, as a camera would have stored it; RGB uint8."""
-    height = picture.shape[0]
+def simulate_camera(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """An image (H, W, 3), 0 to 255, as a camera would have stored it; RGB uint8."""
+    height = image.shape[0]
     chance = rng.random()
     if chance < 0.3:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.2) * height / 224)
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2) * height / 224)
     elif chance < 0.4:
-        picture = cv2.filter2D(picture, -1, _streak(rng.uniform(2, 7) * height / 224, rng.uniform(0, np.pi)))
+        image = cv2.filter2D(image, -1, _streak(rng.uniform(2, 7) * height / 224, rng.uniform(0, np.pi)))
     if rng.random() < 0.2:
-        # A small photo blown up.
+        # A small photo, enlarged.
         scale = rng.uniform(0.35, 0.8)
-        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        picture = cv2.resize(small, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     gain = rng.uniform(0.75, 1.25) * (1 + 0.06 * rng.normal(size=3))
     gamma = np.exp(rng.normal(0, 0.15))
     if rng.random() < 0.06:
-        picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     sigma = rng.gamma(1.5, 2.5)
-    # Noise is taken from one sheet at a random place: drawing it anew costs as much as drawing the people.
+    # A random window of one sheet of noise: new noise would take as long as rendering the people.
     sheet = _noise_sheet()
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     corner = int(rng.integers(len(sheet) - height + 1)), int(rng.integers(len(sheet) - width + 1))
     gains = np.tile(gain.astype(np.float32), width)
-    exposed = _expose(np.ascontiguousarray(picture), gains, np.float32(sigma), sheet, *corner)
+    exposed = _expose(np.ascontiguousarray(image), gains, np.float32(sigma), sheet, *corner)
     curve = (255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
     stored = cv2.LUT(exposed, curve)
     if rng.random() < 0.7:
@@ -42,13 +42,13 @@ def simulate_camera(picture: NDArray[np.float32], rng: np.random.Generator) -> N
 
 
 @compiled
-def _expose(picture, gains, sigma, sheet, y, x):
+def _expose(image, gains, sigma, sheet, y, x):
     """Amplifies and adds the noise of the sheet from (y, x) on, (H, W, 3) float32 to uint8.
 
     gains: (3 W,), of a row's numbers.
     """
-    height, width = picture.shape[:2]
-    values, noise = picture.reshape(height, 3 * width), sheet.reshape(len(sheet), -1)
+    height, width = image.shape[:2]
+    values, noise = image.reshape(height, 3 * width), sheet.reshape(len(sheet), -1)
     out = np.empty((height, 3 * width), np.uint8)
     for row in range(height):
         for k in range(3 * width):

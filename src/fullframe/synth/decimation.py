@@ -1,4 +1,4 @@
-"""Meshes of fewer triangles, for people who are small in the picture."""
+"""Mesh simplification, for people who are small in the image."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from fullframe.compiled import compiled
 
 _PASSES = 10
 _LONGEST = 25
-"""Edges grow to at most this many times the error: joints have to bend, and clothes to follow betas."""
+"""Longest edge, in multiples of the error: joints have to bend, and clothes to follow betas."""
 _BORDER = 2.0
 """Weight of planes that stand on borders (hems, necklines, a change of colour) beside those of the faces."""
 
@@ -19,7 +19,7 @@ def decimate(
     surface: NDArray[np.int32],
     error: float,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Fewer triangles between some of the same vertices.
+    """Fewer triangles over a subset of the same vertices.
 
     Edges are collapsed, those with the least quadric error first (Garland and Heckbert, Surface
     simplification using quadric error metrics, SIGGRAPH 1997).
@@ -31,7 +31,7 @@ def decimate(
         weld: (V,) the first vertex at the same place, of which there are several where uv jumps.
         faces: (F, 3) vertices.
         surface: (F,) what each face is made of.
-        error: root mean square of how far the surface may move, metres.
+        error: root mean square displacement of the surface, metres.
 
     Returns:
         faces and surface of the triangles that are left.

@@ -12,7 +12,7 @@ from fullframe.body.model import load_body
 from fullframe.compiled import compiled
 
 NUM_BETAS = 11
-"""The open body's ten shape directions and the one from adult to kid."""
+"""The open body's ten shape directions and the one from adult to child."""
 
 JOINTS = ("smpl24", "coco17", "lsp14")
 """Joint sets that synthetic samples are labelled with."""
@@ -37,7 +37,7 @@ class Posed(NamedTuple):
 
 
 class Bodies:
-    """The open body in the form that drawing people one by one needs."""
+    """The open body for posing one person at a time."""
 
     def __init__(self) -> None:
         body = load_body("open", num_betas=NUM_BETAS)
@@ -60,7 +60,7 @@ class Bodies:
 
     def keypoints(self, betas: NDArray[np.float32], posed: Posed) -> dict[str, NDArray[np.float32]]:
         """Joint set to joints (K, 3), metres, before translation."""
-        # As body.keypoints.KeypointRegressor, with the transforms that drawing needs anyway.
+        # As body.keypoints.KeypointRegressor, with the transforms that rendering needs anyway.
         feature = np.concatenate((betas, (posed.rotations[1:] - np.eye(3, dtype=np.float32)).reshape(-1)))
         moments = (self._moments + feature @ self._dirs).reshape(-1, 72)
         turn, shift = posed.transforms[..., :3], posed.transforms[..., 3]

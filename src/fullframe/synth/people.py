@@ -1,13 +1,11 @@
 """Synthetic people as samples: exact labels, on the fly, the same from the same seed."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.assets import ASSETS
 from fullframe.compiled import compiled
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import LABEL_ENLARGE, box_from_xyxy
@@ -21,29 +19,29 @@ VAL_SEED, VAL_PEOPLE = 2022, 2000
 
 _SPLITS = {"train": 0, "val": 1}
 _MARGIN = 1.25
-"""The window drawn around a person is larger than the crop by this, as room for augmentation."""
+"""Ratio of the rendered window to the crop: room for augmentation."""
 _SMALLEST = 40
-"""Longer side of a box, px, below which nobody is labelled."""
+"""Smallest longer side of a labelled box, px."""
 
 
 def synth_val() -> "SyntheticPeople":
-    """The benchmark synth-val; its first VAL_PEOPLE count. Places are made up: everybody has those."""
+    """The benchmark synth-val: the first VAL_PEOPLE, with procedural backgrounds, which need no files."""
     return SyntheticPeople("val", VAL_SEED, simplify=False)
 
 
 class SyntheticPeople(Sequence[Sample]):
-    """An endless list of people, each in a frame of their own, with others about them.
+    """An endless list of people, each in a frame of their own with other people around them.
 
-    Only a window around the person is drawn; camera, box and labels are those of the full frame.
+    Only a window around the person is rendered; camera, box and labels are those of the full frame.
 
     Args:
         split: "train" or "val". Their motion capture differs.
         seed: another seed gives other people.
         height: of the crop that the window is meant for, px; the window is 1.25 times as high.
-        backgrounds: folder of photos without people; None for made-up places.
-        labels: list of SPIN's form, as `fullframe annotate` writes, from whose people half of the captured
-            poses are taken; None for motion capture alone.
-        simplify: fewer triangles for whoever is small in the window, which is hardly to be seen.
+        backgrounds: folder of photos without people; None for procedural backgrounds.
+        labels: list of SPIN's form, as `fullframe annotate` writes, from which half of the captured poses are
+            taken; None for motion capture alone.
+        simplify: fewer triangles for people that are small in the window, which is hardly visible.
     """
 
     def __init__(
@@ -66,7 +64,7 @@ class SyntheticPeople(Sequence[Sample]):
         self.painter = Painter(backgrounds)
 
     def __reduce__(self) -> tuple[type, tuple]:
-        """For other processes: made anew there, since what is kept in memory is large."""
+        """Constructed again in other processes: its caches are large."""
         return SyntheticPeople, self._arguments
 
     def __len__(self) -> int:
@@ -79,12 +77,12 @@ class SyntheticPeople(Sequence[Sample]):
             IndexError: for a negative number.
         """
         if index < 0:
-            raise IndexError("synthetic people have no end to count from")
+            raise IndexError("negative numbers are not supported: the list is endless")
         rng = self._rng(index)
         while True:
             scene = self.scenes.compose(rng)
             person = scene.people[0]
-            # Who is seen closely is told from the joints before there is anything else.
+            # The size in the image is estimated from the joints, before there are vertices.
             joints = visible_box(person.posed.joints + person.translation, scene.camera)
             dressed = self.painter.dress(person, self._focal(scene.camera, joints))
             box = visible_box(dressed.mesh.vertices, scene.camera)
@@ -101,11 +99,11 @@ class SyntheticPeople(Sequence[Sample]):
         return self._label(scene, person, box, pixels, window, f"synth-{self.split}/{index}")
 
     def frame(self, index: int, path: Path) -> list[Sample]:
-        """A whole frame: a sample for each person who can be seen in it.
+        """A whole frame: a sample for each visible person.
 
         Args:
             index: number of the frame; frames show other people than the items of this list.
-            path: of the picture, which is drawn and written unless it is there already.
+            path: of the image, which is rendered and written unless it exists.
 
         Raises:
             OSError: if it cannot be written.
@@ -125,33 +123,17 @@ class SyntheticPeople(Sequence[Sample]):
                 samples.append(self._label(scene, person, box, path, window, f"{path.stem}#{number}"))
         return samples
 
-    def checksum(self, count: int) -> str:
-        """SHA-256 of what the first people are made of: assets, and the numbers drawn for their scenes.
-
-        Numbers drawn depend on all that were drawn before, and being whole they are the same on every
-        machine, while coordinates may differ in their last digits.
-        """
-        digest = hashlib.sha256()
-        for name in ("open_body", "motion", "pose_prior", "wardrobe"):
-            digest.update((ASSETS / f"{name}.npz").read_bytes())
-        for index in range(count):
-            scene = self.scenes.compose(self._rng(index))
-            people = [(person.kind, person.seed) for person in scene.people]
-            blocks = [block.seed for block in scene.blocks]
-            digest.update(repr((scene.camera.size, scene.seed, people, blocks)).encode())
-        return digest.hexdigest()
-
     def _rng(self, index: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, _SPLITS[self.split], index])
 
     def _focal(self, camera: Camera, box: NDArray[np.float32] | None) -> float:
-        """Of the window around a box, px, where it decides how many triangles people get."""
+        """Focal length in px of the window around a box, which decides how many triangles people get."""
         if not self.simplify or box is None:
             return np.inf
         return camera.focal[0] / self._window(box)[0][2]
 
     def _window(self, box: NDArray[np.float32]) -> tuple[tuple[float, float, float], tuple[int, int]]:
-        """What is drawn for a box: (x, y, scale) of the window, and its (height, width) in px."""
+        """The window around a box: its (x, y, scale), and its (height, width) in px."""
         crop = box_from_xyxy(box[None], enlarge=LABEL_ENLARGE * _MARGIN)
         height = round(self.height * _MARGIN)
         width = round(height * 3 / 4)
@@ -193,8 +175,7 @@ class SyntheticPeople(Sequence[Sample]):
 
 
 def visible_box(vertices: NDArray[np.float32], camera: Camera) -> NDArray[np.float32] | None:
-    """The box (4,) around what is in the frame of someone's vertices (V, 3); None if that is next to
-    nothing."""
+    """The box (4,) around the vertices (V, 3) that are in the frame; None if it is too small."""
     box = np.array([np.inf, np.inf, -np.inf, -np.inf], np.float32)
     _extend(box, vertices, camera.focal, camera.principal_point, camera.size)
     return box if (box[2:] - box[:2]).max() > _SMALLEST else None
@@ -204,7 +185,7 @@ def visible_box(vertices: NDArray[np.float32], camera: Camera) -> NDArray[np.flo
 def _extend(box, vertices, focal, principal_point, size):
     """Extends the box around the vertices that are in the frame, in place.
 
-    Someone's feet below the frame must not widen the box of the face.
+    Feet below the frame, say, must not widen the box around a face.
     """
     for v in range(len(vertices)):
         z = vertices[v, 2]
@@ -219,7 +200,7 @@ def _extend(box, vertices, focal, principal_point, size):
 def _may_show(
     person: Person, camera: Camera, window: tuple[float, float, float], shape: tuple[int, int]
 ) -> bool:
-    """Whether someone, clothes included, could be seen in a window."""
+    """Whether a person, clothes included, may be visible in a window."""
     points = person.posed.joints + person.translation
     if points[:, 2].max() < 0.1:
         return False

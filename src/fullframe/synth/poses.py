@@ -1,4 +1,4 @@
-"""Poses of everyday people: motion capture, and what it lacks made up for.
+"""Everyday poses: motion capture, and procedural poses that it lacks.
 
 Poses are (24, 3) axis-angle in SMPL's joints; the root carries gravity (y up) and faces +z.
 """
@@ -22,7 +22,7 @@ SPINE, NECK, HEAD = [3, 6, 9], 12, 15
 _ARMS = [13, 14, 16, 17, 18, 19, 20, 21, 22, 23]
 _UPPER = [*SPINE, NECK, HEAD, *_ARMS]
 
-# Standard deviation in radians of what is added to every joint: more where motion capture is vague.
+# Standard deviation of the noise on every joint, radians: larger where motion capture is inaccurate.
 _JITTER = np.full(24, 0.08)
 _JITTER[[20, 21, 22, 23]] = 0.2
 _JITTER[[13, 14, 10, 11]] = 0.04
@@ -34,17 +34,17 @@ KINDS = {"motion": 0.34, "mixed": 0.2, "standing": 0.18, "sitting": 0.14, "crouc
 _KINDS, _CUMULATIVE = tuple(KINDS), np.cumsum(list(KINDS.values()))[:-1]
 
 
-def photographed(labels: str | Path) -> NDArray[np.float64]:
+def poses_of_labels(labels: str | Path) -> NDArray[np.float64]:
     """Poses of people in photos, as from level cameras.
 
     Args:
-        labels: list of SPIN's form, as `fullframe annotate` writes; who has no reliable body is left out.
+        labels: list of SPIN's form, as `fullframe annotate` writes; bodies that are not reliable are skipped.
 
     Returns:
         (N, 24, 3).
 
     Raises:
-        ValueError: if the file is no such list, or nobody in it has a body.
+        ValueError: if the file is no such list, or has no reliable body.
     """
     try:
         with np.load(labels, allow_pickle=False) as file:
@@ -56,8 +56,8 @@ def photographed(labels: str | Path) -> NDArray[np.float64]:
         raise ValueError(f"{labels}: not a list with poses, as fullframe annotate writes") from error
     pose = pose[known]
     if not len(pose):
-        raise ValueError(f"{labels}: nobody in it has a reliable body")
-    # Half a turn about x leads from the camera's axes to y up, z forward; then out goes the heading.
+        raise ValueError(f"{labels}: no person in it has a reliable body")
+    # Half a turn about x converts the camera's axes to y up, z forward; then the heading is removed.
     root = compose_rotvecs(np.broadcast_to(np.array([np.pi, 0, 0]), (len(pose), 3)), pose[:, 0])
     forward = rotvec_to_matrix(torch.from_numpy(root))[:, :, 2].numpy()
     heading = np.arctan2(forward[:, 0], forward[:, 2])
@@ -66,11 +66,11 @@ def photographed(labels: str | Path) -> NDArray[np.float64]:
 
 
 class Poses:
-    """Draws poses.
+    """Samples poses.
 
     Args:
         split: "train" or "val": clips of the motion capture never appear in both.
-        extra: (N, 24, 3) more poses to draw from beside the motion capture, or None.
+        extra: (N, 24, 3) poses to sample as often as the motion capture, or None.
     """
 
     def __init__(self, split: str = "train", extra: NDArray[np.floating] | None = None) -> None:
@@ -79,7 +79,7 @@ class Poses:
             theta = file["theta"][chosen].astype(np.float64)
             weight = file["weight"][chosen].astype(np.float64)
         if extra is not None and len(extra):
-            # Half of the draws, so that neither set drowns the other.
+            # Half of the weight for each set.
             weight = np.concatenate((weight / weight.sum(), np.full(len(extra), 1 / len(extra))))
             theta = np.concatenate((theta, np.asarray(extra, np.float64)))
         self.theta = theta
@@ -94,12 +94,12 @@ class Poses:
         if kind == "mixed":
             theta[_UPPER] = self._captured(rng)[_UPPER]
         elif kind != "motion":
-            theta = _MADE_UP[kind](theta[None], rng)[0]
+            theta = _PROCEDURAL[kind](theta[None], rng)[0]
         theta[[NECK, HEAD]] += rng.normal(size=(2, 3)) * _LOOKING_AROUND
         jitter = rng.normal(size=(24, 3)) * _JITTER[:, None]
         jitter[0] *= 0.5 if kind in ("motion", "mixed") else 0
         theta += jitter * rng.uniform(0.2, 1.2)
-        # Motion capture may leave the limits, which hold 99.6 % of it; made-up poses and jitter may not.
+        # Motion capture may exceed the limits, which hold 99.6 % of it; procedural poses and jitter may not.
         body = theta[1:]
         theta[1:] = np.clip(body, np.minimum(self.low, body - jitter[1:]),
                             np.maximum(self.high, body - jitter[1:]))  # fmt: skip
@@ -137,7 +137,7 @@ def seat(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.flo
 
 
 def stand(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """The same arms on someone who stands: straight back, nearly straight legs; (N, 24, 3)."""
+    """The same arms on a standing body: straight back, nearly straight legs; (N, 24, 3)."""
     degrees = _degrees(rng, len(theta))
     theta = theta.copy()
     theta[:, 0] = _about(0, degrees(-5, 8))
@@ -151,7 +151,7 @@ def stand(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.fl
 
 
 def crouch(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """The same arms on someone who squats or kneels; (N, 24, 3)."""
+    """The same arms on a squatting or kneeling body; (N, 24, 3)."""
     degrees = _degrees(rng, len(theta))
     theta = theta.copy()
     kneeling = rng.random(len(theta)) < 0.4
@@ -161,7 +161,7 @@ def crouch(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.f
     hips = np.where(kneeling, degrees(0, 50), degrees(70, 125)) + np.where(kneeling, 0, lean / 2)
     knees = np.where(kneeling, degrees(75, 140), degrees(80, 140))
     for hip, knee, ankle, side in LEGS:
-        # One of two who kneel has the other foot in front.
+        # Half of the kneeling bodies have one foot in front.
         front = kneeling & (rng.random(len(theta)) < 0.25)
         bend = np.where(front, degrees(80, 105), hips + degrees(-10, 10))
         theta[:, hip] = compose_rotvecs(_about(1, side * degrees(0, 30)), _about(0, -bend))
@@ -180,7 +180,7 @@ def lie(theta: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.floa
     return theta
 
 
-_MADE_UP: dict[str, Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.float64]]] = {
+_PROCEDURAL: dict[str, Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.float64]]] = {
     "standing": stand,
     "sitting": seat,
     "crouching": crouch,

@@ -24,11 +24,11 @@ from fullframe.synth.shading import (
 from fullframe.synth.wardrobe import Surface, load_wardrobe
 
 _SHADOW_DEPTH = 0.8
-"""Share of the lamp's light on the ground that a shadow takes."""
+"""Share of the lamp's light on the ground that a shadow removes."""
 _SLACK = 1.0
-"""By how many px the surface of somebody simplified may be off, as a root mean square."""
+"""Root mean square error of a simplified surface, px."""
 _ERRORS = (0.002, 0.004, 0.008)
-"""Metres for which simplified outfits are made."""
+"""Root mean square errors of the simplified outfits, metres."""
 
 
 class Dressed(NamedTuple):
@@ -40,10 +40,10 @@ class Dressed(NamedTuple):
 
 
 class Painter:
-    """Dresses and draws the people of scenes.
+    """Dresses and renders the people of scenes.
 
     Args:
-        backgrounds: folder of photos without people; None for made-up places.
+        backgrounds: folder of photos without people; None for procedural ones.
     """
 
     def __init__(self, backgrounds: str | Path | None = None) -> None:
@@ -53,11 +53,11 @@ class Painter:
         self._backgrounds = Backgrounds(backgrounds)
 
     def dress(self, person: Person, focal: float = np.inf) -> Dressed:
-        """The person in clothes, where they stand in the camera frame.
+        """The person in clothes, in the camera frame.
 
         Args:
             person: of a scene.
-            focal: of the picture, px: fewer triangles will do for somebody who is small in it.
+            focal: of the image, px; people that are small in it get fewer triangles.
         """
         rng = np.random.default_rng(person.seed)
         depth = max(float((person.posed.joints[:, 2] + person.translation[2]).min()), 0.0)
@@ -79,27 +79,27 @@ class Painter:
         shape: tuple[int, int],
         antialias: bool = False,
     ) -> NDArray[np.uint8]:
-        """The picture that a window of the scene's frame shows.
+        """Render a window of the scene's frame.
 
         Args:
-            people: those who can be seen in the window.
+            people: those visible in the window.
             window: (x, y, scale): pixel p of the result is the frame's (x, y) + scale * p.
             shape: (height, width) px of the result.
-            antialias: smooth outlines, at twice the time; what is reduced afterwards can do without.
+            antialias: smooth outlines, at twice the time; not needed for images that are downscaled.
 
         Returns:
             (height, width, 3) RGB.
         """
         rng = np.random.default_rng(scene.seed)
-        picture = view(self._backgrounds.draw(rng), scene.camera.size, window, shape, rng)
+        image = view(self._backgrounds.draw(rng), scene.camera.size, window, shape, rng)
         intrinsics = scene.camera.through(window)
         mesh, surfaces = _join([*people, *map(self._build, scene.blocks)], intrinsics[0, 0])
-        light = _match(scene.light, picture)
+        light = _match(scene.light, image)
         shadows = shadow_map(mesh, light)
         darkest = 1 - _SHADOW_DEPTH * light.lamp / (light.lamp + light.sky)
-        cast_on_ground(picture, shadows, intrinsics, light, scene.floor, darkest)
-        draw(picture, mesh, surfaces, self._pool.texels, light, shadows, intrinsics, antialias)
-        return simulate_camera(picture, rng)
+        cast_on_ground(image, shadows, intrinsics, light, scene.floor, darkest)
+        draw(image, mesh, surfaces, self._pool.texels, light, shadows, intrinsics, antialias)
+        return simulate_camera(image, rng)
 
     def _build(self, block: Block) -> Dressed:
         vertices = (_CORNERS @ block.axes + block.center).astype(np.float32)

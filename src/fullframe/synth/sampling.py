@@ -1,15 +1,15 @@
-"""Drawing one of several things by their shares, as Generator.choice does, which takes ten times as long."""
+"""Sampling by weights, as Generator.choice does, which takes ten times as long."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def shares(*values: float) -> NDArray[np.float64]:
-    """What `drawn` takes, of shares that sum to 1."""
-    cumulative = np.cumsum(values)
+def cumulative_weights(*weights: float) -> NDArray[np.float64]:
+    """What `sample_index` takes: sums of the weights up to each, the last of which is 1."""
+    cumulative = np.cumsum(weights)
     return cumulative / cumulative[-1]
 
 
-def drawn(cumulative: NDArray[np.float64], rng: np.random.Generator) -> int:
-    """A number from 0 on, by the shares; the same as rng.choice(len(shares), p=shares) gives."""
+def sample_index(cumulative: NDArray[np.float64], rng: np.random.Generator) -> int:
+    """An index with the probability of its weight; the same as rng.choice(len(p), p=p) gives."""
     return int(cumulative.searchsorted(rng.random(), side="right"))

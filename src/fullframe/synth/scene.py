@@ -1,4 +1,4 @@
-"""Who stands where, seen by which camera in which light: everything about a picture but its pixels."""
+"""Composition of scenes: people, camera, light and occluders; everything but the pixels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +11,22 @@ from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import axis_rotation
 from fullframe.geometry.world import Y_UP
 from fullframe.synth.joints import NUM_BETAS, Bodies, Posed
-from fullframe.synth.poses import Poses, photographed
-from fullframe.synth.sampling import drawn, shares
+from fullframe.synth.poses import Poses, poses_of_labels
+from fullframe.synth.sampling import cumulative_weights, sample_index
 from fullframe.synth.shading import Light
 
 MAX_PEOPLE = 8
 KIDS = 0.12
 """Share of children."""
 
-# Width and height of frames, px, and how often each comes.
+# Width and height of frames, px, and their weights.
 _FRAMES = ((1280, 960), (960, 1280), (1280, 720), (720, 1280), (1200, 800), (800, 1200), (1000, 1000))
-_FRAME_SHARES = shares(0.26, 0.16, 0.18, 0.12, 0.12, 0.08, 0.08)
+_FRAME_WEIGHTS = cumulative_weights(0.26, 0.16, 0.18, 0.12, 0.12, 0.08, 0.08)
 
-_COMPANY_SHARES = shares(0.42, 0.2, 0.14, 0.09, 0.06, 0.04, 0.03, 0.02)
-"""Of scenes with none to seven others."""
+_COMPANY_WEIGHTS = cumulative_weights(0.42, 0.2, 0.14, 0.09, 0.06, 0.04, 0.03, 0.02)
+"""Weights of zero to seven other people in a scene."""
 
-# How far flesh reaches below a joint (SMPL's 24), metres: what touches the ground.
+# Radius of the body about each joint (SMPL's 24), metres, for contact with the ground.
 _RADIUS = np.full(24, 0.08)
 _RADIUS[[7, 8]] = 0.08
 _RADIUS[[10, 11, 20, 21, 22, 23]] = 0.03
@@ -57,7 +57,7 @@ class Person:
 
 @dataclass
 class Block:
-    """A cuboid: furniture or something in the way.
+    """A cuboid: furniture or an occluder.
 
     Attributes:
         center: (3,) metres, camera frame.
@@ -80,7 +80,7 @@ class Scene:
         blocks: furniture and occluders.
         light: in the camera frame.
         floor: height of the camera above the ground, metres.
-        seed: of background and photographic flaws.
+        seed: of the background and the camera effects.
     """
 
     camera: Camera
@@ -96,26 +96,26 @@ class Scenes:
 
     Args:
         split: "train" or "val", of the poses.
-        labels: list of people in photos, whose poses are drawn as often as motion capture; see poses.
+        labels: labels of photos, whose poses are as frequent as motion capture; see synth.poses.
     """
 
     def __init__(self, split: str = "train", labels: str | Path | None = None) -> None:
-        self.poses = Poses(split, photographed(labels) if labels else None)
+        self.poses = Poses(split, poses_of_labels(labels) if labels else None)
         self.bodies = Bodies()
 
     def compose(self, rng: np.random.Generator) -> Scene:
-        """A scene whose first person is in view, wholly or in part."""
+        """A scene whose first person is at least partly in view."""
         while True:
             scene = self._try(rng)
             if scene is not None:
                 return scene
 
     def _try(self, rng: np.random.Generator) -> Scene | None:
-        size = _FRAMES[drawn(_FRAME_SHARES, rng)]
+        size = _FRAMES[sample_index(_FRAME_WEIGHTS, rng)]
         camera = _camera(size, rng)
         focal = camera.focal[0]
         first = self._person(rng)
-        # Heights in the picture from a fifth of the frame to far beyond it; from 25 m to arm's length.
+        # Heights in the image from a fifth of the frame to far beyond it; from 25 m to arm's length.
         stature = _stature(first)
         depth = focal * stature / (size[1] * np.exp(rng.uniform(np.log(0.2), np.log(1.7))))
         if not 0.7 < depth < 25:
@@ -210,8 +210,8 @@ def _in_view(person: Person, camera: Camera, share: float = 0.4) -> bool:
 
 
 def _company(rng: np.random.Generator) -> int:
-    """How many others: mostly few."""
-    return drawn(_COMPANY_SHARES, rng)
+    """Number of other people."""
+    return sample_index(_COMPANY_WEIGHTS, rng)
 
 
 def _beside(
@@ -230,7 +230,7 @@ def _beside(
 
 
 def _seat(person: Person, turn: NDArray[np.float64], height: float, rng: np.random.Generator) -> list[Block]:
-    """Something to sit on for most of those who sit."""
+    """A seat for most sitting people."""
     if person.kind != "sitting":
         return []
     pelvis = person.posed.joints[0] + person.translation

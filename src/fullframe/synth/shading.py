@@ -1,4 +1,4 @@
-"""Textured, lit, shadowed meshes on a background: how synthetic people come to look like people in a photo.
+"""Rendering of textured meshes with light and shadows over a background.
 
 Two passes of the rasteriser: from the light, for shadows that people cast on themselves, on each other and on
 the ground; and from the camera. Everything is in the camera frame (x right, y down, z forward, metres).
@@ -14,11 +14,11 @@ from fullframe.render.rasterize import rasterize
 
 _SHADOW_PIXELS = 128
 _SHADOW_BIAS = 0.03
-"""Metres that a surface may lie behind the shadow map before it counts as shadowed."""
+"""Metres behind the shadow map from which a surface is in shadow."""
 
 
 class Surfaces(NamedTuple):
-    """How S kinds of surfaces look; every face of a mesh names one.
+    """Materials of S surfaces; each face of a mesh has the index of one.
 
     Attributes:
         texture: (S, 3) int64 offset into the pool of texels, width and height.
@@ -93,7 +93,7 @@ def shadow_map(mesh: Mesh, light: Light) -> ShadowMap:
 
 
 def cast_on_ground(
-    picture: NDArray[np.float32],
+    image: NDArray[np.float32],
     shadows: ShadowMap,
     intrinsics: NDArray[np.float64],
     light: Light,
@@ -103,16 +103,16 @@ def cast_on_ground(
     """Darkens the ground where the lamp does not reach it, in place.
 
     Args:
-        picture: (H, W, 3) float32.
+        image: (H, W, 3) float32.
         floor: distance of the camera above the ground along `light.up`, metres.
-        darkest: (3,) factor on the picture's RGB in full shadow.
+        darkest: (3,) factor on the image's RGB in full shadow.
     """
     inverse = np.linalg.inv(intrinsics).astype(np.float32)
-    _cast_on_ground(picture, inverse, light.up, np.float32(floor), darkest, *shadows)
+    _cast_on_ground(image, inverse, light.up, np.float32(floor), darkest, *shadows)
 
 
 def draw(
-    picture: NDArray[np.float32],
+    image: NDArray[np.float32],
     mesh: Mesh,
     surfaces: Surfaces,
     texels: NDArray[np.uint8],
@@ -121,15 +121,15 @@ def draw(
     intrinsics: NDArray[np.float64],
     antialias: bool,
 ) -> None:
-    """Draws the mesh over the picture (H, W, 3) float32 0 to 255, in place."""
-    height, width = picture.shape[:2]
+    """Draws the mesh over the image (H, W, 3) float32 0 to 255, in place."""
+    height, width = image.shape[:2]
     attributes = np.concatenate((mesh.normals, mesh.uv, mesh.vertices), axis=1)
     samples = rasterize(
         mesh.vertices, mesh.faces, attributes, intrinsics, (width, height), antialias=antialias, threads=1
     )
     if len(samples.pixel):
         _shade(
-            picture.reshape(-1, 3), samples.pixel, samples.weight, samples.face, samples.attributes,
+            image.reshape(-1, 3), samples.pixel, samples.weight, samples.face, samples.attributes,
             mesh.surface, *surfaces, texels, *light, *shadows,
         )  # fmt: skip
 
@@ -240,9 +240,9 @@ def _splat(points, faces, center, scale, depth):
 
 
 @compiled
-def _cast_on_ground(picture, inverse, up, floor, darkest, axes, center, scale, depth):
+def _cast_on_ground(image, inverse, up, floor, darkest, axes, center, scale, depth):
     """Looks every other pixel up: a shadow has soft edges."""
-    height, width = picture.shape[0], picture.shape[1]
+    height, width = image.shape[0], image.shape[1]
     for row in range(0, height, 2):
         ry = inverse[1, 1] * row + inverse[1, 2]
         for column in range(0, width, 2):
@@ -258,7 +258,7 @@ def _cast_on_ground(picture, inverse, up, floor, darkest, axes, center, scale, d
                 for y in range(row, min(row + 2, height)):
                     for x in range(column, min(column + 2, width)):
                         for channel in range(3):
-                            picture[y, x, channel] *= 1 - shadow * (1 - darkest[channel])
+                            image[y, x, channel] *= 1 - shadow * (1 - darkest[channel])
 
 
 @compiled
@@ -311,10 +311,10 @@ def _second_colour(pattern, c, s, u, v):
 
 @compiled
 def _shade(
-    picture, pixel, weight, face, attributes, face_surface, texture, tint, pattern, gloss, texels,
+    image, pixel, weight, face, attributes, face_surface, texture, tint, pattern, gloss, texels,
     direction, lamp, sky, ground, up, axes, center, scale, depth,
 ):  # fmt: skip
-    """Lights the samples and blends them into the picture, both in place."""
+    """Lights the samples and blends them into the image, both in place."""
     cosine, sine = np.cos(pattern[:, 3]), np.sin(pattern[:, 3])
     for k in range(len(pixel)):
         n = attributes[k]
@@ -365,7 +365,7 @@ def _shade(
                 total += weight[j]
                 j += 1
             for channel in range(3):
-                picture[p, channel] *= 1 - total
-        picture[p, 0] += w * (red + shine * lamp[0])
-        picture[p, 1] += w * (green + shine * lamp[1])
-        picture[p, 2] += w * (blue + shine * lamp[2])
+                image[p, channel] *= 1 - total
+        image[p, 0] += w * (red + shine * lamp[0])
+        image[p, 1] += w * (green + shine * lamp[1])
+        image[p, 2] += w * (blue + shine * lamp[2])

@@ -57,7 +57,7 @@ class Garment:
         height: (V,) float32, metres above the skin at the anchor.
         lift: (V, 3) float32, the skin's outward normal at the anchor.
         covers: (6700,) bool, the body's vertices under it.
-        hides: (6700,) bool, those of them away from its border, which nobody can see.
+        hides: (6700,) bool, those of them away from its border, which are invisible.
     """
 
     name: str
@@ -152,12 +152,12 @@ class Wardrobe:
         return [g for g in self.garments.values() if g.kind == kind and g.sex in (sex, "any")]
 
     def outfit(self, rng: np.random.Generator, error: float = 0.0) -> Outfit:
-        """Somebody: one of NUM_COMBINATIONS combinations of garments on any skin of that sex.
+        """A random outfit: one of NUM_COMBINATIONS combinations of garments on any skin of that sex.
 
         Args:
-            rng: source of chance, of which no more is used for one `error` than for another.
-            error: root mean square of how far the surface may be off, metres; see synth.decimation. What is
-                kept in memory is one outfit for each of its values.
+            rng: used alike for every `error`.
+            error: root mean square error of the surface, metres; see synth.decimation. One outfit for each of
+                its values is cached.
         """
         number = int(rng.integers(NUM_COMBINATIONS))
         if (number, error) not in self._combinations:
