@@ -1,0 +1,46 @@
+"""The scripts in examples/ do what they say."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import trimesh
+from pose2sim_project import make_project
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def load(name: str) -> ModuleType:
+    """An example as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_photo_to_glb(photo_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    load("photo_to_glb").main(photo_path, tmp_path / "people.glb")
+    scene = trimesh.load_scene(tmp_path / "people.glb")
+    assert len(scene.geometry) == 3 and (tmp_path / "people.jpg").stat().st_size > 10_000
+    assert capsys.readouterr().out.count("m from the camera") == 3
+
+
+def test_own_boxes(photo_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    load("own_boxes").main(str(photo_path), 60.0, np.array([[62.0, 299, 668, 860], [687, 33, 1049, 860]]))
+    assert capsys.readouterr().out.count("pelvis at") == 2
+
+
+@pytest.mark.slow
+def test_own_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_project(tmp_path)
+    load("own_recording").main(tmp_path / "session", tmp_path / "out")
+    printed = capsys.readouterr().out
+    assert "network: 12 people" in printed and "refined: 12 people" in printed and "nan" not in printed
+    assert (tmp_path / "out/refined/worst.jpg").is_file()
+
+
+def test_examples_are_short() -> None:
+    assert all(len(path.read_text().splitlines()) <= 40 for path in EXAMPLES.glob("*.py"))
