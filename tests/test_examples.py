@@ -1,6 +1,7 @@
 """The scripts in examples/ do what they say."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 import trimesh
 from pose2sim_project import make_project
+
+from fullframe.models import load_model
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -40,6 +43,24 @@ def test_own_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     printed = capsys.readouterr().out
     assert "network: 12 people" in printed and "refined: 12 people" in printed and "nan" not in printed
     assert (tmp_path / "out/refined/worst.jpg").is_file()
+
+
+@pytest.mark.slow
+def test_train_on_own_labels(photo_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    shutil.copy(photo_path, tmp_path / "photos")
+    settings = (
+        "samples=8",
+        "batch_size=4",
+        "lifting=0",
+        "workers=0",
+        "validation_people=0",
+        "synth.weight=1",
+    )
+    assert load("train_on_own_labels").main(tmp_path / "photos", tmp_path / "out", *settings) == 0
+    assert "3 of 3 people are reliable" in capsys.readouterr().out
+    card = load_model(tmp_path / "out/run/cliff.safetensors", "open").card
+    assert "own" in card.data and "synth" in card.data
 
 
 def test_examples_are_short() -> None:
