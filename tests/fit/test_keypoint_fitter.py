@@ -17,12 +17,16 @@ from fullframe.fit.keypoint_fitter import (
     _Problem,
 )
 from fullframe.geometry.camera import Camera, project
+from fullframe.models.lifter import lift_people
 from fullframe.models.predict import Bodies
+from fullframe.models.residual_regressor import ResidualRegressor
 
 CAMERA = Camera.from_fov(60, (1280, 720))
 FRONT = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 LEFT_HIP, RIGHT_HIP = 1, 2
 ADULTS, CHILDREN = KeypointFitter(load_body()), KeypointFitter(load_body(num_betas=11))
+torch.manual_seed(0)
+LIFTED = KeypointFitter(CHILDREN.body, lifter=ResidualRegressor(width=32, blocks=1).eval())
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +83,8 @@ def test_gradient_and_hessian(started: bool) -> None:
     problem = problem._replace(depth=torch.tensor([1.2, 1.0, 1.9], **options))
     if started:
         turned = parameters.pose @ roma.rotvec_to_rotmat(0.3 * torch.randn(3, 24, 3, **options))
-        problem = problem._replace(towards=parameters._replace(pose=turned, betas=parameters.betas + 1))
+        towards = parameters._replace(pose=turned, betas=parameters.betas + 1)
+        problem = problem._replace(towards=towards, hold=0.01 * torch.rand(3, 24, **options))
     state = _evaluate(model, prior, weights, problem, parameters)
     gradient, hessian = _normal_equations(model, prior, weights, problem, state)
     step = torch.zeros(3, 85, **options, requires_grad=True)
@@ -159,6 +164,38 @@ def test_what_keypoints_do_not_tell_stays_as_at_the_start(fitter: KeypointFitter
     assert moved[0] < 0.8 * moved[1]
 
 
+def test_sure_joints_of_the_start_are_held(fitter: KeypointFitter) -> None:
+    truth = bodies(fitter, 3)
+    keypoints = keypoints_of(fitter, truth)
+    start = truth._replace(pose=truth.pose.copy())
+    elbow = 18
+    start.pose[:, elbow] = start.pose[:, elbow] @ roma.rotvec_to_rotmat(torch.tensor([0, -0.6, 0.0])).numpy()
+    variance = np.full((3, 24), 0.05)
+    turned = []
+    for of_elbow in (0.05, 1e-5):
+        variance[:, elbow] = of_elbow
+        fit = fitter.fit(keypoints, boxes_of(keypoints), CAMERA, start=start, variance=variance)
+        turn = torch.from_numpy(start.pose[:, elbow].swapaxes(1, 2) @ fit.bodies.pose[:, elbow])
+        turned.append(roma.rotmat_to_rotvec(turn).norm(dim=1).mean())
+    assert turned[0] > 0.25 and turned[1] < 0.05
+
+
+def test_a_lifter_gives_the_start(fitter: KeypointFitter) -> None:
+    truth = bodies(fitter, 2)
+    keypoints = keypoints_of(fitter, truth)
+    lifted = lift_people(LIFTED.lifter, keypoints, boxes_of(keypoints), CAMERA)
+    ours = LIFTED.fit(keypoints, boxes_of(keypoints), CAMERA)
+    started = LIFTED.fit(
+        keypoints, boxes_of(keypoints), CAMERA, start=lifted.bodies, variance=lifted.variance
+    )
+    for one, other in zip(ours.bodies, started.bodies, strict=True):
+        np.testing.assert_array_equal(one, other)
+    keypoints[..., 2] = 0
+    unseen = LIFTED.fit(keypoints, boxes_of(keypoints), CAMERA)
+    lifted = lift_people(LIFTED.lifter, keypoints, boxes_of(keypoints), CAMERA)
+    np.testing.assert_allclose(unseen.bodies.pose, lifted.bodies.pose, atol=1e-5)
+
+
 def test_an_outlier_is_ignored(fitter: KeypointFitter) -> None:
     truth = bodies(fitter, 1)
     keypoints = keypoints_of(fitter, truth)
@@ -213,9 +250,14 @@ def test_keypoints_that_determine_no_distance_leave_the_start(fitter: KeypointFi
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), children=st.booleans(), started=st.booleans())
-def test_bodies_stay_within_bounds_whatever_the_keypoints(seed: int, children: bool, started: bool) -> None:
-    fitter = CHILDREN if children else ADULTS
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    fitter=st.sampled_from((ADULTS, CHILDREN, LIFTED)),
+    started=st.booleans(),
+)
+def test_bodies_stay_within_bounds_whatever_the_keypoints(
+    seed: int, fitter: KeypointFitter, started: bool
+) -> None:
     rng = np.random.default_rng(seed)
     keypoints = rng.uniform((-500, -500, 0), (1800, 1200, 1), (4, 17, 3)) * rng.choice(
         (1, 1e-3, 1e4), (4, 1, 1)

@@ -34,9 +34,9 @@ def test_a_saved_lifter_says_the_same(tmp_path: Path, regressor: ResidualRegress
     save_checkpoint(regressor, path, body="open", data="none", licence="Apache-2.0", metrics={})
     again = load_lifter(path)
     assert read_card(path).model == "lifter"
-    for ours, theirs in zip(*(lift_people(net, keypoints(), BOXES, CAMERA) for net in (again, regressor)),
-                            strict=True):  # fmt: skip
-        np.testing.assert_array_equal(ours, theirs)
+    ours, theirs = (lift_people(net, keypoints(), BOXES, CAMERA) for net in (again, regressor))
+    for one, other in zip((*ours.bodies, ours.variance), (*theirs.bodies, theirs.variance), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_another_models_checkpoint_is_refused():
@@ -45,24 +45,24 @@ def test_another_models_checkpoint_is_refused():
 
 
 def test_bodies_are_where_the_keypoints_are(regressor: ResidualRegressor):
-    bodies = lift_people(regressor, keypoints(), BOXES, CAMERA)
+    bodies = lift_people(regressor, keypoints(), BOXES, CAMERA).bodies
     x, y, z = bodies.translation.T
     at = np.stack((x / z, y / z), 1) * 800 + CAMERA.principal_point
     assert (z > 0).all() and (np.abs(at - keypoints()[..., :2].mean(1)) < 200).all()
 
 
 def test_pixels_need_not_be_square_and_scale_does_not_matter(regressor: ResidualRegressor):
-    one = lift_people(regressor, keypoints(), BOXES, CAMERA)
+    one = lift_people(regressor, keypoints(), BOXES, CAMERA).bodies
     larger = Camera.from_focal(1600, (1280, 960))
-    twice = lift_people(regressor, keypoints() * [2, 2, 1], BOXES * 2, larger)
+    twice = lift_people(regressor, keypoints() * [2, 2, 1], BOXES * 2, larger).bodies
     np.testing.assert_allclose(twice.translation, one.translation, rtol=1e-4)
     wide = Camera.from_intrinsics([810, 790, 320, 240], (640, 480))
     stretched = keypoints()
     stretched[..., :2] = (stretched[..., :2] - [320, 240]) * [810 / 800, 790 / 800] + [320, 240]
-    found = lift_people(regressor, stretched, BOXES, wide)
+    found = lift_people(regressor, stretched, BOXES, wide).bodies
     np.testing.assert_allclose(found.pose, one.pose, atol=1e-3)
 
 
 def test_nobody(regressor: ResidualRegressor):
-    bodies = lift_people(regressor, np.zeros((0, 17, 3)), np.zeros((0, 4)), CAMERA)
+    bodies = lift_people(regressor, np.zeros((0, 17, 3)), np.zeros((0, 4)), CAMERA).bodies
     assert bodies.pose.shape == (0, 24, 3, 3) and bodies.translation.shape == (0, 3)

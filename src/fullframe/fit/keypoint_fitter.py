@@ -20,7 +20,9 @@ from fullframe.body.keypoint_regressor import KeypointRegressor, KeypointState
 from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_to_matrix
+from fullframe.models.lifter import lift_people
 from fullframe.models.predict import Bodies
+from fullframe.models.residual_regressor import ResidualRegressor
 from fullframe.threads import single_thread
 
 STARTS = 4
@@ -58,6 +60,10 @@ class FitWeights:
     start: float = 1e-3
     """Squared radians from the rotations of bodies that are given to start from. A network sees depth and
     hidden limbs better than keypoints tell them."""
+    likelihood: float = 2e-4
+    """The same over the variance of each joint's rotation, where the start has one."""
+    start_shape: float = 1e-3
+    """Sum of squared differences from the betas of a start with variances."""
     depth: float = 2e-3
     """Squared logarithm of the distance over that of the start: it decides where keypoints say nothing."""
     min_confidence: float = 0.2
@@ -89,12 +95,21 @@ class KeypointFitter:
         body: the body to fit.
         joint_set: what the keypoints are.
         weights: of the energy.
+        lifter: fits that are given no start begin with its bodies and stay near them, instead of four
+            exemplars; it has to predict this body, from this joint set.
     """
 
     name = "keypoint-fit"
 
-    def __init__(self, body: BodyModel, joint_set: str = "coco17", weights: FitWeights | None = None) -> None:
+    def __init__(
+        self,
+        body: BodyModel,
+        joint_set: str = "coco17",
+        weights: FitWeights | None = None,
+        lifter: ResidualRegressor | None = None,
+    ) -> None:
         self.body = body
+        self.lifter = lifter
         self.weights = weights or FitWeights()
         self.prior = PosePrior()
         self.model = KeypointRegressor(body, joint_set)
@@ -117,6 +132,7 @@ class KeypointFitter:
         boxes: ArrayLike,
         camera: Camera,
         start: Bodies | None = None,
+        variance: ArrayLike | None = None,
         iterations: int = 40,
     ) -> Fit:
         """Fit one body to each person.
@@ -125,32 +141,42 @@ class KeypointFitter:
             keypoints: (N, K, 3) x, y px and confidence.
             boxes: (N, 4) x1, y1, x2, y2 px; their longer side is the unit of error.
             camera: of the full image.
-            start: bodies to start from, instead of the exemplars, and to stay near to in pose and shape.
+            start: bodies to start from and to stay near to in pose and shape; None for the lifter's, or
+                without a lifter for exemplars.
+            variance: (N, 24) of the rotations of the start's joints about each axis, squared radians, if it
+                is known: surer joints are held more firmly.
             iterations: Levenberg-Marquardt steps.
         """
         target = torch.as_tensor(np.asarray(keypoints, np.float32))
         xyxy = torch.as_tensor(np.asarray(boxes, np.float32))
-        problem = _Problem.from_pixels(target, xyxy, self.legs, camera, self.weights)
+        if start is None and self.lifter is not None:
+            start, variance = lift_people(self.lifter, keypoints, boxes, camera)
+        weights = self.weights
+        problem = _Problem.from_pixels(target, xyxy, self.legs, camera, weights)
         if start is None:
             count, starts = STARTS, self._starts(problem)
             problem = problem.repeat(count)
         else:
             count, starts = 1, _Parameters.from_bodies(start)
-            problem = problem._replace(towards=problem.clamp(starts))
+            hold = torch.full((len(target), 24), weights.start)
+            if variance is not None:
+                hold = weights.likelihood / torch.as_tensor(np.asarray(variance, np.float32))
+                weights = replace(weights, shape=weights.start_shape)
+            problem = problem._replace(towards=problem.clamp(starts), hold=hold)
         starts = problem.clamp(starts)
         problem = problem._replace(depth=starts.place[:, 2])
         # A tolerant loss first, so that a limb that starts far away is still drawn to its keypoints.
-        tolerant = replace(self.weights, robust=3 * self.weights.robust)
+        tolerant = replace(weights, robust=3 * weights.robust)
         state = _minimise(self.model, self.prior, tolerant, problem, starts, iterations // 3)
         # A network has seen more than keypoints: what it says of hidden joints stays.
         parameters = self._complete(state.parameters, problem) if start is None else state.parameters
         rest = iterations - iterations // 3
-        state = _minimise(self.model, self.prior, self.weights, problem, parameters, rest)
+        state = _minimise(self.model, self.prior, weights, problem, parameters, rest)
         best = state.energy.view(-1, count).argmin(1) + torch.arange(len(target)) * count
         problem, state = (_rows(value, best) for value in (problem, state))
         determined = problem.determined
         if problem.towards is not None:
-            kept = _evaluate(self.model, self.prior, self.weights, problem, problem.towards)
+            kept = _evaluate(self.model, self.prior, weights, problem, problem.towards)
             state = _where(determined, state, kept)
         used = problem.confidence > 0
         square = (state.residual.square().sum(-1) * used).sum(1) / used.sum(1).clamp(min=1)
@@ -257,6 +283,7 @@ class _Problem(NamedTuple):
     center: Tensor  # (H, 2) of the box
     unit: Tensor  # (H,) the box's longer side in the same units
     towards: "_Parameters | None" = None  # to which pose and betas are held
+    hold: Tensor | None = None  # (H, 24) weights of the pose
     depth: Tensor | None = None  # (H,) logarithm of the distance that is held to
 
     @classmethod
@@ -338,8 +365,9 @@ def _evaluate(
     )
     if problem.depth is not None:
         energy = energy + weights.depth * (parameters.place[:, 2] - problem.depth).square()
-    if problem.towards is not None:
-        energy = energy + weights.start * _turn_from(problem.towards, parameters).square().sum((1, 2))
+    if problem.towards is not None and problem.hold is not None:
+        squared = _turn_from(problem.towards, parameters).square().sum(2)
+        energy = energy + (problem.hold * squared).sum(1)
     # A body that reaches behind the camera is no solution.
     energy = torch.where(points[..., 2].amin(1) > NEAREST, energy, torch.inf)
     return _State(parameters, keypoints, residual, rotvec, component, energy)
@@ -394,13 +422,14 @@ def _normal_equations(
         gradient[:, -1] += weights.depth * (parameters.place[:, 2] - problem.depth)
         hessian[:, -1, -1] += weights.depth
 
-    if problem.towards is not None:
+    if problem.towards is not None and problem.hold is not None:
         turn = _turn_from(problem.towards, parameters)  # (H, 24, 3)
         by_turn = inverse_right_jacobian(turn)
-        gradient[:, :72] += weights.start * (by_turn.mT @ turn[..., None]).flatten(1)
+        hold = problem.hold[..., None, None]
+        gradient[:, :72] += (hold * (by_turn.mT @ turn[..., None])).flatten(1)
         blocks = hessian[:, :72, :72].unflatten(1, (24, 3)).unflatten(3, (24, 3))
         every = torch.arange(24)
-        blocks[:, every, :, every] += weights.start * (by_turn.mT @ by_turn).transpose(0, 1)
+        blocks[:, every, :, every] += (hold * (by_turn.mT @ by_turn)).transpose(0, 1)
 
     root = parameters.pose[:, 0]
     by_root = (-root @ skew(eye[1]))[:, ::2]  # of the up vector's x and z, (H, 2, 3)

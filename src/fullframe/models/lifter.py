@@ -1,10 +1,11 @@
 """Bodies from 2D keypoints alone, by a residual regressor that never saw a picture."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fullframe.assets import LIFTER
 from fullframe.geometry.box import DETECTION_ENLARGE, PersonBox, box_from_xyxy
@@ -31,10 +32,22 @@ def load_lifter(path: Path = LIFTER) -> ResidualRegressor:
     return regressor.eval()
 
 
+class Lifted(NamedTuple):
+    """Bodies of N people and how sure they are.
+
+    Attributes:
+        bodies: in the camera frame.
+        variance: (N, 24) of each joint's rotation about each axis, squared radians.
+    """
+
+    bodies: Bodies
+    variance: NDArray[np.float32]
+
+
 @torch.inference_mode()
 def lift_people(
     regressor: ResidualRegressor, keypoints: ArrayLike, boxes: ArrayLike, camera: Camera
-) -> Bodies:
+) -> Lifted:
     """Bodies of everyone in an image whose keypoints are known.
 
     Args:
@@ -48,9 +61,10 @@ def lift_people(
     xyxy = np.asarray(boxes, np.float64).reshape(-1, 4)
     box = box_from_xyxy(xyxy, enlarge=DETECTION_ENLARGE)
     bbox_info = box_to_bbox_info(box, camera)
-    prediction, _ = regressor(keypoints_in_crop(keypoints, box, camera), bbox_info)
+    prediction, log_variance = regressor(keypoints_in_crop(keypoints, box, camera), bbox_info)
     translation = crop_to_full_translation(prediction.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
-    return Bodies(prediction.pose.numpy(), prediction.betas.numpy(), translation.numpy())
+    bodies = Bodies(prediction.pose.numpy(), prediction.betas.numpy(), translation.numpy())
+    return Lifted(bodies, log_variance.exp().numpy())
 
 
 def keypoints_in_crop(keypoints: ArrayLike, box: PersonBox, camera: Camera) -> torch.Tensor:

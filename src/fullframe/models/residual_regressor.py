@@ -118,10 +118,11 @@ class ResidualRegressor(nn.Module):
         """
         # In bf16 rotations would be off by tenths of a degree.
         with torch.autocast(keypoints.device.type, enabled=False):
-            frame = own_frame(keypoints.float(), bbox_info.float())
+            dtype = self.mean_pose.dtype
+            frame = own_frame(keypoints.to(dtype), bbox_info.to(dtype))
         estimate = self.estimate(frame, keypoints[..., 2], features)
         with torch.autocast(keypoints.device.type, enabled=False):
-            return to_camera(estimate, frame, bbox_info.float()), estimate.log_variance
+            return to_camera(estimate, frame, bbox_info.to(dtype)), estimate.log_variance
 
     def estimate(self, frame: Frame, confidence: Tensor, features: Tensor | None = None) -> Estimate:
         """Bodies in the frames of their keypoints, whose confidences (N, 17) are given."""
@@ -132,7 +133,7 @@ class ResidualRegressor(nn.Module):
             x = block(x)
         x = functional.silu(self.norm(x))
         with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
+            x = x.to(self.mean_pose.dtype)
             pose, betas, place = self.outputs(x).split((6 * JOINTS, self.num_betas, 3), dim=1)
             # How sure it is shall not change what it says.
             log_variance = self.uncertainty(x.detach()) - 4

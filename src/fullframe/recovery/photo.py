@@ -15,13 +15,14 @@ from fullframe.io.image import Photo, read_photo
 from fullframe.models import load_model, predict_people
 from fullframe.models.batchnorm import fuse_conv_bn
 from fullframe.models.checkpoint import read_card
+from fullframe.models.lifter import load_lifter
 from fullframe.recovery.checks import bounded, check
 from fullframe.results.people import People
 
 NETWORK = "cliff-lite"
 """The built-in network; it predicts the open body."""
 FIT = KeypointFitter.name
-"""The model without weights: bodies fitted to detected 2D keypoints."""
+"""The model that sees only detected 2D keypoints: bodies fitted to them, the open body from the lifter's."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,15 @@ class Recoverer:
             model = NETWORK if body == "open" else FIT
         weights = None if str(model) == FIT else model
         self.card = read_card(weights) if weights else None
-        self.body = load_body(body, body_path, self.card.options.get("num_betas", 10) if self.card else 10)
+        lifter = load_lifter() if weights is None and body == "open" else None
+        options = self.card.options if self.card else lifter.options if lifter else {}
+        self.body = load_body(body, body_path, options.get("num_betas", 10))
         self.detector = load_detector(detector)
         self.network = load_model(weights, self.body.name).network if weights else None
         if self.network is not None:
             fuse_conv_bn(self.network.encoder.net)
-        self.fitter = KeypointFitter(self.body) if self.network is None or refine else None
+        fits = self.network is None or refine
+        self.fitter = KeypointFitter(self.body, lifter=lifter) if fits else None
         names = [] if weights is None else [Path(weights).stem]
         self.name = "+".join(names + ([] if self.fitter is None else [self.fitter.name]))
 

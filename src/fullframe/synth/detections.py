@@ -38,7 +38,7 @@ _LEFT_LEG, _RIGHT_LEG = [1, 4, 7, 10], [2, 5, 8, 11]
 
 _KINDS = ("motion", "blended", "limbs", "standing", "sitting", "crouching", "lying")
 _SHARES = (0.17, 0.17, 0.24, 0.19, 0.13, 0.05, 0.05)
-_KIDS = 0.12
+_KIDS = 0.06
 _TUMBLING = 0.03
 """Share of people whose orientation is anything."""
 

@@ -33,7 +33,7 @@ class LifterWeights:
 
     rotation: float = 1.0
     joints: float = 8.0
-    betas: float = 0.03
+    betas: float = 0.06
     place: float = 1.0
     reprojection: float = 0.5
     uncertainty: float = 0.05
@@ -84,7 +84,9 @@ class Losses:
         terms = {
             "rotation": ((squared + 1e-6).sqrt() @ self._rotations).mean(),
             "joints": error.mean(),
-            "betas": (estimate.betas - truth.betas).square().mean(),
+            # Absolute: whoever might be a child is an adult, unless keypoints say otherwise. A mean of both
+            # would be too small for one and too large for the other.
+            "betas": (estimate.betas - truth.betas).abs().mean(),
             "place": (estimate.place - place).abs().clamp(max=4).sum(1).mean(),
             "reprojection": _length(drawn - seen).clamp(max=4).mean(),
             # Three axes, each with this variance.
