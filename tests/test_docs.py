@@ -91,9 +91,10 @@ def folder(photo_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         shutil.copy(tmp_path / "photo.jpg", tmp_path / copy)
     (tmp_path / "photos").mkdir()
     shutil.copy(tmp_path / "photo.jpg", tmp_path / "photos/photo.jpg")
-    with VideoWriter(tmp_path / "clip.mp4", (96, 64), 10) as writer:
-        for shade in (0, 60, 120):
-            writer.write(np.full((64, 96, 3), shade, np.uint8))
+    pixels = np.asarray(Image.open(tmp_path / "photo.jpg"))[:, :524]
+    with VideoWriter(tmp_path / "clip.mp4", (524, 430), fps=10) as writer:
+        for frame in range(3):
+            writer.write(pixels, frame / 10)
     for run in ("lite", "labels", "head"):
         (tmp_path / "runs" / run).mkdir(parents=True)
         for suffix in (".safetensors", ".json"):
