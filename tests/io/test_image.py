@@ -189,7 +189,7 @@ def test_missing(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_photo(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="damaged or unreadable"):
+    with pytest.raises(ImageError, match="not a regular file but a folder"):
         read_photo(tmp_path)
 
 

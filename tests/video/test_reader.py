@@ -235,3 +235,33 @@ def test_a_name_that_is_not_utf8(make_video: Any) -> None:
         pytest.skip("this file system takes only names of UTF-8")
     with VideoReader(odd) as reader:
         assert len(list(reader)) == 12 and reader.has_audio
+
+
+# Text files that make FFmpeg open other files, by content.
+PLAYLISTS = {
+    "concat": "ffconcat version 1.0\nfile '{other}'\n",
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n",
+    "hls of a file address": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{other}\n#EXT-X-ENDLIST\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
+    "a=rtpmap:96 H264/90000\n",
+    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+    'mediaPresentationDuration="PT1S"><Period><AdaptationSet mimeType="video/mp4"><Representation id="1" '
+    'bandwidth="1"><BaseURL>{other}</BaseURL></Representation></AdaptationSet></Period></MPD>',
+}
+
+
+@pytest.mark.parametrize("name", ["list.mp4", "list.avi", "list.m3u8", "list.txt"])
+@pytest.mark.parametrize("kind", PLAYLISTS)
+def test_playlists_open_no_other_files(make_video, tmp_path, kind, name):
+    other = make_video("other.mp4")
+    path = tmp_path / name
+    for target in (other, other.name):
+        path.write_text(PLAYLISTS[kind].format(other=target))
+        with pytest.raises(VideoError, match=f"{name}: not a video"):
+            VideoReader(path)
+
+
+@pytest.mark.parametrize("address", ["file://{}", "concat://{}", "subfile:,,start,0,end,9,,:{}", "data://{}"])
+def test_addresses_are_of_streams_only(make_video, address):
+    with pytest.raises(VideoError):
+        VideoReader(address.format(make_video("other.mp4")))

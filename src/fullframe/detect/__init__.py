@@ -1,5 +1,11 @@
 """Person boxes and 2D keypoints, from the built-in networks, from an optional package, or from a file."""
 
+import os
+
+# Read when onnxruntime is loaded, here or by rtmlib: no usage data are collected or sent.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
 from importlib import import_module
 from typing import Protocol
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from fullframe.assets import DETECTORS
 from fullframe.io.atomic import digest
 
+onnxruntime.disable_telemetry_events()  # for Windows; see also the package
+
 # Of the files as released; see docs/licences.md for where they come from.
 SHA256 = {
     "nanodet": "10d4b5547d388d4be571f17231006f536b5a0b26c6cb7c885292b58ea9bfaaff",

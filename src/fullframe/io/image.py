@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import atomic_path
+from fullframe.io.npz import NotRegularFileError, require_regular_file
 
 PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".hif"}
@@ -71,6 +72,7 @@ def read_photo(path: str | Path) -> Photo:
     try:
         if path.suffix.lower() in RAW_SUFFIXES:
             raise ImageError(f"{path}: a raw file of a camera: convert it to JPEG or TIFF")
+        require_regular_file(path)
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: the file is empty")
         with warnings.catch_warnings(), _open(path) as image:
@@ -95,6 +97,8 @@ def read_photo(path: str | Path) -> Photo:
         raise ImageError(f"{path}: {why}") from error
     except ImageError:
         raise
+    except NotRegularFileError as error:
+        raise ImageError(str(error)) from error
     # Pillow raises many kinds of error for damaged files (SyntaxError, struct.error, EOFError among them).
     except Exception as error:
         raise ImageError(f"{path}: damaged or unreadable image: {error or type(error).__name__}") from error

@@ -1,5 +1,6 @@
 """Reading .npz archives whose sizes are checked before anything is unpacked."""
 
+import errno
 import os
 import stat
 import zipfile
@@ -14,15 +15,27 @@ LIMIT = 2 << 30
 """Bytes that the arrays of an archive may have together: a few kilobytes can unpack to gigabytes."""
 
 
+class NotRegularFileError(ValueError):
+    """A folder, pipe, device or loop of links in the place of a file; the message names it."""
+
+
 def require_regular_file(path: str | Path) -> None:
     """Refuses folders, pipes and devices, which would block or never end.
 
     Raises:
-        OSError: there is no such file, or its links form a loop.
-        ValueError: it is something else than a regular file.
+        FileNotFoundError: there is no such file.
+        OSError: it cannot be reached.
+        NotRegularFileError: it is something else than a regular file, or its links form a loop.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError(f"{path}: not a regular file")
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotRegularFileError(f"{path}: its symbolic links form a loop") from error
+        raise
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+        raise NotRegularFileError(f"{path}: not a regular file but {kind}")
 
 
 def read_npz(

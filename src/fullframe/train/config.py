@@ -18,6 +18,7 @@ else:
 
 from fullframe.body.model import BODY_NAMES
 from fullframe.data.augment import Augmentation
+from fullframe.io.npz import require_regular_file
 from fullframe.losses.objective import LossWeights
 from fullframe.losses.terms import ERRORS
 from fullframe.models import ENCODERS, MODELS
@@ -313,10 +314,11 @@ def read_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
     """
     path = Path(path)
     try:
+        require_regular_file(path)
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; configs/ has examples") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not readable as TOML: {error}") from error
     values.setdefault("out", f"runs/{path.stem}")
     config = make_config(values, str(path))

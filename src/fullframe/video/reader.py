@@ -15,6 +15,8 @@ from av.stream import Disposition
 from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 
+from fullframe.io.npz import NotRegularFileError, require_regular_file
+
 LONGEST = 4096
 """px. Larger frames are reduced to this side: the limit of H.264 players, and to save memory."""
 
@@ -23,6 +25,15 @@ _HD = 720
 _OPEN_SECONDS, _READ_SECONDS = 10, 20
 # Cameras are shown live: half a second to detect the format. Over UDP, frames would be damaged.
 _STREAM_OPTIONS = {"rtsp_transport": "tcp", "analyzeduration": "500000", "fflags": "nobuffer"}
+# Playlists and scripts (concat, hls, dash, sdp, avisynth ...) would open other files and addresses, whatever
+# the name of the file. These are containers that hold their video themselves.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpeg,mpegts,mpegvideo,h264,hevc,vvc,obu,av1,ivf,m4v,vc1,"
+    "mjpeg,mxf,ogg,rm,wtv,dv,gif,apng,nut,yuv4mpegpipe,gxf,swf,dhav,h263,h261,mp3,wav,aac,flac"
+)
+_FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+# Without "file": a stream cannot name files of this computer.
+_PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto,rtmp,rtmps,rtmpt,srt,mmsh,mmst"
 
 
 class VideoError(ValueError):
@@ -72,9 +83,11 @@ class VideoReader:
         self.skipped = 0
         try:
             remote = "://" in self.source
+            if not remote:
+                require_regular_file(self.source)
             self._container = av.open(
                 address(self.source),
-                options=_STREAM_OPTIONS if remote else {},
+                options=options(self.source),
                 timeout=(_OPEN_SECONDS, _READ_SECONDS) if remote else None,
             )
         except FileNotFoundError as error:
@@ -208,6 +221,11 @@ def address(source: str) -> str | BinaryIO:
     return f"file:{source}"
 
 
+def options(source: str) -> dict[str, str]:
+    """Options for FFmpeg to open `address(source)`, and nothing that is named in it."""
+    return {**_STREAM_OPTIONS, "protocol_whitelist": _PROTOCOLS} if "://" in source else _FILE_OPTIONS
+
+
 def _why_not_opened(source: str, error: Exception) -> str:
     if "://" in source:
         return f"cannot be opened: {error}; check the address, and that the camera is on"
@@ -216,9 +234,11 @@ def _why_not_opened(source: str, error: Exception) -> str:
         return "the file is empty"
     if path.is_dir():
         return "this is a folder"
+    if isinstance(error, NotRegularFileError):
+        return str(error).removeprefix(f"{source}: ")
     if isinstance(error, PermissionError):
         return "no permission to read this file"
-    return "not a video that can be read: another format, or cut off before its index was written"
+    return "not a video that can be read: another format, a playlist, or cut off before its index was written"
 
 
 def _video_stream(container: Any, source: str) -> Any:

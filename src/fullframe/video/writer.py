@@ -11,7 +11,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
-from fullframe.video.reader import VideoReader, address, sound_of
+from fullframe.video.reader import VideoReader, address, options, sound_of
 
 # Times are kept to 11 microseconds; common frame rates are whole numbers of this unit.
 _UNIT = Fraction(1, 90_000)
@@ -116,7 +116,7 @@ class _Sound:
     def __init__(self, video: VideoReader, out: Any) -> None:
         self._out = out
         self._start = video.start
-        self._container: Any = av.open(address(video.source))
+        self._container: Any = av.open(address(video.source), options=options(video.source))
         source = sound_of(self._container)
         self._source = source
         self._copied = source.codec_context.name in _SOUND_OF_MP4

@@ -1,11 +1,13 @@
 """Reading the results of `fullframe run` as clips: a photo is a clip of one frame."""
 
+import os
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from fullframe.body import BodyModel, load_body
+from fullframe.io.npz import require_regular_file
 from fullframe.results.clip import Clip
 from fullframe.results.people import People
 
@@ -15,13 +17,14 @@ def find_results(path: Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: if there is no such file or folder.
-        ValueError: if a folder holds no result; the message names it.
+        ValueError: if a folder holds no result, or it is a pipe, device or loop of links; names it.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         raise FileNotFoundError(f"{path}: no such file or folder")
-    if path.is_file():
+    if not path.is_dir():
+        require_regular_file(path)
         return [path]
-    found = [file for file in sorted(path.glob("*.npz")) if _kind(file)]
+    found = [file for file in sorted(path.glob("*.npz")) if file.is_file() and _kind(file)]
     if not found:
         raise ValueError(
             f"{path}: no .npz of `fullframe run` in this folder; was it run with --save but without npz?"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.data.clip_frame import Lens
+from fullframe.io.npz import require_regular_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -48,6 +49,7 @@ def read_calibration(path: Path) -> list[CalibratedCamera]:
 
 
 def _read_toml(path: Path) -> list[CalibratedCamera]:
+    require_regular_file(path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

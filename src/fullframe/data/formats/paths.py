@@ -5,6 +5,7 @@ from pathlib import Path
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from fullframe.io.image import ImageError
+from fullframe.io.npz import NotRegularFileError, require_regular_file
 
 
 def need(root: Path, *names: str, where: str) -> None:
@@ -36,11 +37,14 @@ def image_size(path: Path) -> tuple[int, int]:
         ImageError: the file is missing or not an image.
     """
     try:
+        require_regular_file(path)
         with Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
+    except NotRegularFileError as error:
+        raise ImageError(str(error)) from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: not an image that can be read") from error
     except Exception as error:  # Pillow raises many kinds of error for damaged files

@@ -22,7 +22,7 @@ from fullframe.data.formats.samples import SampleSequence
 from fullframe.data.formats.trc import read_trc
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera, project_points
-from fullframe.video.reader import VideoError, VideoReader, address
+from fullframe.video.reader import VideoError, VideoReader, address, options
 
 WHERE = "https://github.com/perfanalytics/pose2sim describes the layout"
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv", ".mts")
@@ -284,5 +284,5 @@ def _last_number(name: str) -> int | None:
 
 def _count_frames(video: Path) -> int:
     """The number of a video's frames, from its packets, since headers of some files say something else."""
-    with av.open(address(str(video))) as container:
+    with av.open(address(str(video)), options=options(str(video))) as container:
         return sum(1 for packet in container.demux(container.streams.video[0]) if packet.size)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.io.npz import require_regular_file
+
 UNITS = {"m": 1.0, "mm": 1e-3, "cm": 1e-2}
 """In metres."""
 
@@ -33,6 +35,7 @@ def read_trc(path: Path) -> TRC:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, in an unknown unit, or holds more or fewer frames than it says.
     """
+    require_regular_file(path)
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         header = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=False))
