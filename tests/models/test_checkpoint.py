@@ -161,6 +161,74 @@ def test_another_architecture(path, changes):
         load_model(path)
 
 
+# What is changed in a good card, and what the message says about it.
+IMPOSSIBLE = [
+    ({"model": ""}, "model must be text that is not empty"),
+    ({"model": ["cliff"]}, "model must be text"),
+    ({"body": None}, "body must be text"),
+    ({"licence": 5}, "licence must be text"),
+    ({"fullframe": ""}, "fullframe must be text"),
+    ({"options": []}, "options must be an object"),
+    ({"options": None}, "options must be an object"),
+    ({"metrics": 5}, "metrics must be an object"),
+    ({"normalisation": "x"}, "normalisation must be an object"),
+    ({"options": {"crop": [100_000, 100_000]}}, "option crop must be finite and at most 2048"),
+    ({"options": {"crop": [0, 48]}}, "option crop must be made of positive whole numbers"),
+    ({"options": {"crop": [-64, 48]}}, "option crop must be made of positive whole numbers"),
+    ({"options": {"crop": ["a", "b"]}}, "option crop must be made of positive whole numbers"),
+    ({"options": {"crop": {"a": 1}}}, "option crop must be text, a number or a list"),
+    ({"options": {"crop": [[64], [48]]}}, "option crop must be text, a number or a list"),
+    ({"options": {"crop": [float("nan"), 48]}}, "option crop must be finite"),
+    ({"options": {"crop": "large"}}, "option crop must be made of positive whole numbers"),
+    ({"options": {"num_betas": 10**9}}, "option num_betas must be finite and at most 300"),
+    ({"options": {"num_betas": 0}}, "option num_betas must be made of positive whole numbers"),
+    ({"options": {"encoder": ["a"]}}, "needs a model"),
+    ({"options": {"encoder": 5}}, "needs a model"),
+    ({"options": {"bbox_norm": 5}}, "needs a model"),
+    ({"options": {"hidden": 10**12}}, "option hidden must be finite and at most"),
+]
+
+
+@pytest.mark.parametrize("changes, message", IMPOSSIBLE)
+def test_impossible_values_in_a_card(path, changes, message):
+    edit_card(path, **changes)
+    with pytest.raises(CheckpointError, match=rf"weights\.(json|safetensors).*{message}"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"model": ' + '{"a":' * 10**5, " " * (2 << 20)])
+def test_nested_and_huge_cards(path, text):
+    path.with_suffix(".json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"weights\.json is not a JSON card"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_weights_that_are_not_finite_are_named(path, value, dtype):
+    tensors = safetensors.torch.load_file(path)
+    tensors["regressor.fc2.weight"] = tensors["regressor.fc2.weight"].to(dtype)
+    tensors["regressor.fc2.weight"][3, 4] = value
+    replace_weights(path, tensors)
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors .*not finite: regressor\.fc2\.weight;"):
+        load_model(path)
+
+
+def test_weights_of_another_type_of_number(path):
+    tensors = safetensors.torch.load_file(path)
+    tensors["regressor.fc2.bias"] = tensors["regressor.fc2.bias"].to(torch.int64)
+    replace_weights(path, tensors)
+    with pytest.raises(CheckpointError, match="of another type of number: regressor.fc2.bias torch.int64;"):
+        load_model(path)
+
+
+def test_a_huge_file_is_not_read(path):
+    with path.open("ab") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is too large for the model cliff"):
+        load_model(path)
+
+
 def test_other_colours(path):
     edit_card(path, normalisation={"mean": [0.4] * 3, "std": [0.5] * 3})
     with pytest.raises(CheckpointError, match="trained on colours"):

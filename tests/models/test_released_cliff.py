@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import sys
+import zipfile
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 from fullframe.cli.main import convert_checkpoint
 from fullframe.geometry.box import PersonBox, box_from_xyxy, crop_image
 from fullframe.io.image import read_photo
-from fullframe.models import CheckpointError, load_model
+from fullframe.models import CheckpointError, load_model, released_cliff
 from fullframe.models.released_cliff import metrics_in_name, read_official
 
 NAME = "hr48-PA43.0_MJE69.0_MVE81.2_3dpw.pt"
@@ -247,6 +248,33 @@ def test_other_files_of_torch(tmp_path, content, reason):
     torch.save(content, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match=rf"other\.pt: {reason}.*noah-research"):
         read_official(tmp_path / "other.pt")
+
+
+ODD = {
+    "meta": torch.zeros(3, device="meta"),
+    "quantised": torch.quantize_per_tensor(torch.zeros(3), 1, 0, torch.qint8),
+    "sparse": torch.zeros(3).to_sparse(),
+    "sparse rows": torch.zeros(3, 3).to_sparse_csr(),
+    "repeated": torch.zeros(1).expand(10**12),
+    "complex": torch.zeros(3, dtype=torch.complex64),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ODD)
+def test_only_plain_tensors_are_taken(tmp_path, kind):
+    torch.save({"model": {"encoder.conv1.weight": ODD[kind]}}, tmp_path / "odd.pt")
+    with pytest.raises(CheckpointError, match=r"odd\.pt: .*noah-research"):
+        read_official(tmp_path / "odd.pt")
+
+
+def test_sizes_are_checked_before_unpacking(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("data.pkl", "data/0"):
+            archive.writestr(f"bomb/{name}", bytes(10**6))
+    monkeypatch.setattr(released_cliff, "_MAX_BYTES", 10**6)
+    with pytest.raises(CheckpointError, match=r"bomb\.pt: .*unpacks to 2 MB"):
+        read_official(tmp_path / "bomb.pt")
 
 
 class Hostile:

@@ -90,9 +90,11 @@ def load_model(name_or_path: str | Path, body: str | None = None) -> LoadedModel
         )
     try:
         network = create_model(card.model, **card.options)
-    except (TypeError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # options of a wrong type fail anywhere
         raise CheckpointError(
-            f"{path} needs a model that this fullframe does not have ({error}): "
+            f"{path} needs a model that this fullframe does not have ({error or type(error).__name__}): "
             f"update to {card.fullframe}, which wrote it, or newer"
         ) from error
     load_weights(network, path, card)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
@@ -18,6 +19,10 @@ from fullframe.io.atomic import atomic_path
 from fullframe.models.base import CropRegressor
 from fullframe.models.residual_regressor import ResidualRegressor
 
+_CARD_BYTES = 1 << 20
+# Bounds of a model's options: those of sizes, and of all others.
+_MAX_OPTIONS = {"crop": 2048, "num_betas": 300}
+_MAX_OPTION = 10**6
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
@@ -124,7 +129,7 @@ def read_card(model: str | Path) -> Card:
     """The card of a checkpoint, of which the name or path is given as for `find_weights`.
 
     Raises:
-        CheckpointError: if it is missing, is not JSON, or lacks or has unknown keys.
+        CheckpointError: if it is missing, is not JSON, lacks or has unknown keys, or impossible values.
     """
     path = find_weights(model).with_suffix(".json")
     if not path.is_file():
@@ -132,8 +137,10 @@ def read_card(model: str | Path) -> Card:
             f"{path} is missing: copy the card that was saved with the weights to this place"
         )
     try:
+        if path.stat().st_size > _CARD_BYTES:
+            raise ValueError(f"it is larger than {_CARD_BYTES} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not a JSON card ({error}): copy it again from where it came"
         ) from error
@@ -144,18 +151,51 @@ def read_card(model: str | Path) -> Card:
             f"{path} is not a card that fullframe {version('fullframe')} can read: missing are "
             f"{_some(expected - found)}; unknown are {_some(found - expected)}; copy it again or update"
         )
+    if problem := _wrong_value(content):
+        raise CheckpointError(f"{path}: {problem}; copy the card again from where it came")
     return Card(**content)
+
+
+def _wrong_value(card: Mapping[str, Any]) -> str:
+    """What is impossible in a card with the right keys; "" if nothing is."""
+    texts = ("model", "body", "data", "licence", "dtype", "sha256", "fullframe")
+    for key in texts:
+        if not isinstance(card[key], str) or not card[key]:
+            return f"{key} must be text that is not empty, not {str(card[key])[:100]!r}"
+    for key in ("options", "normalisation", "metrics"):
+        if not isinstance(card[key], dict):
+            return f"{key} must be an object, not {str(card[key])[:100]!r}"
+    for key, value in card["options"].items():
+        values = value if isinstance(value, list) else [value]
+        if not all(v is None or isinstance(v, (str, bool, int, float)) for v in values):
+            return f"option {key} must be text, a number or a list of these"
+        numbers = [v for v in values if isinstance(v, (int, float))]
+        most = _MAX_OPTIONS.get(key, _MAX_OPTION)
+        if any(not math.isfinite(v) or abs(v) > most for v in numbers):
+            return f"option {key} must be finite and at most {most}, not {str(value)[:100]}"
+        if key in _MAX_OPTIONS and (len(numbers) < len(values) or any(v != int(v) or v < 1 for v in numbers)):
+            return f"option {key} must be made of positive whole numbers, not {str(value)[:100]}"
+    return ""
 
 
 def load_weights(model: CropRegressor | ResidualRegressor, path: str | Path, card: Card) -> None:
     """Fill `model` with the weights at `path`, all of them or none.
 
     Raises:
-        CheckpointError: if the file is missing, damaged or not the card's, or does not fit the model.
+        CheckpointError: if the file is missing, damaged or not the card's, does not fit the model, or holds
+            NaN or infinity; the message names the tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: copy the weights to this place")
+    wanted = model.state_dict()
+    # No type of number is wider than 8 bytes, and the header is short.
+    most = sum(8 * tensor.numel() + 1024 for tensor in wanted.values()) + (1 << 20)
+    if path.stat().st_size > most:
+        raise CheckpointError(
+            f"{path} is too large for the model {card.model} with {model.options}: copy it again from where "
+            "it came"
+        )
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise CheckpointError(
@@ -166,7 +206,6 @@ def load_weights(model: CropRegressor | ResidualRegressor, path: str | Path, car
         tensors = safetensors.torch.load(content)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file ({error}); no other kind is read") from error
-    wanted = model.state_dict()
     reasons = {
         "missing": wanted.keys() - tensors.keys(),
         "unexpected": tensors.keys() - wanted.keys(),
@@ -175,6 +214,12 @@ def load_weights(model: CropRegressor | ResidualRegressor, path: str | Path, car
             for name in wanted.keys() & tensors.keys()
             if tensors[name].shape != wanted[name].shape
         },
+        "of another type of number": {
+            f"{name} {tensors[name].dtype}"
+            for name in wanted.keys() & tensors.keys()
+            if tensors[name].is_floating_point() != wanted[name].is_floating_point()
+        },
+        "not finite": {name for name, tensor in tensors.items() if not _is_finite(tensor)},
     }
     if any(reasons.values()):
         found = "; ".join(f"{reason}: {_some(names)}" for reason, names in reasons.items() if names)
@@ -188,6 +233,11 @@ def load_weights(model: CropRegressor | ResidualRegressor, path: str | Path, car
             f"uses {_normalisation(model)}: use fullframe {card.fullframe}, which wrote it"
         )
     model.load_state_dict(tensors)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # Sums are faster than isfinite, and propagate NaN and infinity; they may overflow in half precision.
+    return not tensor.is_floating_point() or bool(tensor.sum(dtype=torch.float64).isfinite())
 
 
 def _store(tensor: Tensor, dtype: torch.dtype) -> Tensor:

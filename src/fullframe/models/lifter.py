@@ -27,7 +27,14 @@ def load_lifter(path: Path = LIFTER) -> ResidualRegressor:
         raise CheckpointError(
             f"{path} holds a {card.model}, not a {ResidualRegressor.name}: give another file"
         )
-    regressor = ResidualRegressor(**card.options)
+    try:
+        regressor = ResidualRegressor(**card.options)
+    except MemoryError:
+        raise
+    except Exception as error:  # options of a wrong type fail anywhere
+        raise CheckpointError(
+            f"{path}: its card has impossible options ({error or type(error).__name__}): copy it again"
+        ) from error
     load_weights(regressor, path, card)
     return regressor.eval()
 

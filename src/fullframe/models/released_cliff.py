@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from fullframe.models.cliff import CLIFF
 BODY = "smpl-neutral"
 CROP = (256, 192)
 """Height and width that all released weights were trained with."""
+
+_MAX_BYTES = 2 << 30  # the largest released file has 0.4 GB
 
 # A tensor that only one of the two encoders has.
 _SIGNS = {
@@ -100,6 +103,11 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; {_REMEDY}")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                total = sum(info.file_size for info in archive.infolist())
+            if total > _MAX_BYTES:
+                raise ValueError(f"it unpacks to {total / 1e6:.0f} MB, more than any released network")
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).strip().splitlines()[0]
@@ -113,7 +121,23 @@ def _read(path: Path) -> dict[str, Tensor]:
     state = content.get("model") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise CheckpointError(f"{path}: no state dictionary under the key 'model'; {_REMEDY}")
+    odd = [str(name) for name, tensor in state.items() if not _is_plain(tensor)]
+    if odd:
+        raise CheckpointError(
+            f"{path}: these are not plain tensors of numbers (meta, quantised, sparse, nested or repeated): "
+            f"{_some(odd)}; {_REMEDY}"
+        )
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor has each of its numbers in memory, so that work on it takes no more than its file."""
+    return (
+        type(tensor) in (Tensor, torch.nn.Parameter)
+        and not (tensor.is_meta or tensor.is_quantized or tensor.is_nested or tensor.is_complex())
+        and tensor.layout is torch.strided
+        and tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
+    )
 
 
 def _differences(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
