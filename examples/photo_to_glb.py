@@ -1,4 +1,4 @@
-"""A photo to a GLB file with everyone in it, and a picture of the result.
+"""A photo to a GLB file with all people in it, and a picture of the result.
 
 python examples/photo_to_glb.py photo.jpg people.glb
 """

@@ -14,6 +14,16 @@ ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)
 
 
+SLOW_FIXTURES = {"chromium", "two_cpus"}
+"""A browser, and a Ray cluster: all tests that use them are slow."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def photo_path() -> Path:
     """A real photo with three people."""

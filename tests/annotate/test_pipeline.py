@@ -27,6 +27,7 @@ def contents(path: Path) -> dict[str, np.ndarray]:
         return {name: file[name] for name in file.files}
 
 
+@pytest.mark.slow
 def test_the_bundled_photo_from_end_to_end(checkpoint, photo_path, tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     shutil.copy(photo_path, tmp_path / "photos")
@@ -78,6 +79,7 @@ pipeline.annotate(*sys.argv[1:4], model=sys.argv[4], progress=progress)
 """
 
 
+@pytest.mark.slow
 def test_the_same_call_resumes_after_a_kill(checkpoint, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline.cliff_annotator, "Tuning", lambda: Tuning(least_steps=4, passes=1))
     given = tmp_path / "people.json"

@@ -304,6 +304,7 @@ def test_a_closed_pipe() -> None:
     assert process.wait(60) == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_whole_files(small_photo: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()

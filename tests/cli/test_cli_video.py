@@ -248,6 +248,7 @@ def test_a_pattern_does_not_find_the_results_of_the_run_before(
     assert "is the folder of the inputs" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_ctrl_c_finishes_the_analysed_frames_and_the_command_resumes(
     clip: Path, network: Path, tmp_path: Path
 ) -> None:

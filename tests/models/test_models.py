@@ -122,6 +122,7 @@ def test_double_precision_agrees(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_training_step_learns(name):
     """A few steps of descent on one batch, in training mode: the loss falls."""
     torch.manual_seed(0)
@@ -143,6 +144,7 @@ def test_training_step_learns(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_export_keeps_the_batch_free(name):
     net = create_model(name, encoder="resnet18", crop=(64, 64)).eval()
     batch = torch.export.Dim("batch")

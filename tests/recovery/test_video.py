@@ -213,6 +213,7 @@ video.process(recoverer, sys.argv[1], work=Path(sys.argv[2]), progress=lambda *a
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_with_the_same_result(
     make_video: Any, recoverer: Recoverer, tmp_path: Path
 ) -> None:
@@ -238,6 +239,7 @@ def test_a_killed_run_resumes_with_the_same_result(
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the memory from /proc")
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_frames(make_video: Any, recoverer: Recoverer, tmp_path: Path) -> None:
     def resident() -> float:
         status = Path("/proc/self/status").read_text()

@@ -175,6 +175,7 @@ def checksum(people, count):
     return digest.hexdigest()
 
 
+@pytest.mark.slow
 def test_synth_val_is_unchanged():
     """A failure means another benchmark: all its published numbers have to be measured again."""
     people = synth_val()

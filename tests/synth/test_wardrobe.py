@@ -131,6 +131,7 @@ def depth_of(vertices: NDArray[np.float32], faces: NDArray[np.int32], back: bool
     ("tshirt", "male_casualsuit02_bottom"), ("male_elegantsuit01_top", "male_elegantsuit01_bottom"),
     ("sweater", "sweatpants"), ("female_casualsuit01_top", "skirt"), ("leggings", "tank_top"),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_skin_does_not_poke_through_clothes(wardrobe: Wardrobe, names: tuple[str, ...]) -> None:
     garments = [wardrobe.garments[name] for name in names]
     outfit = wardrobe.dress("male", garments)

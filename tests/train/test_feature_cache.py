@@ -134,6 +134,7 @@ def test_ctrl_c_while_maps_are_made_ends_at_once(trained, tmp_path, ctrl_c):
 
 
 @pytest.mark.parametrize("model", ["hmr", "imphmr"])
+@pytest.mark.slow
 def test_a_run_behind_a_kept_encoder(model, trained, tmp_path):
     config = tiny.configure(
         CONFIG,

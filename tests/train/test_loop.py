@@ -98,6 +98,7 @@ def test_learning_rate():
     assert [learning_rate(steps, n) for n in (0, 499, 500, 999)] == pytest.approx([2, 2, 0.2, 0.2])
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_leaves_everything_behind(config, people):
     config = tiny.configure(
         config,
@@ -152,6 +153,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_the_same(config, people, uninterrupted
     assert losses(config) == uninterrupted[0]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(config, people, uninterrupted):
     config = tiny.configure(config, checkpoint_minutes=0.0, workers=1)
     fork = multiprocessing.get_context("fork")  # a new interpreter would take seconds to import torch
@@ -280,6 +282,7 @@ def test_time_is_up(config, people, caplog):
 
 
 @pytest.mark.parametrize("last", [0, 3])
+@pytest.mark.slow
 def test_a_data_worker_that_dies_is_said(config, people, last):
     def ending_one(start, rank, world):
         for n, batch in enumerate(
@@ -300,6 +303,7 @@ def test_the_folder_is_a_file(config, people, tmp_path):
         train(tiny.configure(config, out=str(tmp_path / "file")), people)
 
 
+@pytest.mark.slow
 def test_start_from_a_trained_network(config, people, tmp_path):
     first = train(tiny.configure(config, samples=8), people)
     begun = tiny.configure(
@@ -333,6 +337,7 @@ JOINTS = {
 }
 
 
+@pytest.mark.slow
 def test_the_regressor_is_lifted_once_and_frozen_stages_stay(config, people, monkeypatch):
     monkeypatch.setattr(lifting, "PASSES", 2)
     config = tiny.configure(
@@ -355,6 +360,7 @@ def test_the_regressor_is_lifted_once_and_frozen_stages_stay(config, people, mon
     }
 
 
+@pytest.mark.slow
 def test_two_processes_with_heatmaps(config, tmp_path):
     """Each weight has its gradient; the first process's regressor is everyone's."""
     both = tiny.configure(config, **JOINTS, samples=16, out=str(tmp_path / "both"))
@@ -363,6 +369,7 @@ def test_two_processes_with_heatmaps(config, tmp_path):
     assert len(losses(both)) == 2 and all(np.isfinite(value) for row in losses(both) for value in row)
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(config, people, tmp_path, monkeypatch):
     """Every loss, gradient norm and weight; people without 3D labels are spread unevenly."""
     config = tiny.configure(config, samples=40)
@@ -388,6 +395,7 @@ IMPHMR = {
 }
 
 
+@pytest.mark.slow
 def test_imphmr_trains_in_the_same_loop(config, people):
     """Half of the people have 3D labels; terms about other directions are on record, and a run goes on."""
     config = tiny.configure(config, samples=32, **IMPHMR)
@@ -414,6 +422,7 @@ def test_imphmr_trains_in_the_same_loop(config, people):
     train(tiny.configure(config, samples=40, loss__novel_view__imagined_pose=2.0), people)
 
 
+@pytest.mark.slow
 def test_imphmr_in_two_processes(config, tmp_path):
     """Every weight gets its gradient through the wrapped network, also without silhouettes."""
     config = tiny.configure(config, samples=16, loss__novel_view__silhouette=0.0, **IMPHMR)
