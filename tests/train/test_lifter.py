@@ -56,7 +56,6 @@ def test_batches_have_their_size_and_nobody_twice():
     assert len(everyone.unique(dim=0)) == 1400
 
 
-@pytest.mark.slow
 def test_a_stopped_run_goes_on(tmp_path: Path):
     run = LifterTrainer(tmp_path, SMALL, batch=64)
     run.run(64 * 20, measured, every=64 * 10)
