@@ -11,6 +11,7 @@ from fullframe.fit.keypoint_fitter import (
     BETA_BOUNDS,
     CHILD_BOUNDS,
     DISTANCES,
+    LIFTED_SHARE,
     _evaluate,
     _normal_equations,
     _Parameters,
@@ -18,7 +19,7 @@ from fullframe.fit.keypoint_fitter import (
 )
 from fullframe.geometry.camera import Camera, project
 from fullframe.models.lifter import lift_people
-from fullframe.models.predict import Bodies
+from fullframe.models.predict import Bodies, mean_bodies
 from fullframe.models.residual_regressor import ResidualRegressor
 
 CAMERA = Camera.from_fov(60, (1280, 720))
@@ -185,12 +186,19 @@ def test_a_lifter_gives_the_start(fitter: KeypointFitter) -> None:
     keypoints = keypoints_of(fitter, truth)
     lifted = lift_people(LIFTED.lifter, keypoints, boxes_of(keypoints), CAMERA)
     ours = LIFTED.fit(keypoints, boxes_of(keypoints), CAMERA)
-    started = LIFTED.fit(
+    started = CHILDREN.fit(
         keypoints, boxes_of(keypoints), CAMERA, start=lifted.bodies, variance=lifted.variance
     )
     for one, other in zip(ours.bodies, started.bodies, strict=True):
         np.testing.assert_array_equal(one, other)
+    network = Bodies(truth.pose, np.zeros((2, 11), np.float32), truth.translation)
+    mean = mean_bodies(lifted.bodies, network, np.full(2, LIFTED_SHARE))
+    ours = LIFTED.fit(keypoints, boxes_of(keypoints), CAMERA, start=network)
+    started = CHILDREN.fit(keypoints, boxes_of(keypoints), CAMERA, start=mean, variance=lifted.variance)
+    np.testing.assert_allclose(ours.bodies.pose, started.bodies.pose, atol=1e-4)
     keypoints[..., 2] = 0
+    unseen = LIFTED.fit(keypoints, boxes_of(keypoints), CAMERA, start=network)
+    np.testing.assert_allclose(unseen.bodies.pose, network.pose, atol=1e-5)
     unseen = LIFTED.fit(keypoints, boxes_of(keypoints), CAMERA)
     lifted = lift_people(LIFTED.lifter, keypoints, boxes_of(keypoints), CAMERA)
     np.testing.assert_allclose(unseen.bodies.pose, lifted.bodies.pose, atol=1e-5)

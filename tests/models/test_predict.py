@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from fullframe.geometry.camera import Camera, project
+from fullframe.geometry.rotation import axis_rotation
 from fullframe.models import MODELS, create_model, predict_people
+from fullframe.models.predict import Bodies, mean_bodies
 
 BOXES = np.array([[20, 30, 120, 230], [200, 60, 390, 290], [330, -40, 460, 150]], np.float32)
 CAMERA = Camera.from_diagonal((400, 300))
@@ -85,3 +87,21 @@ def test_training_mode_is_kept_and_not_used(model, image):
 def test_a_box_that_is_none(model, image):
     with pytest.raises(ValueError, match="box 1 is not a box"):
         predict_people(model, image, [[0, 0, 10, 10], [5, 5, 5, 9]], CAMERA)
+
+
+def test_mean_bodies_lie_between():
+    """Half of two turns about an axis is the turn between them; a share of 0 or 1 is one of the two."""
+    turns = np.array([[0.2, 0.0, 0.0], [0.6, 0.0, 0.0]])
+    first, second = (
+        Bodies(
+            np.tile(axis_rotation(0, turn[0]), (2, 24, 1, 1)).astype(np.float32),
+            np.full((2, 10), turn[0], np.float32),
+            np.full((2, 3), turn[0], np.float32),
+        )
+        for turn in turns
+    )
+    mean = mean_bodies(first, second, np.array([0.5, 1.0]))
+    np.testing.assert_allclose(mean.pose[0], np.tile(axis_rotation(0, 0.4), (24, 1, 1)), atol=1e-6)
+    np.testing.assert_allclose(mean.betas[0], 0.4, rtol=1e-6)
+    for found, expected in zip(mean, first, strict=True):
+        np.testing.assert_allclose(found[1], expected[1], atol=1e-6)

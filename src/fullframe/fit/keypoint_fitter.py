@@ -21,7 +21,7 @@ from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_to_matrix
 from fullframe.models.lifter import lift_people
-from fullframe.models.predict import Bodies
+from fullframe.models.predict import Bodies, mean_bodies
 from fullframe.models.residual_regressor import ResidualRegressor
 from fullframe.threads import single_thread
 
@@ -37,6 +37,8 @@ BETA_BOUNDS = (-3.0, 3.0)
 """Standard deviations within which shapes stay; statures are then 0.7 to 2.1 m, children included."""
 CHILD_BOUNDS = (0.0, 1.2)
 """The same for the eleventh coefficient of the open body, 1 for the mean child."""
+LIFTED_SHARE = 0.6
+"""Of the lifter's bodies in their mean with a network's, of people whose keypoints determine a body."""
 LEAST_KEYPOINTS = 4
 LEAST_SPREAD = 0.15
 """Fewer keypoints, or closer together (root mean square from their centre, as a share of the box's longer
@@ -95,8 +97,9 @@ class KeypointFitter:
         body: the body to fit.
         joint_set: what the keypoints are.
         weights: of the energy.
-        lifter: fits that are given no start begin with its bodies and stay near them, instead of four
-            exemplars; it has to predict this body, from this joint set.
+        lifter: fits begin with its bodies, or with the mean of its bodies and those of the start, and stay
+            near them; without it, fits that are given no start begin with four exemplars. It has to predict
+            this body, from this joint set.
     """
 
     name = "keypoint-fit"
@@ -141,18 +144,19 @@ class KeypointFitter:
             keypoints: (N, K, 3) x, y px and confidence.
             boxes: (N, 4) x1, y1, x2, y2 px; their longer side is the unit of error.
             camera: of the full image.
-            start: bodies to start from and to stay near to in pose and shape; None for the lifter's, or
-                without a lifter for exemplars.
+            start: bodies to start from and to stay near to in pose and shape, if there are any.
             variance: (N, 24) of the rotations of the start's joints about each axis, squared radians, if it
-                is known: surer joints are held more firmly.
+                is known: surer joints are held more firmly. With a lifter, it is the lifter's.
             iterations: Levenberg-Marquardt steps.
         """
         target = torch.as_tensor(np.asarray(keypoints, np.float32))
         xyxy = torch.as_tensor(np.asarray(boxes, np.float32))
-        if start is None and self.lifter is not None:
-            start, variance = lift_people(self.lifter, keypoints, boxes, camera)
         weights = self.weights
         problem = _Problem.from_pixels(target, xyxy, self.legs, camera, weights)
+        if self.lifter is not None:
+            lifted, variance = lift_people(self.lifter, keypoints, boxes, camera)
+            share = np.where(problem.determined.numpy(), LIFTED_SHARE, 0)
+            start = lifted if start is None else mean_bodies(lifted, start, share)
         if start is None:
             count, starts = STARTS, self._starts(problem)
             problem = problem.repeat(count)

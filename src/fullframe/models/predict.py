@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fullframe.geometry.box import DETECTION_ENLARGE, PersonBox, box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
+from fullframe.geometry.rotation import nearest_rotation
 from fullframe.models.base import CropRegressor, box_to_bbox_info
 
 
@@ -48,6 +49,23 @@ def cut_crops(
     height, width = model.crop
     box = box_from_xyxy(boxes, height / width, enlarge)
     return box, crop_image(image, box, model.crop, model.crop_method)
+
+
+def mean_bodies(first: Bodies, second: Bodies, share: NDArray[np.floating]) -> Bodies:
+    """Bodies between those of two models of the same people: rotations by the nearest to their mean.
+
+    Args:
+        first, second: of N people, with as many betas.
+        share: (N,) of the first, 0 to 1.
+    """
+
+    def mean(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.floating]:
+        weight = share.reshape(-1, *[1] * (a.ndim - 1))
+        return weight * a + (1 - weight) * b
+
+    pose, betas, translation = (mean(a, b) for a, b in zip(first, second, strict=True))
+    values = (nearest_rotation(pose.astype(np.float64)), betas, translation)
+    return Bodies(*(value.astype(np.float32) for value in values))
 
 
 @torch.inference_mode()

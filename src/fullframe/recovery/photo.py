@@ -99,9 +99,11 @@ class Recoverer:
             model = NETWORK if body == "open" else FIT
         weights = None if str(model) == FIT else model
         self.card = read_card(weights) if weights else None
-        lifter = load_lifter() if weights is None and body == "open" else None
+        lifter = load_lifter() if body == "open" and (refine or weights is None) else None
         options = self.card.options if self.card else lifter.options if lifter else {}
         self.body = load_body(body, body_path, options.get("num_betas", 10))
+        if lifter is not None and lifter.num_betas != self.body.num_betas:
+            lifter = None  # a network with other coefficients of shape
         self.detector = load_detector(detector)
         self.network = load_model(weights, self.body.name).network if weights else None
         if self.network is not None:
