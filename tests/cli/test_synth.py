@@ -10,7 +10,7 @@ from fullframe.data.formats.spin_npz import SPINList
 from fullframe.synth.people import SyntheticPeople
 
 
-def test_frames_and_labels_go_together_and_a_second_run_goes_on(tmp_path):
+def test_frames_agree_with_labels_and_a_second_run_resumes(tmp_path):
     assert synth(out=tmp_path, frames=2, seed=4) == 0
     frames = sorted((tmp_path / "frames").glob("*.jpg"))
     assert [frame.name for frame in frames] == ["train_4_000000.jpg", "train_4_000001.jpg"]
@@ -35,7 +35,7 @@ def test_frames_and_labels_go_together_and_a_second_run_goes_on(tmp_path):
         assert kept.keypoints.keys() == sample.keypoints.keys()
 
 
-def test_frames_of_other_poses_are_not_taken_for_these(tmp_path):
+def test_frames_of_other_poses_are_refused(tmp_path):
     labels = tmp_path / "labels.npz"
     for pose in (0.1, 0.2):
         np.savez(labels, pose=np.full((3, 72), pose))

@@ -51,7 +51,7 @@ def test_from_a_file_to_a_network(config, tmp_path, monkeypatch, capsys):
         (("network.body=smpl", "network.body_path=/nowhere/SMPL.pkl"), "SMPL.pkl"),
     ],
 )
-def test_what_is_wrong_is_said(config, monkeypatch, settings, message):
+def test_wrong_settings_are_reported(config, monkeypatch, settings, message):
     with pytest.raises(UsageError, match=message):
         train(config, settings)
 

@@ -32,7 +32,7 @@ class _Here:
     map = staticmethod(map)
 
 
-def test_stored_people_are_those_drawn(folder):
+def test_cached_people_are_those_rendered(folder):
     stored, drawn = CachedPeople(folder), SyntheticPeople(**SETTINGS)
     assert len(stored) == 8
     for index in (0, 5):

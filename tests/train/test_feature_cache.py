@@ -44,39 +44,39 @@ def people(network: CLIFF, tmp_path: Path) -> FeatureCache:
 
 
 @torch.inference_mode()
-def test_packed_crops_stand_for_crops(network, people):
+def test_precomputed_crops_replace_crops(network, people):
     drawn = next(batches(CONFIG)(0, 0, 1))
-    packed = network.encoder.precompute(network.prepare(drawn.crops))
-    assert packed.dtype == torch.float16 and network.prepare(packed) is packed
-    features, heatmaps = network.encoder(packed)
+    precomputed = network.encoder.precompute(network.prepare(drawn.crops))
+    assert precomputed.dtype == torch.float16 and network.prepare(precomputed) is precomputed
+    features, heatmaps = network.encoder(precomputed)
     expected, _ = network.encoder(network.prepare(drawn.crops))
     assert heatmaps is None
     torch.testing.assert_close(features, expected, atol=5e-3, rtol=5e-3)
-    prediction = network(network.prepare(packed), drawn.bbox_info)
+    prediction = network(network.prepare(precomputed), drawn.bbox_info)
     torch.testing.assert_close(
         prediction.pose, network(network.prepare(drawn.crops), drawn.bbox_info).pose, atol=5e-3, rtol=0
     )
 
 
-def whom(drawn) -> list[float]:
+def identities(drawn) -> list[float]:
     """Numbers that tell people apart."""
     return drawn.bbox_info[:, 0].tolist()
 
 
-def test_everyone_comes_once_and_then_again_in_another_order(people):
-    drawn = [whom(batch) for batch in itertools.islice(people.batches(3, 4, 0, 0, 1), 10)]
+def test_each_epoch_has_everyone_once_in_another_order(people):
+    drawn = [identities(batch) for batch in itertools.islice(people.batches(3, 4, 0, 0, 1), 10)]
     rounds = [list(itertools.chain(*part)) for part in (drawn[:5], drawn[5:])]
     assert len(set(rounds[0])) == 20
     assert sorted(rounds[0]) == sorted(rounds[1]) and rounds[0] != rounds[1]
-    other = list(itertools.chain(*map(whom, itertools.islice(people.batches(4, 4, 0, 0, 1), 5))))
+    other = list(itertools.chain(*map(identities, itertools.islice(people.batches(4, 4, 0, 0, 1), 5))))
     assert sorted(other) == sorted(rounds[0]) and other != rounds[0]
 
 
-def test_processes_share_and_runs_go_on(people):
+def test_processes_share_the_people_and_runs_resume(people):
     alone = list(itertools.islice(people.batches(3, 4, 0, 0, 1), 8))
     pair = [list(itertools.islice(people.batches(3, 2, 12, rank, 2), 5)) for rank in (0, 1)]
     for step, together in enumerate(zip(*pair, strict=True)):
-        assert sorted(itertools.chain(*map(whom, together))) == sorted(whom(alone[3 + step]))
+        assert sorted(itertools.chain(*map(identities, together))) == sorted(identities(alone[3 + step]))
 
 
 def test_shards_are_computed_once(network, people, tmp_path):
@@ -110,7 +110,7 @@ def ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
-def test_ctrl_c_while_maps_are_made_ends_at_once(trained, tmp_path, ctrl_c):
+def test_ctrl_c_while_features_are_computed_ends_at_once(trained, tmp_path, ctrl_c):
     config = tiny.configure(
         CONFIG,
         network__encoder_checkpoint=str(trained),
@@ -135,7 +135,7 @@ def test_ctrl_c_while_maps_are_made_ends_at_once(trained, tmp_path, ctrl_c):
 
 @pytest.mark.parametrize("model", ["hmr", "imphmr"])
 @pytest.mark.slow
-def test_a_run_behind_a_kept_encoder(model, trained, tmp_path):
+def test_a_run_on_cached_features(model, trained, tmp_path):
     config = tiny.configure(
         CONFIG,
         network__model=model,

@@ -25,7 +25,7 @@ def test_joints_alone_teach_the_regressor(monkeypatch):
     net = create_model(
         "cliff", encoder="resnet18", crop=(64, 48), num_betas=11, pool="heatmaps", regressor_act="relu"
     )
-    told: list[tuple[str, int, int]] = []
+    stages: list[tuple[str, int, int]] = []
     encoder = {name: value.clone() for name, value in net.encoder.state_dict().items()}
     errors = []
     held_out = next(batches(CONFIG, StickPeople())(1000, 0, 1))
@@ -40,18 +40,18 @@ def test_joints_alone_teach_the_regressor(monkeypatch):
         with torch.inference_mode():
             found = net.regress(torch.cat((cells, features), dim=1), held_out.bbox_info)
         errors.append(float(metrics.rotation_error(found.pose[:, 17], held_out.pose[:, 17]).mean()))
-        if not told:
+        if not stages:
             people = batches(CONFIG, StickPeople())(0, 0, 1)
-            lifting.lift(net, losses, people, 64, 0, lambda *values: told.append(values))
+            lifting.lift(net, losses, people, 64, 0, lambda *values: stages.append(values))
     assert errors[1] < 0.7 * errors[0], errors
     # The encoder is as before, and what it will say beside the joints has no influence yet.
     assert all(torch.equal(value, encoder[name]) for name, value in net.encoder.state_dict().items())
     assert not net.regressor.fc1.weight[:, : cells.shape[1]].any()
-    assert [key for key, _ in itertools.groupby(stage for stage, *_ in told)] == [
+    assert [key for key, _ in itertools.groupby(stage for stage, *_ in stages)] == [
         "collecting labels",
         "pre-training on joints",
     ]
-    assert told[-1][1] == told[-1][2]
+    assert stages[-1][1] == stages[-1][2]
 
 
 def test_simulated_detection_noise():

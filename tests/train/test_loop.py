@@ -24,7 +24,7 @@ from fullframe.io.workdir import WorkError
 from fullframe.losses.objective import SCALE
 from fullframe.models import CropRegressor, load_model
 from fullframe.models.imphmr.losses import NOVEL_VIEW_TERMS
-from fullframe.train import lifting, loop
+from fullframe.train import checkpoints, lifting, loop
 from fullframe.train.build import build_network, build_optimizer, learning_rate
 from fullframe.train.config import ConfigError, read_config, write_config
 from fullframe.train.interrupt import TrainError
@@ -99,7 +99,7 @@ def test_learning_rate():
 
 
 @pytest.mark.slow
-def test_a_run_learns_and_leaves_everything_behind(config, people):
+def test_a_run_learns_and_writes_all_files(config, people):
     config = tiny.configure(
         config,
         samples=1200,
@@ -133,7 +133,7 @@ def test_a_run_learns_and_leaves_everything_behind(config, people):
     assert picture.shape == (2 * 48, 8 * 36, 3)
 
 
-def test_ctrl_c_saves_and_the_run_goes_on_the_same(config, people, uninterrupted, caplog):
+def test_ctrl_c_saves_and_the_resumed_run_is_the_same(config, people, uninterrupted, caplog):
     def interrupting(start, rank, world):
         for n, batch in enumerate(tiny.batches(config, people)(start, rank, world)):
             if start + 8 * n == 32:
@@ -149,7 +149,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_the_same(config, people, uninterrupted
     assert "after 40 people" in caplog.text.replace("\n", " ")
     assert losses(config) == uninterrupted[0]
     assert same(weights(config), uninterrupted[1])
-    train(config, people)  # there is nothing left to do
+    train(config, people)  # nothing remains to be done
     assert losses(config) == uninterrupted[0]
 
 
@@ -174,7 +174,7 @@ def test_killed_at_any_moment(config, people, uninterrupted):
     assert same(weights(config), uninterrupted[1])
 
 
-def test_a_damaged_checkpoint_costs_only_time(config, people, uninterrupted, caplog):
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before(config, people, uninterrupted, caplog):
     train(tiny.configure(config, checkpoint_minutes=0.0), people)
     folder = Path(config.out)
     (folder / STATE).write_bytes((folder / STATE).read_bytes()[:-1000])
@@ -189,8 +189,8 @@ def test_a_damaged_checkpoint_costs_only_time(config, people, uninterrupted, cap
         train(config, people)
 
 
-def test_a_full_disk_is_said_and_survived(config, people, uninterrupted, monkeypatch, caplog):
-    save, calls = loop.save_state, []
+def test_a_full_disk_is_reported_and_survived(config, people, uninterrupted, monkeypatch, caplog):
+    save, calls = checkpoints.save_state, []
 
     def full_at_first(folder, packed):
         calls.append(packed["samples"])
@@ -198,16 +198,16 @@ def test_a_full_disk_is_said_and_survived(config, people, uninterrupted, monkeyp
             raise OSError(errno.ENOSPC, "No space left on device")
         return save(folder, packed)
 
-    monkeypatch.setattr(loop, "save_state", full_at_first)
+    monkeypatch.setattr(checkpoints, "save_state", full_at_first)
     train(tiny.configure(config, checkpoint_minutes=0.0), people)
     assert calls[:4] == [8, 16, 24, 32]
-    said = caplog.text.replace("\n", " ")
-    assert said.count("no checkpoint could be written to") == 3 and "No space left on device" in said
+    messages = caplog.text.replace("\n", " ")
+    assert messages.count("no checkpoint could be written to") == 3 and "No space left on device" in messages
     assert losses(config) == uninterrupted[0]
     assert json.loads((Path(config.out) / "provenance.json").read_text())["seen"] == {"sticks": 64}
 
 
-def test_unreadable_data_cost_no_work(config, people, uninterrupted):
+def test_unreadable_data_end_with_a_checkpoint(config, people, uninterrupted):
     def until_it_breaks(start, rank, world):
         yield from itertools.islice(tiny.batches(config, people)(start, rank, world), 3)
         raise DataError("too many")
@@ -220,7 +220,7 @@ def test_unreadable_data_cost_no_work(config, people, uninterrupted):
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
-def test_a_broken_batch_is_kept(config, people, precision):
+def test_a_broken_batch_is_written(config, people, precision):
     def broken(start, rank, world):
         for n, batch in enumerate(tiny.batches(config, people)(start, rank, world)):
             if n == 3:
@@ -258,11 +258,11 @@ def test_another_network_is_refused(config, people):
         train(tiny.configure(config, network__freeze_batchnorm=True, network__frozen_stages=1), people)
 
 
-def test_a_changed_setting_is_said(config, people, caplog):
+def test_a_changed_setting_is_reported(config, people, caplog):
     train(tiny.configure(config, samples=8), people)
     train(tiny.configure(config, samples=16, optim__learning_rate=1e-4), people)
-    said = caplog.text.replace("\n", " ")
-    assert "optim.learning_rate was 0.001, is 0.0001" in said and "samples was 8, is 16" in said
+    messages = caplog.text.replace("\n", " ")
+    assert "optim.learning_rate was 0.001, is 0.0001" in messages and "samples was 8, is 16" in messages
     assert [row["samples"] for row in rows(config)] == [8, 16]
 
 
@@ -275,7 +275,7 @@ def test_columns_that_are_new_are_empty_before(config, people):
     assert float(second["learning_rate"]) < 1e-3 and float(first["gradient"]) > 1
 
 
-def test_time_is_up(config, people, caplog):
+def test_a_run_stops_after_its_minutes(config, people, caplog):
     path = train(tiny.configure(config, minutes=1e-9), people)
     assert path.exists() and [row["samples"] for row in rows(config)] == [8]
     assert "stopped after 8 of 64 people; run the same command to resume" in caplog.text
@@ -283,7 +283,7 @@ def test_time_is_up(config, people, caplog):
 
 @pytest.mark.parametrize("last", [0, 3])
 @pytest.mark.slow
-def test_a_data_worker_that_dies_is_said(config, people, last):
+def test_a_data_worker_that_dies_is_reported(config, people, last):
     def ending_one(start, rank, world):
         for n, batch in enumerate(
             tiny.batches(tiny.configure(config, workers=1), people)(start, rank, world)
@@ -362,7 +362,7 @@ def test_the_regressor_is_lifted_once_and_frozen_stages_stay(config, people, mon
 
 @pytest.mark.slow
 def test_two_processes_with_heatmaps(config, tmp_path):
-    """Each weight has its gradient; the first process's regressor is everyone's."""
+    """Each weight has a gradient; all processes start from the regressor of the first."""
     both = tiny.configure(config, **JOINTS, samples=16, out=str(tmp_path / "both"))
     write_config(both, tmp_path / "run.toml")
     subprocess.run([*TORCHRUN, tiny.__file__, str(tmp_path / "run.toml")], check=True, timeout=180)
@@ -370,7 +370,7 @@ def test_two_processes_with_heatmaps(config, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_are_one(config, people, tmp_path, monkeypatch):
+def test_two_processes_train_as_one(config, people, tmp_path, monkeypatch):
     """Every loss, gradient norm and weight; people without 3D labels are spread unevenly."""
     config = tiny.configure(config, samples=40)
     monkeypatch.setattr(loop, "build_network", tiny.build_still)
@@ -397,7 +397,7 @@ IMPHMR = {
 
 @pytest.mark.slow
 def test_imphmr_trains_in_the_same_loop(config, people):
-    """Half of the people have 3D labels; terms about other directions are on record, and a run goes on."""
+    """Half of the people have 3D labels; terms about other directions are recorded, and a run resumes."""
     config = tiny.configure(config, samples=32, **IMPHMR)
     path = train(tiny.configure(config, samples=16), people)
     train(config, people)
@@ -405,7 +405,7 @@ def test_imphmr_trains_in_the_same_loop(config, people):
     assert [row["samples"] for row in found] == [8, 16, 24, 32]
     for name in ("imagined_joints", "imagined_pose", "silhouette", "consistent_pose"):
         assert all(row[name] > 0 for row in found)
-    # What is imagined counts by and by, in full from the 16th person on.
+    # The terms of novel views are weighted in full from the 16th person on.
     for row, grown in zip(found, (0, 0.5, 1, 1), strict=True):
         weights = {
             key: value

@@ -13,7 +13,7 @@ from fullframe.train.sources import open_mixture, open_synth, open_validation
 
 
 @pytest.fixture
-def told(monkeypatch):
+def opened_sources(monkeypatch):
     """What was opened, in place of real data."""
     opened = []
 
@@ -29,17 +29,17 @@ def told(monkeypatch):
     return opened
 
 
-def test_only_sources_with_a_share_are_opened(told):
+def test_only_sources_with_a_weight_are_opened(opened_sources):
     config = tiny.configure(
         synth__weight=0.75, data__photos={"format": "coco", "path": "somewhere", "weight": 0.25}, seed=5
     )
     mixture = open_mixture(config, tiny.body_of(config))
-    assert told == [("synth", "train"), ("coco", "train")]
+    assert opened_sources == [("synth", "train"), ("coco", "train")]
     assert mixture.names == ("synth", "photos") and mixture.weights.tolist() == [0.75, 0.25]
     assert (mixture.crop, mixture.seed, mixture.num_betas) == (config.network.crop, 5, 11)
     assert mixture.augmentation == config.augment
     validation = open_validation(config, tiny.body_of(config))
-    assert told[2:] == [("synth", "val"), ("coco", "val")] and validation.people == 500
+    assert opened_sources[2:] == [("synth", "val"), ("coco", "val")] and validation.people == 500
     assert open_validation(tiny.configure(validation_people=0), tiny.body_of(config)) is None
 
 
@@ -56,7 +56,7 @@ def test_no_source_and_no_folder():
         opened(tiny.configure(synth__weight=0.0, data__coco__weight=0.5, data__coco__path="/nowhere"))
 
 
-def test_labels_of_photos_are_learned_from_and_not_measured_with(tmp_path):
+def test_labels_of_photos_are_for_training_not_for_validation(tmp_path):
     image = tmp_path / "1.jpg"
     cv2.imwrite(str(image), np.zeros((40, 30, 3), np.uint8))
     sample = Sample(image, Camera.from_diagonal((30, 40)), np.array([5.0, 5, 25, 35], np.float32))
@@ -122,7 +122,7 @@ def test_a_cache_is_rendered_once_and_used_again(tmp_path, monkeypatch):
         )
 
 
-def test_shapes_of_another_body_are_not_learned(tmp_path):
+def test_shapes_of_another_body_are_left_out(tmp_path):
     np.savez(tmp_path / "SMPL_NEUTRAL.npz", **synthetic_smpl())
     smpl = tiny.configure(
         network__body="smpl", network__body_path=str(tmp_path / "SMPL_NEUTRAL.npz"), network__num_betas=10

@@ -38,7 +38,7 @@ def moments(state, name):
     return [state.optimizer.state[p][name] for g in state.optimizer.param_groups for p in g["params"]]
 
 
-def test_the_whole_state_returns(tmp_path):
+def test_the_whole_state_is_restored(tmp_path):
     state, other = make_state(), make_state(steps=0, seed=1)
     save_state(tmp_path, state.pack(CONFIG))
     packed = load_state(tmp_path)
@@ -82,7 +82,7 @@ def test_the_light_state_is_small_and_near(tmp_path):
     other.optimizer.step()
 
 
-def test_matrices_of_rank_one_are_kept_by_their_means():
+def test_matrices_of_rank_one_are_restored_from_their_means():
     rows, columns = torch.rand(5, 1) + 0.1, torch.rand(1, 12) + 0.1
     torch.testing.assert_close(product(*factor((rows * columns).view(5, 3, 2, 2))), rows * columns)
     vector = torch.rand(7)
@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == [STATE]
 
 
-def test_what_a_killed_run_left_of_a_file_goes(tmp_path):
+def test_temporary_files_of_killed_runs_are_removed(tmp_path):
     left = tmp_path / ".state.12ab34cd.pt"
     left.write_bytes(b"half")
     save_state(tmp_path, {"format": 1})

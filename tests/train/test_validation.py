@@ -14,7 +14,7 @@ from fullframe.train.validation import Validation, hold_out
 
 
 class Oracle(nn.Module):
-    """Says what it is told to, for people in order."""
+    """Returns given predictions, for people in order."""
 
     def __init__(self, pose, betas, weak_camera):
         super().__init__()

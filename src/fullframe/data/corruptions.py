@@ -1,7 +1,7 @@
-"""What happens to the pixels of a training crop, not to its geometry: occluders, colours, poor quality.
+"""Augmentation of the pixels of a training crop: occluders, colours, poor image quality.
 
 Occluders stand in for the cut-out objects of Sarandi et al., "How Robust is 3D Human Pose Estimation to
-Occlusion?" (IROS workshop 2018); they are drawn, so no object photos are needed.
+Occlusion?" (IROS workshop 2018); they are synthetic, so no object photos are needed.
 """
 
 import cv2

@@ -168,7 +168,7 @@ def loader(
     mixture.stats.
 
     Args:
-        mixture: what to draw from.
+        mixture: of the examples.
         batch_size: of this process.
         start: the first number, the same in all processes.
         rank, world: which process this is, of how many.
@@ -228,10 +228,10 @@ class _Collate:
 
 
 def _init_worker(_: int) -> None:
-    """Leave the cores to the workers as a whole, and signals to the main process.
+    """One thread per worker, and signals for the main process only.
 
-    Ctrl-C and the SIGTERM of `timeout`, Slurm or systemd reach all processes, while the first may have to
-    finish a step with their data.
+    Ctrl-C and the SIGTERM of `timeout`, Slurm or systemd reach all processes, while the main process may
+    need their data to finish a step.
     """
     cv2.setNumThreads(0)  # not 1: after a fork, that waits forever for the parent's threads
     for number in (signal.SIGINT, signal.SIGTERM):

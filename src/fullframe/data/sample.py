@@ -18,7 +18,7 @@ class Sample:
 
     Attributes:
         image: path of the image, RGB uint8 pixels (H, W, 3), or a frame of a video; of the full image, or of
-            the window of it that `window` tells.
+            the window of it that `window` describes.
         camera: of the full image.
         box: (4,) float32 x1, y1, x2, y2 px around the person, not enlarged; may reach beyond the image.
         window: (x, y, scale): the full image's pixel (x, y) + scale * p is shown at pixel p of `image`.

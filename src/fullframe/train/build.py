@@ -1,13 +1,16 @@
-"""The network, optimizer and learning rate of a training run."""
+"""The network, objective, optimizer and learning rate of a training run."""
 
 import math
 
 import torch
 from torch import nn
 
-from fullframe.models import CropRegressor, create_model, load_model
+from fullframe.body.model import BodyModel
+from fullframe.losses.objective import Objective
+from fullframe.models import CropRegressor, ImpHMR, create_model, load_model
 from fullframe.models.batchnorm import freeze_batchnorm
-from fullframe.train.config import ConfigError, NetworkConfig, OptimConfig, TrainConfig
+from fullframe.models.imphmr.losses import ImpHMRObjective
+from fullframe.train.config import ConfigError, LossConfig, NetworkConfig, OptimConfig, TrainConfig
 
 _ENCODER = "encoder.net."
 """Prefix of the names of the encoder's own weights."""
@@ -57,6 +60,13 @@ def _initial_network(options: NetworkConfig) -> CropRegressor:
         )
     network.load_state_dict(trained.state_dict())
     return network
+
+
+def build_objective(config: LossConfig, network: CropRegressor, body: BodyModel) -> Objective:
+    """The objective of this kind of network."""
+    if isinstance(network, ImpHMR):
+        return ImpHMRObjective(body, config.weights, config.error, config.novel_view)
+    return Objective(body, config.weights, config.error)
 
 
 def build_optimizer(config: OptimConfig, network: nn.Module, fused: bool = True) -> torch.optim.Optimizer:

@@ -6,6 +6,7 @@ what `Encoder.precompute` gives, 31 kB with `movenet_multipose`.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import torch
 from torch import Tensor
 
 from fullframe.data.batch import Batch
+from fullframe.io.atomic import digest
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import WorkDir
 from fullframe.models.base import CropRegressor
+from fullframe.train.config import TrainConfig, flatten
 from fullframe.train.state import generator_seed
 
 SHARD_BATCHES = 32
@@ -99,13 +102,32 @@ class FeatureCache:
         return batch
 
 
+def open_feature_cache(
+    config: TrainConfig,
+    network: CropRegressor,
+    batches: Callable[[int, int, int], Iterator[Batch]],
+    progress: Progress,
+) -> FeatureCache:
+    """The cache of a run; what is missing is computed. Raises as FeatureCache."""
+    # Without the run's seed: runs with other seeds see the same people in another order.
+    names = ("network.crop", "network.num_betas", "batch_size", "augment.", "synth.", "data.", "cache.people")
+    request = {key: value for key, value in flatten(asdict(config)).items() if key.startswith(names)}
+    for key, value in request.items():
+        if key == "synth.poses" or (key.endswith(".labels") and Path(value).is_file()):
+            request[key] = digest(value) if value else ""
+    cache = config.cache
+    return FeatureCache(
+        Path(cache.features_folder), network, batches, config.batch_size, cache.features, request, progress
+    )
+
+
 def _fingerprint(network: CropRegressor) -> str:
     """Of everything that decides about `Encoder.precompute`."""
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     for name, tensor in network.encoder.state_dict().items():
         if not name.startswith("joints.cells."):
-            digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+            found.update(tensor.float().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 @torch.inference_mode()

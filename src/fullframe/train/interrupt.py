@@ -1,4 +1,4 @@
-"""What can end a training run early: Ctrl-C, SIGTERM, and data-loader workers that die."""
+"""Early ends of a training run: Ctrl-C, SIGTERM, and data-loader workers that die."""
 
 import signal
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Records of a run for people: tables, tensorboard curves, messages."""
+"""Logs of a run: tables, tensorboard curves, messages."""
 
 import csv
 import json
@@ -6,7 +6,7 @@ import logging
 import platform
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -75,13 +75,19 @@ class Record:
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=samples + 1 if samples else None)
         self.progress, self.total = progress, total
         self._last = (time.perf_counter(), samples)
+        self._steps: list[Mapping[str, float]] = []
 
-    def advance(self, samples: int) -> None:
+    def step(self, samples: int, values: Mapping[str, float]) -> None:
+        """Values of one step: losses, gradient norm, learning rate; `training` records their means."""
+        self._steps.append(values)
         self.progress("training", min(samples, self.total), self.total)
 
-    def training(self, samples: int, rows: Sequence[Mapping[str, float]]) -> None:
-        """The means of the steps since the last call: losses, gradient norm, learning rate."""
-        values = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+    def training(self, samples: int) -> None:
+        """Record the means of the steps since the last call, if there are any."""
+        if not self._steps:
+            return
+        values = {name: sum(row[name] for row in self._steps) / len(self._steps) for name in self._steps[0]}
+        self._steps.clear()
         now, (then, before) = time.perf_counter(), self._last
         self._last = (now, samples)
         rate = (samples - before) / max(now - then, 1e-9)

@@ -5,35 +5,30 @@ import functools
 import itertools
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
 from timm.layers import convert_sync_batchnorm
-from torch import Tensor
 
 from fullframe.body.model import BodyModel
 from fullframe.data.batch import Batch
 from fullframe.data.mixture import DataError
-from fullframe.io.atomic import digest
 from fullframe.io.progress import Progress, silent
-from fullframe.losses.objective import Objective
-from fullframe.models import CropRegressor, ImpHMR, Prediction
-from fullframe.models.checkpoint import save_checkpoint
-from fullframe.models.imphmr.losses import ImpHMRObjective
-from fullframe.train.build import build_network, build_optimizer, learning_rate
-from fullframe.train.config import ConfigError, LossConfig, TrainConfig, flatten, write_config
+from fullframe.models import CropRegressor, Prediction
+from fullframe.train.build import build_network, build_objective, build_optimizer, learning_rate
+from fullframe.train.checkpoints import Checkpoints
+from fullframe.train.config import ConfigError, TrainConfig, write_config
+from fullframe.train.distributed import all_reduce_mean, any_process, launch
 from fullframe.train.ema import EMA
-from fullframe.train.feature_cache import FeatureCache
+from fullframe.train.feature_cache import open_feature_cache
 from fullframe.train.interrupt import StopRequest, TrainError, dead_workers_as_errors
 from fullframe.train.lifting import lift
-from fullframe.train.logs import Record, write_broken_batch, write_provenance
+from fullframe.train.logs import Record, write_broken_batch
 from fullframe.train.previews import draw_batch
-from fullframe.train.state import State, generator_seed, load_state, save_state
+from fullframe.train.state import State, generator_seed
 
 Batches = Callable[[int, int, int], Iterator[Batch]]
 """(start, rank, world) to this process's batches from example `start` on, see data.mixture.loader."""
@@ -81,41 +76,12 @@ def fit(
         Path(config.out).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"out: {config.out} cannot be made a folder: {error.strerror}") from error
-    fabric = _launch(config)
+    fabric = launch(config)
     with dead_workers_as_errors():
         run = _Run(fabric, config, body, batches, sources, validate, progress)
         # From here on there is something to save.
         with StopRequest() as stop:
             return run.fit(stop)
-
-
-def _launch(config: TrainConfig) -> Fabric:
-    """One process, or those that torchrun started."""
-    devices, nodes = 1, 1
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = int(os.environ["WORLD_SIZE"]) // devices
-    world = devices * nodes
-    if config.batch_size % world:
-        raise ConfigError(f"batch_size {config.batch_size} cannot be shared by {world} processes")
-    if config.batch_size // world < 2:
-        raise ConfigError("batch_size must be at least 2 per process, for batch normalisation")
-    fabric = Fabric(
-        accelerator="auto",
-        devices=devices,
-        num_nodes=nodes,
-        strategy="ddp" if world > 1 else "auto",
-        precision="32-true" if config.precision == "32" else config.precision,  # type: ignore[arg-type]
-    )
-    fabric.launch()
-    return fabric
-
-
-def _objective(config: LossConfig, network: CropRegressor, body: BodyModel) -> Objective:
-    """The objective of this kind of network."""
-    if isinstance(network, ImpHMR):
-        return ImpHMRObjective(body, config.weights, config.error, config.novel_view)
-    return Objective(body, config.weights, config.error)
 
 
 class _Run:
@@ -131,75 +97,40 @@ class _Run:
         validate: Validation | None,
         progress: Progress,
     ) -> None:
-        self.fabric, self.config, self.sources, self.validate = fabric, config, sources, validate
+        self.fabric, self.config, self.validate = fabric, config, validate
         self.progress = progress if fabric.is_global_zero else silent
         self.folder, self.started = Path(config.out), time.monotonic()
         if config.threads:
             torch.set_num_threads(config.threads)
         network = build_network(config)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
-            # Batch statistics over all processes. On CPUs each has its own, and the first one's are kept.
+            # Batch statistics over all processes. On CPUs each has its own, and those of the first are saved.
             network = convert_sync_batchnorm(network)
         network.to(fabric.device)
         # One pass over the weights, unless gradient scaling has to come in between.
         optimizer = build_optimizer(config.optim, network, fused=config.precision != "16-mixed")
         self.ema = EMA(network, config.optim.ema)
         self.state = State(network, self.ema.network, optimizer)
-        resumed = self._resume()
+        self.checkpoints = Checkpoints(fabric, config, self.state, sources)
+        resumed = self.checkpoints.resume()
         # A copy, since validation uses the body on the CPU.
-        self.objective = _objective(config.loss, network, copy.deepcopy(body)).to(fabric.device)
-        self.drawn = torch.zeros(len(sources), dtype=torch.int64)  # here, since the last checkpoint
+        self.objective = build_objective(config.loss, network, copy.deepcopy(body)).to(fabric.device)
         if config.lifting and not resumed:
             lift(network, self.objective, batches(0, fabric.global_rank, fabric.world_size), config.lifting,
                  config.seed, self.progress)  # fmt: skip
             self.state.average.load_state_dict(network.state_dict())
-            self._save()
-        self.batches = self._cached(batches) if config.cache.features else batches
+            self.checkpoints.save()
+        self.batches = batches
+        if config.cache.features:
+            cache = open_feature_cache(config, network, batches, self.progress)
+            self.batches = functools.partial(
+                cache.batches, config.seed, config.batch_size // fabric.world_size
+            )
         # The first process's weights become everyone's.
         self.wrapped, self.optimizer = fabric.setup(network, optimizer)
         self.wrapped.mark_forward_method("forward_train")
         self.wrapped.train()
         self.metrics: dict[str, float] = {}
-
-    def _resume(self) -> bool:
-        """Restore the state in the run's folder: whether there is one."""
-        packed = load_state(self.folder)
-        if packed is None:
-            return False
-        changed = self.state.restore(packed, self.config, self.folder)
-        if self.fabric.is_global_zero:
-            _log.info("resuming the run in %s after %s people", self.folder, f"{self.state.samples:,}")
-            for key, (old, new) in changed.items():
-                _log.warning("changed: %s was %s, is %s", key, old, new)
-        return True
-
-    def _cached(self, batches: Batches) -> Batches:
-        """The same people as features of the encoder."""
-        config = self.config
-        # Without the run's seed: runs with other seeds see the same people in another order.
-        names = (
-            "network.crop",
-            "network.num_betas",
-            "batch_size",
-            "augment.",
-            "synth.",
-            "data.",
-            "cache.people",
-        )
-        request = {key: value for key, value in flatten(asdict(config)).items() if key.startswith(names)}
-        for key, value in request.items():
-            if key == "synth.poses" or (key.endswith(".labels") and Path(value).is_file()):
-                request[key] = digest(value) if value else ""
-        cache = FeatureCache(
-            Path(config.cache.features_folder),
-            self.state.model,
-            batches,
-            config.batch_size,
-            config.cache.features,
-            request,
-            self.progress,
-        )
-        return functools.partial(cache.batches, config.seed, config.batch_size // self.fabric.world_size)
 
     def fit(self, stop: StopRequest) -> Path | None:
         """Train, validate, save, export."""
@@ -212,19 +143,16 @@ class _Run:
             record = Record(self.folder, self.state.samples, self.config.samples, self.progress)
         try:
             finished = self._train(stream, record, stop)
-            self._save()
+            self.checkpoints.save()
             if record and finished:
                 self._validate(record)
-            path = self._export() if record else None
+            path = self.checkpoints.export(self.objective.body.name, self.metrics) if record else None
             if record and not finished:
-                _log.info(
-                    "stopped after %s of %s people; run the same command to resume",
-                    f"{self.state.samples:,}",
-                    f"{self.config.samples:,}",
-                )
+                people = f"{self.state.samples:,} of {self.config.samples:,} people"
+                _log.info("stopped after %s; run the same command to resume", people)
         except DataError:
             if self.fabric.world_size == 1:  # saving takes all processes
-                self._save()
+                self.checkpoints.save()
             raise
         finally:
             if record:
@@ -235,37 +163,37 @@ class _Run:
         return path
 
     def _train(self, batches: Iterator[Batch], record: Record | None, stop: StopRequest) -> bool:
-        """Steps until the end of the run, or until it is to stop: whether the end was reached."""
+        """Steps until the end of the run or a request to stop; False for the latter."""
         config, state = self.config, self.state
         saved = time.monotonic()
-        rows: list[dict[str, float]] = []
         while state.samples < config.samples:
             batch = next(batches).to(self.fabric.device)
-            self.drawn += batch.source.cpu().bincount(minlength=len(self.drawn))
+            self.checkpoints.count(batch)
             before = state.samples
             prediction, values = self._step(batch)
             if record:
-                rows.append(values)
-                self._report(record, before, rows, batch, prediction)
+                record.step(state.samples, values)
+                self._report(record, before, batch, prediction)
 
             now = time.monotonic()
             over = stop.requested or (config.minutes > 0 and now - self.started > 60 * config.minutes)
-            over, due = self._any_process(over, now - saved > 60 * config.checkpoint_minutes)
+            over, due = any_process(self.fabric, over, now - saved > 60 * config.checkpoint_minutes)
             if over:
                 break
             if due:
                 try:
-                    self._save()
+                    self.checkpoints.save()
                 except OSError as error:
                     _log.error("%s", error)
                 saved = time.monotonic()
-        if record and rows:
-            record.training(state.samples, rows)
+        if record:
+            record.training(state.samples)
         return state.samples >= config.samples
 
     def _step(self, batch: Batch) -> tuple[Prediction, dict[str, float]]:
         """One step of the optimizer, and its values for the record, averaged over processes."""
         config, state, fabric = self.config, self.state, self.fabric
+        mean = functools.partial(all_reduce_mean, fabric)
         # Dropout depends on the samples seen, not on interruptions.
         torch.manual_seed(generator_seed(config.seed, state.samples, fabric.global_rank))
         rate = learning_rate(config, state.samples)
@@ -275,11 +203,11 @@ class _Run:
         crops = state.model.prepare(batch.crops)
         with fabric.autocast():  # a method other than forward has none of its own in a single process
             output = self.wrapped.forward_train(crops, batch.bbox_info)
-        loss, terms = self.objective(state.model, output, batch, self._mean, state.samples)
+        loss, terms = self.objective(state.model, output, batch, mean, state.samples)
         fabric.backward(loss)
         limit = config.optim.grad_clip or math.inf
         norm = fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=limit, error_if_nonfinite=False)
-        means = self._mean(torch.stack((loss.detach(), *terms.values(), torch.as_tensor(norm))))
+        means = mean(torch.stack((loss.detach(), *terms.values(), torch.as_tensor(norm))))
         values = dict(zip(("loss", *terms, "gradient"), means.tolist(), strict=True))
         # Gradients in half precision overflow now and then; their scaler skips such a step.
         watched = ("loss",) if config.precision == "16-mixed" else ("loss", "gradient")
@@ -299,20 +227,11 @@ class _Run:
         state.samples += config.batch_size
         return output.prediction, values | {"learning_rate": rate}
 
-    def _report(
-        self,
-        record: Record,
-        before: int,
-        rows: list[dict[str, float]],
-        batch: Batch,
-        prediction: Prediction,
-    ) -> None:
-        """What is due after this step; `rows` of the steps since the last report are emptied with it."""
+    def _report(self, record: Record, before: int, batch: Batch, prediction: Prediction) -> None:
+        """Log, preview and validate, if that is due after this step."""
         config, now = self.config, self.state.samples
-        record.advance(now)
         if _passed(config.log_every, before, now):
-            record.training(now, rows)
-            rows.clear()
+            record.training(now)
         if _passed(config.preview_every, before, now) and not config.cache.features:
             record.preview(now, draw_batch(batch, prediction, self.objective.body))
         if _passed(config.validate_every, before, now) and now < config.samples:
@@ -322,54 +241,6 @@ class _Run:
         if self.validate:
             self.metrics = dict(self.validate(self.state.average))
             record.validated(self.state.samples, self.metrics)
-
-    def _save(self) -> None:
-        """A checkpoint; all processes take part.
-
-        Raises:
-            OSError: if it cannot be written.
-        """
-        drawn = self.drawn.to(self.fabric.device)
-        if self.fabric.world_size > 1:
-            torch.distributed.all_reduce(drawn)
-        for name, number in zip(self.sources, drawn.tolist(), strict=True):
-            self.state.seen[name] = self.state.seen.get(name, 0) + number
-        self.drawn.zero_()
-        if self.fabric.is_global_zero:
-            try:
-                write_provenance(self.folder, self.state.samples, self.state.seen)
-                save_state(self.folder, self.state.pack(self.config))
-            except OSError as error:
-                raise OSError(
-                    f"no checkpoint could be written to {self.folder} ({error}); the one before it remains: "
-                    "make room and run the same command to resume from it"
-                ) from error
-
-    def _export(self) -> Path:
-        """The averaged network for use."""
-        path = self.folder / f"{self.config.network.model}.safetensors"
-        seen = ", ".join(f"{number:,} from {name}" for name, number in self.state.seen.items())
-        save_checkpoint(
-            self.state.average,
-            path,
-            body=self.objective.body.name,
-            data=f"{self.state.samples:,} augmented people: {seen}",
-            licence=self.config.licence,
-            metrics=self.metrics,
-            dtype="fp16",
-        )
-        return path
-
-    def _mean(self, values: Tensor) -> Tensor:
-        """The mean over processes."""
-        if self.fabric.world_size > 1:
-            torch.distributed.all_reduce(values)
-            values /= self.fabric.world_size
-        return values
-
-    def _any_process(self, *flags: bool) -> list[bool]:
-        """Which flags are set in any process, the same in all: each must take part in what follows."""
-        return (self._mean(torch.tensor(flags, dtype=torch.float32, device=self.fabric.device)) > 0).tolist()
 
 
 def _passed(every: int, before: int, now: int) -> bool:

@@ -1,4 +1,4 @@
-"""What a network predicts during training, to look at."""
+"""Previews: images of what a network predicts during training."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""From a configuration to the data that it names."""
+"""The data sets that a configuration names."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -124,7 +124,7 @@ def open_mixture(config: TrainConfig, body: BodyModel, progress: Progress = sile
 
 
 def open_validation(config: TrainConfig, body: BodyModel) -> Validation | None:
-    """Held-out people of the same sources, or None if nobody is wanted; raises as `open_mixture`."""
+    """Held-out people of the same sources, or None with validation_people = 0; raises as `open_mixture`."""
     if not config.validation_people:
         return None
     sources = {name: _open(config, name, "val", silent) for name in _weights(config)}

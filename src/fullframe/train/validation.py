@@ -1,4 +1,4 @@
-"""How good a network is on people that training never sees, quickly; `evaluate` measures thoroughly."""
+"""Quick validation on held-out people; `fullframe evaluate` is thorough."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ def hold_out(samples: Sequence[Sample], people: int, crop: tuple[int, int]) -> H
     if not examples:
         raise DataError("no held-out image can be read:\n  " + "\n  ".join(failures[:5]))
     for failure in failures:
-        _log.warning("skipped somebody held out: %s", failure)
+        _log.warning("skipped a held-out person: %s", failure)
     return HeldOut(collate(examples, 0), np.array(sides, np.float64))
 
 
@@ -77,7 +77,7 @@ def predict(model: CropRegressor, batch: Batch, size: int = 64) -> Prediction:
 
 
 class Validation:
-    """Metrics of a network on held-out people, whose crops are made when they are first needed.
+    """Metrics of a network on held-out people, whose crops are computed at the first call.
 
     Where 3D joints are known: MPJPE and PA-MPJPE over SMPL's joints in mm, and the median error of the root's
     rotation in degrees. Where only 2D keypoints are: PCK@0.1, the share within a tenth of the longer side of

@@ -337,7 +337,7 @@ class TestBadInput:
         write_toml(
             folder / "Calib.toml", NAMES, project.rotations, project.translations + np.array([9, 0, 0])
         )
-        self.fails(project, r"trial_0-12.trc: its points lie outside the clips' pictures")
+        self.fails(project, r"trial_0-12.trc: its points lie outside the clips' images")
 
     def test_clips_that_are_too_short(self, project):
         video = project.trial / "videos" / "cam_02.mp4"

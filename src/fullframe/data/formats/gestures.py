@@ -13,7 +13,7 @@ from fullframe.geometry.camera import Camera
 def gestures() -> list[Sample]:
     """160 frames of 7 clips (CC0 1.0), with joints that were triangulated from three calibrated cameras.
 
-    The distortion of the lens is undone in the pictures; cameras are the true ones.
+    The distortion of the lens is undone in the images; cameras are the true ones.
     """
     with np.load(GESTURES / "truth.npz", allow_pickle=False) as truth:
         camera = Camera.from_intrinsics(truth["intrinsics"], tuple(truth["size"].tolist()))

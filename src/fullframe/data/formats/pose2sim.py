@@ -29,7 +29,7 @@ VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".wm
 AXES = {"y-up, as Pose2Sim writes them": (2, 0, 1), "as calibrated": (0, 1, 2)}
 """Which columns of a .trc file are x, y and z of the calibration's world."""
 NEAREST = 0.1
-"""Metres in front of a camera below which nobody is measured."""
+"""Smallest distance from a camera of a measured person, metres."""
 
 _LIMB_MARKERS = tuple(marker for marker, name in MARKERS.items() if name in LIMBS)
 
@@ -53,7 +53,7 @@ class Pose2Sim(SampleSequence):
 
     Raises:
         FileNotFoundError: there is no such folder, or no .trc file in it.
-        ValueError: nobody can be measured; says why.
+        ValueError: no person can be measured; the message says why.
     """
 
     def __init__(self, root: Path, seconds: float = 0.0) -> None:
@@ -79,7 +79,7 @@ class Pose2Sim(SampleSequence):
         people.sort(key=lambda person: person.sequence)
         super().__init__(people)
         if not len(self):
-            raise ValueError(f"{root}: nobody can be measured. {' '.join(self.notes)}")
+            raise ValueError(f"{root}: no person can be measured. {' '.join(self.notes)}")
 
     def _clips(self, trial: Path, root: Path) -> list["_Clip"]:
         """The clips of a trial that can be used."""
@@ -110,7 +110,7 @@ class Pose2Sim(SampleSequence):
         axes, share = _axes(joints, clips)
         if share < 0.5:
             raise ValueError(
-                f"{file}: its points lie outside the clips' pictures; does the calibration belong to it?"
+                f"{file}: its points lie outside the clips' images; does the calibration belong to it?"
             )
         self.notes.append(f"{file.name}: axes {axes}.")
         joints[..., :3] = joints[..., list(AXES[axes])]
@@ -131,7 +131,7 @@ class Pose2Sim(SampleSequence):
             if len(person) < inside.sum():
                 self.notes.append(
                     f"{clip.video.name}, {file.name}: {inside.sum() - len(person)} of {inside.sum()} frames "
-                    "are left out, since joints are unknown or the person is not in the picture."
+                    "are left out, since joints are unknown or the person is not in the image."
                 )
             people.append(person)
         return people
@@ -180,7 +180,7 @@ class _Person:
     def seen(
         cls, clip: _Clip, joints: NDArray[np.float32], frames: NDArray[np.int64], sequence: str, person: str
     ) -> "_Person":
-        """The frames in which all limbs are known and the person is in the picture.
+        """The frames in which all limbs are known and the person is in the image.
 
         Args:
             joints: (n, 17, 4) in the world.
@@ -212,7 +212,7 @@ class _Person:
 
 
 def _axes(joints: NDArray[np.float32], clips: Sequence[_Clip]) -> tuple[str, float]:
-    """The key of AXES with which most points are in the pictures, and the share that is in the best clip."""
+    """The key of AXES with which most points are in the images, and the share that is in the best clip."""
     known = joints[joints[..., 3] > 0, :3].astype(np.float64)
     if not len(known):
         raise ValueError("no joint is known")

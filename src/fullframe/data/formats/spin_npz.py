@@ -47,7 +47,7 @@ class SPINList(SampleSequence):
 
     Pixels are used as the list states them. Joints of SPIN's lists are relative to the pelvis. The camera is
     the list's own where it has one (`focal`, `focal_l`), else Human3.6M's by the image's name, else CLIFF's
-    guess from the image's diagonal. The box is the window that `center` and `scale` tell without its
+    guess from the image's diagonal. The box is the window that `center` and `scale` describe without its
     enlargement of 1.2.
 
     Args:
