@@ -141,7 +141,9 @@ def test_a_damaged_request_is_named(tmp_path):
 
 def test_two_at_once_are_refused(tmp_path):
     with WorkDir(tmp_path, REQUESTED):
-        with pytest.raises(WorkError, match="in use by another fullframe command: wait"):
+        with pytest.raises(
+            WorkError, match=rf"in use by another fullframe command \(process {os.getpid()} on .*\): wait"
+        ):
             WorkDir(tmp_path, REQUESTED)
         code = f"from fullframe.io.workdir import WorkDir; WorkDir({str(tmp_path)!r}, {REQUESTED!r})"
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

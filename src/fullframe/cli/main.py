@@ -1,8 +1,12 @@
 """The command `fullframe`."""
 
+import contextlib
+import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 import tyro
 
@@ -33,9 +37,30 @@ COMMANDS: dict[str, Callable[..., int]] = {
 }
 
 
+_LESS_MEMORY = "close other programs, or raise the limit of memory (ulimit -v), and re-run the command"
+
+
+class _Terminated(BaseException):
+    """SIGTERM, so that blocks end as after Ctrl-C and leave no temporary files."""
+
+
+def _end_blocks_on_sigterm() -> None:
+    process = os.getpid()
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == process:
+            raise _Terminated
+        signal.signal(number, signal.SIG_DFL)  # a worker that was forked
+        os.kill(os.getpid(), number)
+
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, terminate)
+
+
 def main() -> None:
     """Entry point of the command."""
     show_log()
+    _end_blocks_on_sigterm()
     try:
         status = tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
@@ -48,7 +73,27 @@ def main() -> None:
     except KeyboardInterrupt:
         say("interrupted", style="yellow")
         status = 130
+    except _Terminated:
+        say("ended by SIGTERM; finished files are whole, the same command resumes", style="yellow")
+        status = 143
+    except MemoryError as error:
+        say(f"out of memory ({error or 'no details'}): {_LESS_MEMORY}", "error: ", "red")
+        status = 1
+    except RuntimeError as error:
+        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        say(f"out of memory ({str(error).splitlines()[0][:200]}): {_LESS_MEMORY}", "error: ", "red")
+        status = 1
     except BrokenPipeError:  # the reader of the output, such as head, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        status = 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        say(
+            f"{error.filename or 'the disk'}: no space left: free some and re-run the command",
+            "error: ",
+            "red",
+        )
         status = 1
     sys.exit(status)

@@ -18,6 +18,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -41,6 +42,7 @@ Workers = Callable[[Callable[[int, int], None], Sequence[Span]], Iterable[Span]]
 """Calls a function for each span, in any order and any process, and yields each span when it is done."""
 
 _LOCK = ".lock"
+_HOLDER = ".holder"  # the process that has the lock; for messages alone
 _CHECKSUMS = "checksums.json"
 _ARRAYS = "arrays.npz"
 _SHA256_BYTES = hashlib.sha256().digest_size
@@ -91,10 +93,12 @@ class WorkDir:
             self._lock.acquire(timeout=wait_s)
         except filelock.Timeout as error:
             raise WorkError(
-                f"{self.path} is in use by another fullframe command: wait for its end, or choose another "
-                "output"
+                f"{self.path} is in use by another fullframe command{self._holder()}: wait for its end, or "
+                "choose another output"
             ) from error
         try:
+            text = f"process {os.getpid()} on {socket.gethostname()}"
+            (self.path / _HOLDER).write_text(text, encoding="utf-8")
             self._open(wanted, restart)
         except BaseException:
             self.close()
@@ -108,7 +112,15 @@ class WorkDir:
 
     def close(self) -> None:
         """Let other commands use the folder."""
+        if self._lock.is_locked:
+            (self.path / _HOLDER).unlink(missing_ok=True)
         self._lock.release()
+
+    def _holder(self) -> str:
+        try:
+            return f" ({(self.path / _HOLDER).read_text(encoding='utf-8')[:200]})"
+        except (OSError, ValueError):
+            return ""
 
     def clear_stage(self, name: str) -> None:
         """Remove a folder of the work, so that everything in it is computed again."""
@@ -136,7 +148,9 @@ class WorkDir:
 
     def _refuse_other_files(self) -> None:
         names = {path.name for path in self.path.iterdir()}
-        if REQUEST not in names and any(name != _LOCK and not is_temporary(name) for name in names):
+        if REQUEST not in names and any(
+            name not in (_LOCK, _HOLDER) and not is_temporary(name) for name in names
+        ):
             raise WorkError(f"{self.path} holds other files: choose another output, or remove this folder")
 
     def _open(self, wanted: dict[str, Any], restart: bool) -> None:
@@ -161,7 +175,7 @@ class WorkDir:
     def _clear(self) -> None:
         """Remove what was done; the request goes last, so that after a kill this is still a WorkDir."""
         for path in self.path.iterdir():
-            if path.name not in (REQUEST, _LOCK):
+            if path.name not in (REQUEST, _LOCK, _HOLDER):
                 _delete(path)
 
 

@@ -1,12 +1,16 @@
 """`fullframe app`: a page that takes photos and short clips and shows their people in 3D."""
 
+import contextlib
+import os
 import shutil
+import stat
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
 import viser
 
 from fullframe.recovery.photo import Recoverer
@@ -19,6 +23,8 @@ from fullframe.view.viewer import Viewer
 EXPIRY_MINUTES = 60
 """Time after which an upload and its results are deleted, while their page is open."""
 
+_PREFIX, _LOCK = "fullframe_app_", ".lock"
+_STARTING_SECONDS = 60
 _DRAW_SECONDS = 0.5
 """Time in which a browser is expected to update the page."""
 _WELCOME = (
@@ -43,12 +49,34 @@ def serve_app(recoverer: Recoverer, host: str, port: int, ready: Callable[[str],
     """
     queue = Queue()
     with (
-        tempfile.TemporaryDirectory(prefix="fullframe_app_", ignore_cleanup_errors=True) as folder,
+        _temporary_folder() as folder,
         serve(host, port, "fullframe") as server,
     ):
-        with pages(server, lambda client: UploadPage(client, recoverer, queue, Path(folder))):
+        with pages(server, lambda client: UploadPage(client, recoverer, queue, folder)):
             wait_for_interrupt(server, ready)
         queue.close(timeout=10)
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder for uploads, deleted at the end; those of killed servers are deleted first.
+
+    A server locks its folder. The lock ends with its process.
+    """
+    for old in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError, filelock.Timeout):
+            state = old.lstat()
+            ours = stat.S_ISDIR(state.st_mode) and (os.name == "nt" or state.st_uid == os.getuid())
+            file = old / _LOCK
+            # Without a lock file, a server may just be starting.
+            if ours and (file.exists() or time.time() - state.st_mtime > _STARTING_SECONDS):
+                with filelock.FileLock(file, timeout=0):
+                    shutil.rmtree(old, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as name,
+        filelock.FileLock(Path(name) / _LOCK),
+    ):
+        yield Path(name)
 
 
 class UploadPage:
@@ -134,6 +162,13 @@ class UploadPage:
 
     def _process(self, file: Path, name: str) -> None:
         try:
+            self._recover(file, name)
+        finally:
+            if self._gone:  # files were written after the page was closed
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _recover(self, file: Path, name: str) -> None:
+        try:
             result = recover_upload(self._recoverer, file, name, self._progress)
             message = ""
         except _VisitorLeft:
@@ -207,5 +242,8 @@ class UploadPage:
         if self._downloads is not None and page:
             self._downloads.remove()
         self._downloads = None
-        for file in self._folder.iterdir() if self._folder.exists() else ():
-            file.unlink(missing_ok=True)
+        for path in self._folder.iterdir() if self._folder.exists() else ():
+            if path.is_dir():  # the work on a clip
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
