@@ -34,7 +34,10 @@ def test_an_smpl_body_comes_back(make_clip, smpl_body, tmp_path):
     z_up = places[..., [0, 2, 1]] * (1, -1, 1)
     for file, (_, rows) in zip(files, clip.tracks(), strict=True):
         with np.load(file) as data:  # no pickles
-            assert data["poses"].shape == (len(rows), 156) and data["trans"].shape == (len(rows), 3)
+            # All files begin with the clip; the first pose is held until the person is seen.
+            assert data["poses"].shape == (12, 156) and data["trans"].shape == (12, 3)
+            assert data["first_seen"] == clip.times[clip.frames[rows[0]]]
+            rows = np.append(np.repeat(rows[:1], 12 - len(rows)), rows)
             np.testing.assert_array_equal(data["betas"], clip.betas[rows[0]])
             rest = smpl_body.rest_joints(torch.from_numpy(data["betas"][None]))[0].numpy()
             np.testing.assert_allclose(amass_joints(data, rest), z_up[rows, :22], atol=1e-4)
@@ -42,7 +45,6 @@ def test_an_smpl_body_comes_back(make_clip, smpl_body, tmp_path):
             assert str(data["gender"]) == "neutral" and str(data["body"]) == "smpl-neutral"
             # Blender's add-on turns the rate into an integer and refuses less than 30.
             assert int(data["mocap_frame_rate"]) == int(data["mocap_framerate"]) == 30
-            assert data["start_time"] == clip.times[clip.frames[rows[0]]]
     assert z_up[..., 2].min() > -0.3 and z_up[..., 2].max() > 1  # on its feet
 
 

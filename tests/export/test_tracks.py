@@ -105,7 +105,7 @@ def test_resampling_meets_the_frames(steps, seed):
     """Frames at multiples of 1/30 s are met exactly; in between, the turn is even."""
     ticks = np.cumsum([0, *steps])
     track = some_track(2.5 + ticks / 30, seed)
-    even = resampled(track, 30)
+    even = resampled(track, 30, 2.5)
     np.testing.assert_allclose(even.times, 2.5 + np.arange(ticks[-1] + 1) / 30)
     np.testing.assert_allclose(even.pelvis[ticks], track.pelvis, atol=1e-6)
     assert angle(even.rotations[ticks], track.rotations).max() < 1e-5
@@ -118,7 +118,15 @@ def test_resampling_meets_the_frames(steps, seed):
 
 def test_resampling_one_frame():
     track = some_track([4.0])
-    even = resampled(track, 30)
+    even = resampled(track, 30, 4.0)
     assert even.times.tolist() == [4.0]
     np.testing.assert_allclose(even.pelvis, track.pelvis)
     assert angle(even.rotations, track.rotations).max() < 1e-6
+
+
+def test_the_first_pose_is_held_until_the_person_enters():
+    track = some_track([1.0, 1.1, 1.2], 3)
+    even = resampled(track, 10, 0.0)
+    np.testing.assert_allclose(even.times, np.arange(13) / 10)
+    np.testing.assert_allclose(even.pelvis, track.pelvis[[0] * 11 + [1, 2]])
+    assert angle(even.rotations, track.rotations[[0] * 11 + [1, 2]]).max() < 1e-6

@@ -268,6 +268,8 @@ class _Runner:
         if overlay is not None and result.drawn:
             written.insert(0, overlay)
         say(_video_summary(video, result, self.own is not None, written))
+        if late := _late_entries(result.clip):
+            say(f"{video}: {late}")
         return result.complete
 
     def run_live(self, source: str) -> None:
@@ -342,6 +344,14 @@ def _people_of(clip: "Clip", given: bool = False) -> str:
     number = len(set(clip.track_ids.tolist()))
     people = plural(number, "person", "people") if number or given else "no person found"
     return f"{people} in {plural(clip.num_frames, 'frame')}"
+
+
+def _late_entries(clip: "Clip") -> str:
+    """When people come into the clip who are not there from its first frame on."""
+    entries = {track: clip.times[clip.frames[rows[0]]] - clip.times[0] for track, rows in clip.tracks()}
+    late = [f"person {track} enters at {time:.2f} s" for track, time in entries.items() if time > 0]
+    more = f", and {len(late) - 5} more later" if len(late) > 5 else ""
+    return ", ".join(late[:5]) + more
 
 
 def _names(files: list[Path]) -> str:

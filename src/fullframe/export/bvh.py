@@ -21,7 +21,8 @@ _CHILDREN = [[k for k in range(24) if PARENTS[k] == joint] for joint in range(24
 
 
 def write_clip_bvh(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
-    """A file <stem>_<track id>.bvh for each person, from where they are first seen to where they are last.
+    """A file <stem>_<track id>.bvh for each person, all from the clip's first frame on; until a person is first
+    seen, their first pose is held.
 
     Centimetres, as MotionBuilder, Mixamo and Unreal expect; y up, and y = 0 on the ground if that is known.
     At rest the skeleton is in a T-pose and faces +z. `even_rate` frames per second; degrees, R = Rz Rx Ry.
@@ -32,7 +33,7 @@ def write_clip_bvh(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
     fps = even_rate(clip)
     written = []
     for track in tracks(clip, body, level_frame(clip.ground)):
-        even = resampled(track, fps)
+        even = resampled(track, fps, clip.times[0])
         angles = _angles(even.rotations)
         # The order of the file is that of its hierarchy: depth first.
         turns = angles[:, _depth_first(0)].reshape(len(angles), -1)

@@ -25,8 +25,10 @@ def write_clip_smpl(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
     releases (see `even_rate`).
 
     Betas of the open body mean nothing to SMPL: for it `betas` are zero, the mean SMPL body, and its pelvis
-    is put where the person's was. body and body_betas hold the true shape, start_time the seconds since the
-    clip's first frame, axes the axes in words.
+    is put where the person's was. body and body_betas hold the true shape, axes the axes in words.
+
+    All files begin with the clip's first frame. Until a person is first seen, at first_seen, seconds from that
+    frame, their first pose is held.
 
     Raises:
         ValueError: the body is not the clip's, or a pose or translation is not finite.
@@ -36,7 +38,7 @@ def write_clip_smpl(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
     axes = "metres, z up" + (", z = 0 on the ground" if np.isfinite(clip.ground).all() else "")
     written = []
     for track in tracks(clip, body, WorldFrame(_Z_UP @ level.rotation, _Z_UP @ level.origin)):
-        even = resampled(track, fps)
+        even = resampled(track, fps, clip.times[0])
         smpl = clip.body.startswith("smpl")
         poses = np.zeros((len(even.times), 156), np.float32)
         vectors = Rotation.from_quat(even.rotations[:, :22].reshape(-1, 4)).as_rotvec()
@@ -52,7 +54,7 @@ def write_clip_smpl(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
             "mocap_framerate": np.array(float(fps)),
             "mocap_frame_rate": np.array(float(fps)),
             "surface_model_type": np.array("smplh"),
-            "start_time": np.array(track.times[0]),
+            "first_seen": np.array(track.times[0] - clip.times[0]),
             "body": np.array(clip.body),
             "body_betas": track.betas,
             "axes": np.array(axes),

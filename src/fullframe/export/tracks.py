@@ -99,13 +99,17 @@ def even_rate(clip: Clip) -> int:
     return 30 * max(1, round(clip.fps / 30))
 
 
-def resampled(track: Track, fps: float) -> Track:
-    """The track at even times from its first one on; rotations go the shortest way (Shoemake's slerp).
+def resampled(track: Track, fps: float, start: float) -> Track:
+    """The track at even times; rotations go the shortest way (Shoemake's slerp).
 
     While a person is out of sight, the motion is interpolated.
+
+    Args:
+        fps: frames per second.
+        start: the first time, s; until the track's own first time, its first pose is held.
     """
-    first, last = track.times[[0, -1]]
-    times = first + np.arange(int((last - first) * fps + 1e-6) + 1) / fps
+    last = track.times[-1]
+    times = start + np.arange(int((last - start) * fps + 1e-6) + 1) / fps
     after = np.clip(np.searchsorted(track.times, times, side="right"), 1, max(len(track.times) - 1, 1))
     after = np.minimum(after, len(track.times) - 1)
     before = np.maximum(after - 1, 0)
