@@ -15,7 +15,7 @@ __all__ = ["Builtin", "load", "verify"]
 WEIGHTS, BIAS = (14.9, 24.8), -4.68
 # Lower, and more people in crowds are found, but also more boxes are parts of people or of two at once:
 # benchmarks/detect.py prints both for a range of values.
-LOWEST_SCORE = 0.3
+LOWEST_SCORE = 0.2
 # Boxes that overlap more than this are the same person's, unless MultiPose scores both of them, as two
 # people, with at least CONFIRMED: then only boxes that overlap more than OVERLAP_CONFIRMED are.
 OVERLAP, CONFIRMED, OVERLAP_CONFIRMED = 0.55, 0.1, 0.8

@@ -21,8 +21,8 @@ _CHILDREN = [[k for k in range(24) if PARENTS[k] == joint] for joint in range(24
 
 
 def write_clip_bvh(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
-    """A file <stem>_<track id>.bvh for each person, all from the clip's first frame on; until a person is first
-    seen, their first pose is held.
+    """A file <stem>_<track id>.bvh for each person, all from the clip's first frame on; until a person is
+    first seen, their first pose is held.
 
     Centimetres, as MotionBuilder, Mixamo and Unreal expect; y up, and y = 0 on the ground if that is known.
     At rest the skeleton is in a T-pose and faces +z. `even_rate` frames per second; degrees, R = Rz Rx Ry.

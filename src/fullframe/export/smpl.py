@@ -27,8 +27,8 @@ def write_clip_smpl(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
     Betas of the open body mean nothing to SMPL: for it `betas` are zero, the mean SMPL body, and its pelvis
     is put where the person's was. body and body_betas hold the true shape, axes the axes in words.
 
-    All files begin with the clip's first frame. Until a person is first seen, at first_seen, seconds from that
-    frame, their first pose is held.
+    All files begin with the clip's first frame. Until a person is first seen, at first_seen, seconds from
+    that frame, their first pose is held.
 
     Raises:
         ValueError: the body is not the clip's, or a pose or translation is not finite.

@@ -115,9 +115,9 @@ def resampled(track: Track, fps: float, start: float) -> Track:
     before = np.maximum(after - 1, 0)
     step = track.times[after] - track.times[before]
     share = np.clip((times - track.times[before]) / np.where(step > 0, step, 1), 0, 1)
-    start = Rotation.from_quat(track.rotations[before].reshape(-1, 4))
-    turn = (start.inv() * Rotation.from_quat(track.rotations[after].reshape(-1, 4))).as_rotvec()
-    moved = (start * Rotation.from_rotvec(np.repeat(share, 24)[:, None] * turn)).as_quat()
+    earlier = Rotation.from_quat(track.rotations[before].reshape(-1, 4))
+    turn = (earlier.inv() * Rotation.from_quat(track.rotations[after].reshape(-1, 4))).as_rotvec()
+    moved = (earlier * Rotation.from_rotvec(np.repeat(share, 24)[:, None] * turn)).as_quat()
     pelvis = track.pelvis[before] + share[:, None] * (track.pelvis[after] - track.pelvis[before])
     return track._replace(times=times, rotations=_continuous(moved.reshape(-1, 24, 4)), pelvis=pelvis)
 

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fullframe.body import load_body
 from fullframe.detect import load_detector
+from fullframe.detect.people import body_scores, distinct_people
 from fullframe.fit import KeypointFitter
 from fullframe.geometry.box import box_from_keypoints, clip_boxes
 from fullframe.geometry.camera import Camera
@@ -188,6 +189,7 @@ class Recoverer:
                 boxes = box_from_keypoints(points, threshold=0.0)
                 if not np.isfinite(boxes).all():
                     raise ValueError("a person has fewer than 2 keypoints of confidence above 0: give boxes")
+        detected = boxes is None
         if boxes is None:
             xyxy, found_scores = self.detector.boxes(pixels)
         else:
@@ -198,6 +200,10 @@ class Recoverer:
         if keypoints is None:
             # Also without a fit: they are part of the result.
             points = self.detector.keypoints(pixels, xyxy)
+            if detected:
+                keep = distinct_people(xyxy, found_scores, points)
+                xyxy, points = xyxy[keep], points[keep]
+                found_scores = body_scores(found_scores[keep], points)
         if len(points) != len(xyxy):
             raise ValueError(f"got {len(xyxy)} boxes but keypoints of {len(points)} people")
         return xyxy, found_scores, points

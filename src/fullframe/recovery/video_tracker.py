@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fullframe.detect.own_people import VideoPeople
+from fullframe.detect.people import distinct_people
 from fullframe.geometry.box import PersonBox
 from fullframe.geometry.camera import Camera
 from fullframe.io.progress import Progress, silent
@@ -91,6 +92,8 @@ def detect(recoverer: Recoverer, frame: Frame) -> Detections:
     keypoints = _zeros(len(boxes), 17, 3)
     if recoverer.fitter is not None and len(boxes):
         keypoints = recoverer.detector.keypoints(frame.image, boxes)
+        keep = distinct_people(boxes, scores, keypoints)
+        boxes, scores, keypoints = boxes[keep], scores[keep], keypoints[keep]
     return Detections(boxes, scores, keypoints)
 
 

@@ -33,7 +33,8 @@ class People:
 
     Attributes:
         boxes: (N, 4) float32, x1, y1, x2, y2 px.
-        scores: (N,) float32, detection confidence, 0 to 1.
+        scores: (N,) float32, 0 to 1: of detected people the score of the box times the mean confidence of the
+            keypoints, else the score that was given, or 1.
         track_ids: (N,) int64, identity across frames; 0 ... N-1 in a single photo.
         keypoints: (N, 17, 3) float32, detected COCO-17 keypoints: x, y px, confidence (all 0 if none).
         pose: (N, 24, 3, 3) float32, local rotations of SMPL's joints, root in the camera frame.
