@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from fullframe.cli.console import Interrupt, UsageError, console, say, show_progress, usage_errors
+from fullframe.io.atomic import remove_abandoned
 from fullframe.io.text import plural
 from fullframe.recovery.inputs import find_inputs, is_live, is_video, left_out_summary, searched_folder
 from fullframe.recovery.outputs import (
@@ -80,6 +81,8 @@ def run(
     with usage_errors():
         request = _plan(inputs, out, save, (boxes, keypoints, body_path, model))
         make_writable(out)
+        for folder in {out, *(stem.parent for stem in request.stems.values())}:
+            remove_abandoned(folder)
 
         # torch takes seconds to import: only once the request is known to make sense.
         from fullframe.detect.own_people import read_own_people

@@ -5,8 +5,10 @@ import json
 import os
 import re
 import secrets
+import socket
+import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import numpy as np
 
 from fullframe.io.npz import read_npz
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.[^.]*)?")
+# Of atomic_path: four random digits, four of the computer's name, six of the process.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}([0-9a-f]{6})?(\.[^.]*)?")
+_COMPUTER = f"{zlib.crc32(socket.gethostname().encode()) & 0xFFFF:04x}"
 
 
 @contextmanager
@@ -32,7 +36,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     'whole'
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    token = f"{secrets.token_hex(2)}{_COMPUTER}{os.getpid():06x}"
+    temporary = path.with_name(f".{path.stem}.{token}{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -43,6 +48,27 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def is_temporary(name: str) -> bool:
     """Whether a file has the name of one that `atomic_path` has not finished; a killed process leaves it."""
     return _TEMPORARY.fullmatch(name) is not None
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes of this computer that were killed in `atomic_path` have left in a folder.
+
+    Not on Windows, where a process cannot be looked up without touching it.
+    """
+    if os.name == "nt" or not folder.is_dir():
+        return
+    for name in os.listdir(folder):
+        found = _TEMPORARY.fullmatch(name)
+        process = found[1] if found else None
+        if process is None or found is None or name[found.start(1) - 4 : found.start(1)] != _COMPUTER:
+            continue
+        try:
+            os.kill(int(process, 16), 0)  # sends nothing
+        except ProcessLookupError:
+            with suppress(OSError):
+                (folder / name).unlink()
+        except OSError:  # of another user
+            continue
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, Any], compress: bool = True) -> None:
