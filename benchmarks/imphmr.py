@@ -5,7 +5,7 @@
 All share one frozen encoder, or with `--features 0` train their own, and see the same people
 in the same order, for each seed. Measured are synth-val, synth-val behind occluders, labelled COCO photos
 where there are any (see benchmarks/common.py), how far apart what is inferred from other directions is from
-the turned result, and what a forward pass costs. Stopped and started again, it goes on where it was. Writes
+the turned result, and what a forward pass costs. The same command resumes. Writes
 imphmr.md and imphmr.csv (a line for each number with its interval) into the folder: the means over seeds, and
 how far they are from others' for the same people.
 

@@ -56,7 +56,7 @@ class Options:
 
 
 def chosen(only: tuple[str, ...], names: Iterable[str]) -> Iterable[str]:
-    """Those that the user wants: all if none are told. Ends the script for an unknown one."""
+    """The variants that the user named, or all. Ends the script for an unknown name."""
     if unknown := set(only) - set(names):
         raise SystemExit(f"unknown {', '.join(sorted(unknown))}; choose of: {', '.join(names)}")
     return only or names

@@ -570,7 +570,7 @@ def clip(sheet: Sheet, field: np.ndarray) -> Sheet:
 
 
 class Figure:
-    """Places on the mean body in T-pose, from which the cuts of clothes are told."""
+    """Places on the mean body in T-pose, from which the cuts of clothes are measured."""
 
     def __init__(self, body: BodyData) -> None:
         joints = dict(zip(NAMES, body.joint_regressor @ body.template, strict=True))

@@ -77,7 +77,7 @@ def test_the_light_state_is_small_and_near(tmp_path):
         assert b.shape == a.shape and (b >= 0).all()
     assert not any(m.any() for m in moments(other, "exp_avg"))
     assert moments(state, "step") == moments(other, "step")
-    model = other.model  # and training goes on from it
+    model = other.model  # from which training continues
     model(torch.randn(2, 3, 64, 48), torch.rand(2, 3)).betas.sum().backward()
     other.optimizer.step()
 

@@ -229,7 +229,7 @@ def test_frames_are_read_in_any_order(project):
 
 
 def test_axes_as_calibrated(project):
-    """Files that were not made y-up are recognised, since else nobody is in the pictures."""
+    """Files that are not y-up are recognised: otherwise nobody would be in the images."""
     expected = [sample.joints["coco17"] for sample in Pose2Sim(project.trial)]
     project.rewrite_trc(axes=(0, 1, 2))
     people = Pose2Sim(project.trial)
