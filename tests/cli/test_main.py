@@ -11,6 +11,8 @@ from fullframe.cli import main as module
 # What a command raises, the return code, and what is said.
 MACHINE = [
     (MemoryError(), 1, "out of memory"),
+    (RuntimeError("could not create a primitive"), 1, "out of memory (could not create a primitive): close"),
+    (RuntimeError("std::bad_alloc"), 1, "out of memory"),
     (
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
         1,

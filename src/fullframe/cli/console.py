@@ -1,6 +1,7 @@
 """Messages, progress bars and errors of the command line."""
 
 import logging
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -29,6 +30,25 @@ class UsageError(Exception):
     """A request that cannot be carried out at all; the message says what to change."""
 
 
+# Of torch, oneDNN ("primitive"), numpy, onnxruntime and the loader of shared libraries.
+_NO_MEMORY = re.compile(
+    r"allocate memory|out of memory|could not create a (primitive|memory)|bad_alloc"
+    r"|failed to (allocate|map segment)|unable to allocate|cannot allocate",
+    re.IGNORECASE,
+)
+
+
+def out_of_memory(error: BaseException) -> str:
+    """The message for an error that means that there is not enough memory; "" for others."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    if not isinstance(error, MemoryError) and not _NO_MEMORY.search(text):
+        return ""
+    return (
+        f"out of memory ({text}): close other programs, or raise the limit of memory (ulimit -v), and re-run "
+        "the command"
+    )
+
+
 @contextmanager
 def usage_errors() -> Iterator[None]:
     """Turn errors that the user's input can cause into `UsageError`."""
@@ -37,7 +57,7 @@ def usage_errors() -> Iterator[None]:
     except FileNotFoundError as error:
         raise UsageError(f"{error.filename}: no such file" if error.filename else str(error)) from error
     except (ValueError, OSError, ImportError) as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(out_of_memory(error) or str(error)) from error
 
 
 def say(text: str, mark: str = "", style: str = "") -> None:

@@ -12,7 +12,7 @@ import tyro
 
 from fullframe.cli.annotate import annotate, review
 from fullframe.cli.app import app
-from fullframe.cli.console import UsageError, say, show_log
+from fullframe.cli.console import UsageError, out_of_memory, say, show_log
 from fullframe.cli.convert_checkpoint import convert_checkpoint
 from fullframe.cli.doctor import doctor
 from fullframe.cli.evaluate import evaluate
@@ -35,9 +35,6 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "convert-checkpoint": convert_checkpoint,
     "doctor": doctor,
 }
-
-
-_LESS_MEMORY = "close other programs, or raise the limit of memory (ulimit -v), and re-run the command"
 
 
 class _Terminated(BaseException):
@@ -76,13 +73,11 @@ def main() -> None:
     except _Terminated:
         say("ended by SIGTERM; finished files are whole, the same command resumes", style="yellow")
         status = 143
-    except MemoryError as error:
-        say(f"out of memory ({error or 'no details'}): {_LESS_MEMORY}", "error: ", "red")
-        status = 1
-    except RuntimeError as error:
-        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        message = out_of_memory(error)
+        if not message:
             raise
-        say(f"out of memory ({str(error).splitlines()[0][:200]}): {_LESS_MEMORY}", "error: ", "red")
+        say(message, "error: ", "red")
         status = 1
     except BrokenPipeError:  # the reader of the output, such as head, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from fullframe.cli.console import Interrupt, UsageError, console, say, show_progress, usage_errors
+from fullframe.cli.console import (
+    Interrupt,
+    UsageError,
+    console,
+    out_of_memory,
+    say,
+    show_progress,
+    usage_errors,
+)
 from fullframe.io.atomic import remove_abandoned
 from fullframe.io.text import plural
 from fullframe.recovery.inputs import find_inputs, is_live, is_video, left_out_summary, searched_folder
@@ -298,7 +306,7 @@ class _Runner:
         say(f"{source}: {_people_of(clip)} -> {_names(written)}")
 
     def _fail(self, name: str, error: Exception) -> None:
-        reason = str(error) or type(error).__name__
+        reason = out_of_memory(error) or str(error) or type(error).__name__
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             reason = f"no space left in {self.request.out}: free some and re-run the command"
         self.failures.append(reason if reason.startswith(name) else f"{name}: {reason}")
