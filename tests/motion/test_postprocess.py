@@ -138,6 +138,17 @@ def test_false_tracks_are_dropped_but_a_short_shot_is_kept():
     assert len(postprocess(person(np.arange(5) * 1.0), BODY)) == 5
 
 
+def test_a_brief_second_track_on_a_person_is_dropped_but_not_one_beside_them():
+    """The detector takes a wider box for the person in some frames, where the first track has none."""
+    first = person(TIMES, keep=np.setdiff1d(np.arange(90), (20, 26, 32)))
+    wide = person(TIMES, track_id=1, keep=np.array([20, 22, 26, 28, 32, 34]))
+    wide.boxes[:] += np.array([-60, -4, 60, 4], np.float32)
+    found = postprocess(together(first, wide), BODY)
+    assert set(found.track_ids.tolist()) == {0} and len(found) == 90
+    wide.boxes[:, ::2] += 300
+    assert set(postprocess(together(first, wide), BODY).track_ids.tolist()) == {0, 1}
+
+
 def test_pieces_of_one_person_are_joined_but_not_those_of_two():
     pieces = [person(TIMES, track_id=k).take(np.arange(*span)) for k, span in ((2, (0, 40)), (5, (46, 90)))]
     found = postprocess(together(*pieces), BODY)

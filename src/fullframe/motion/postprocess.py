@@ -17,6 +17,7 @@ from fullframe.motion.trajectories import (
     from_view,
     intervals,
     merge,
+    remove_duplicate_tracks,
     remove_spurious_tracks,
     segments,
     shots,
@@ -39,10 +40,10 @@ def postprocess(
 ) -> Clip:
     """Cleans and smooths per-frame results.
 
-    Tracks seen for less than 0.2 s are dropped, pieces that belong together joined, each person gets one
-    shape (at the distance where it covers the same part of the image), gaps of up to 0.5 s are filled, motion
-    is smoothed without lag, and the ground and the feet that stand on it are found. Nothing is joined or
-    smoothed across a cut or a longer gap.
+    Tracks seen for less than 0.2 s are dropped, pieces that belong together joined, brief second tracks on a
+    person dropped, each person gets one shape (at the distance where it covers the same part of the image),
+    gaps of up to 0.5 s are filled, motion is smoothed without lag, and the ground and the feet that stand on
+    it are found. Nothing is joined or smoothed across a cut or a longer gap.
 
     Args:
         clip: as found; rows with a negative track id are dropped.
@@ -64,7 +65,7 @@ def postprocess(
         )
     shot = shots(clip, cuts)
     for step in (
-        (fill,) if keep_tracks else (remove_spurious_tracks, merge, fill)
+        (fill,) if keep_tracks else (remove_spurious_tracks, merge, remove_duplicate_tracks, fill)
     ):  # hours of people are large: no two results at a time
         clip = step(clip, shot)
     if not len(clip):

@@ -19,6 +19,11 @@ LONGEST_GAP = 0.5
 SHORTEST = 0.2
 """Shortest track in seconds, unless the shot lasts hardly longer."""
 
+DUPLICATE_S = 1.0
+"""Longest track, in seconds, that can be a second one of another person."""
+# Two boxes are one person's if the smaller is inside the other by this share, with heights of this ratio.
+_INSIDE, _SAME_HEIGHT = 0.9, 0.8
+
 # Two pieces are one person's if size and place in the picture, in heights of the box, and heading fit.
 _SAME_PLACE, _SAME_SIZE, _SAME_HEADING = 0.35, 0.25, np.radians(60)
 
@@ -76,6 +81,42 @@ def merge(clip: Clip, shot: NDArray[np.int64]) -> Clip:
     order = np.lexsort((ids, clip.frames))
     arrays: dict[str, Any] = {name: getattr(clip, name)[order] for name in ROWS}
     return replace(clip, **arrays | {"track_ids": ids[order]})
+
+
+def remove_duplicate_tracks(clip: Clip, shot: NDArray[np.int64]) -> Clip:
+    """The clip without brief tracks that lie, in half of their frames, on a person with a longer track.
+
+    The longer track's boxes are interpolated where it has none: that is when the second one appears.
+    """
+    lasting = intervals(clip)
+    pieces = list(_pieces(clip, shot))
+    if not pieces:
+        return clip
+    frames = [clip.frames[rows] for rows in pieces]
+    seconds = np.array([lasting[each].sum() for each in frames])
+    first, last = np.array([(each[0], each[-1]) for each in frames]).T
+    keep = np.ones(len(clip), bool)
+    for brief in np.flatnonzero(seconds < DUPLICATE_S):
+        rows, at = pieces[brief], frames[brief]
+        longer = (seconds > 2 * seconds[brief]) & (first <= at[-1]) & (last >= at[0])
+        for other in np.flatnonzero(longer):
+            between = (at >= first[other]) & (at <= last[other])
+            of_other = clip.boxes[pieces[other]].T
+            there = np.stack([np.interp(at, frames[other], side) for side in of_other], axis=1)
+            if (between & _same_person(clip.boxes[rows], there)).mean() >= 0.5:
+                keep[rows] = False
+                break
+    return clip.take(keep)
+
+
+def _same_person(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
+    """(N,) whether boxes (N, 4) of the same frames show one person."""
+    both = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+    sides = a[:, 2:] - a[:, :2], b[:, 2:] - b[:, :2]
+    inside = both.clip(0).prod(axis=1) / np.maximum(np.minimum(*(side.prod(axis=1) for side in sides)), 1e-9)
+    heights = np.stack([side[:, 1] for side in sides])
+    similar: NDArray[np.bool_] = heights.min(axis=0) >= _SAME_HEIGHT * heights.max(axis=0)
+    return (inside >= _INSIDE) & similar
 
 
 def _continues(clip: Clip, last: int, first: int) -> bool:
