@@ -41,7 +41,7 @@ from fullframe.evaluate.report import markdown_table, number
 from fullframe.io.atomic import atomic_path
 from fullframe.io.workdir import WorkDir
 from fullframe.models import Bodies, CropRegressor, create_model, load_model
-from fullframe.synth.people import VAL_SEED, SyntheticPeople, synth_val
+from fullframe.synth.synthetic_people import VAL_SEED, SyntheticPeople, synth_val
 
 NOISE = 0.02
 """Of detected keypoints: standard deviation in units of the box's longer side,"""

@@ -37,10 +37,10 @@ from fullframe.motion.skeleton import soles
 from fullframe.recovery.tracker import Tracker
 from fullframe.results.clip import Clip
 from fullframe.synth.joints import NUM_BETAS, Bodies
-from fullframe.synth.people import visible_box
 from fullframe.synth.renderer import Painter
 from fullframe.synth.scene import Person, Scene
 from fullframe.synth.shading import Light
+from fullframe.synth.synthetic_people import visible_box
 
 SIZE, FPS, FRAMES = (640, 480), 30.0, 90
 BOX_NOISE = 0.02

@@ -13,7 +13,7 @@ from fullframe.body import load_body
 from fullframe.models.imphmr.model import SILHOUETTE
 from fullframe.models.imphmr.silhouettes import Silhouettes, draw_silhouettes
 from fullframe.models.imphmr.volume import FIELD_HALF_SIZE_M
-from fullframe.synth.people import SyntheticPeople
+from fullframe.synth.synthetic_people import SyntheticPeople
 
 
 def main(people: int = 256, repeats: int = 10) -> None:

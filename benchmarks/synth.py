@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import tyro
 
-from fullframe.synth.people import SyntheticPeople
+from fullframe.synth.synthetic_people import SyntheticPeople
 
 
 def main(

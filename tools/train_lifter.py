@@ -17,7 +17,7 @@ import tyro
 from fullframe.models.checkpoint import save_checkpoint
 from fullframe.models.residual_regressor import ResidualRegressor
 from fullframe.synth.detections import LIMBS, FastBody, Simulator
-from fullframe.train.lifter import LifterTrainer
+from fullframe.train.lifter_training import LifterTrainer
 
 PEOPLE = 4000
 DATA = (

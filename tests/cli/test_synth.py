@@ -7,7 +7,7 @@ import pytest
 from fullframe.cli.console import UsageError
 from fullframe.cli.synth import synth
 from fullframe.data.formats.spin_npz import SPINList
-from fullframe.synth.people import SyntheticPeople
+from fullframe.synth.synthetic_people import SyntheticPeople
 
 
 def test_frames_agree_with_labels_and_a_second_run_resumes(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from fullframe.synth import cache
 from fullframe.synth.cache import CachedPeople, build_cache
-from fullframe.synth.people import SyntheticPeople
+from fullframe.synth.synthetic_people import SyntheticPeople
 
 SETTINGS = {"split": "train", "seed": 3, "height": 64}
 

@@ -24,7 +24,7 @@ from fullframe.io.workdir import WorkError
 from fullframe.losses.objective import SCALE
 from fullframe.models import CropRegressor, load_model
 from fullframe.models.imphmr.losses import NOVEL_VIEW_TERMS
-from fullframe.train import checkpoints, lifting, loop
+from fullframe.train import checkpoints, loop, pretraining
 from fullframe.train.build import build_network, build_optimizer, learning_rate
 from fullframe.train.config import ConfigError, read_config, write_config
 from fullframe.train.interrupt import TrainError
@@ -339,7 +339,7 @@ JOINTS = {
 
 @pytest.mark.slow
 def test_the_regressor_is_lifted_once_and_frozen_stages_stay(config, people, monkeypatch):
-    monkeypatch.setattr(lifting, "PASSES", 2)
+    monkeypatch.setattr(pretraining, "PASSES", 2)
     config = tiny.configure(
         config, **JOINTS, network__freeze_batchnorm=True, network__frozen_stages=2, optim__head_lr_scale=2.0
     )
@@ -347,7 +347,7 @@ def test_the_regressor_is_lifted_once_and_frozen_stages_stay(config, people, mon
     rates = [(group["lr"], group["lr_scale"]) for group in build_optimizer(config.optim, begun).param_groups]
     assert rates == [(1e-3, 1.0), (1e-3, 1.0), (1e-3, 2.0), (1e-3, 2.0)]
     lifted = []
-    monkeypatch.setattr(loop, "lift", lambda *given: lifted.append(lifting.lift(*given)))
+    monkeypatch.setattr(loop, "lift", lambda *given: lifted.append(pretraining.lift(*given)))
     train(tiny.configure(config, samples=8), people)
     last = Path(train(tiny.configure(config, samples=16), people))
     assert len(lifted) == 1

@@ -21,7 +21,7 @@ from fullframe.geometry.camera import MAX_PIXELS, MAX_SIDE, Camera
 from fullframe.geometry.rotation import matrix_to_rotvec
 from fullframe.io.atomic import load_npz, save_npz, write_npz
 from fullframe.models.predict import Bodies
-from fullframe.recovery.checks import MAX_REPROJECTION, MIN_KEYPOINTS, agrees
+from fullframe.recovery.plausibility import MAX_REPROJECTION, MIN_KEYPOINTS, agrees
 from fullframe.results.checks import INTEGER, PERSON, Array, check_arrays, check_texts
 from fullframe.results.people import CONVENTIONS, People
 

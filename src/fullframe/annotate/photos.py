@@ -17,7 +17,7 @@ from fullframe.geometry.camera import Camera
 from fullframe.io.annotations.keypoint_names import FEWEST, reordered
 from fullframe.io.annotations.photo_matching import find_photos
 from fullframe.io.annotations.photo_transform import PhotoTransform, SizeError, photo_transform
-from fullframe.io.annotations.reader import read_annotations
+from fullframe.io.annotations.read import read_annotations
 from fullframe.io.image import ImageError, Photo, read_photo
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import Arrays, WorkDir, Workers, in_process
@@ -149,7 +149,7 @@ class PhotoPeople(Sequence[Sample]):
 
 
 def read_people(path: Path, images: Path) -> Annotations:
-    """The people of a file of annotations, see `fullframe.io.annotations.reader`, in a folder of photos.
+    """The people of a file of annotations, see `fullframe.io.annotations.read`, in a folder of photos.
 
     Args:
         path: of the file, or a folder of files.

@@ -18,7 +18,7 @@ from fullframe.annotate.photos import PhotoPeople, SharedDetector, find_people, 
 from fullframe.annotate.ray_workers import ray_workers
 from fullframe.annotate.report_page import write_page
 from fullframe.body import BodyModel, load_body
-from fullframe.io.annotations.reader import annotations_digest
+from fullframe.io.annotations.read import annotations_digest
 from fullframe.io.atomic import atomic_path
 from fullframe.io.image import PHOTO_SUFFIXES
 from fullframe.io.progress import Progress, silent

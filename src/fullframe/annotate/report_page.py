@@ -15,7 +15,7 @@ from fullframe.body import JOINT_SETS, BodyModel
 from fullframe.geometry.box import PersonBox, crop_image
 from fullframe.io.atomic import atomic_path
 from fullframe.io.image import ImageError, read_photo
-from fullframe.recovery.checks import MAX_REPROJECTION, MIN_KEYPOINTS
+from fullframe.recovery.plausibility import MAX_REPROJECTION, MIN_KEYPOINTS
 from fullframe.render.colors import PALETTE
 from fullframe.render.drawing import polyline
 from fullframe.render.meshes import draw_meshes

@@ -19,7 +19,7 @@ from fullframe.fit import KeypointFitter
 from fullframe.io.npz import require_regular_file
 from fullframe.io.workdir import WorkError, read_request
 from fullframe.models.predict import Bodies
-from fullframe.recovery.checks import agrees
+from fullframe.recovery.plausibility import agrees
 from fullframe.results.checks import check_arrays
 
 ACCEPTED, REJECTED = "accepted", "rejected"

@@ -33,7 +33,7 @@ def synth(
     from fullframe.data.formats.spin_npz import write_spin_npz
     from fullframe.io.atomic import digest
     from fullframe.io.workdir import WorkDir
-    from fullframe.synth.people import SyntheticPeople
+    from fullframe.synth.synthetic_people import SyntheticPeople
 
     if frames < 1 or seed < 0:
         raise UsageError(f"frames must be at least 1 and seed not negative, got {frames} and {seed}")

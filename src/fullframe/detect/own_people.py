@@ -16,7 +16,7 @@ from fullframe.io.annotations.annotation_file import AnnotatedPerson, Annotation
 from fullframe.io.annotations.keypoint_names import COCO17, reordered
 from fullframe.io.annotations.photo_matching import Unmatched, match_photos, path_parts, split_path
 from fullframe.io.annotations.photo_transform import SizeError, photo_transform
-from fullframe.io.annotations.reader import annotations_digest, read_annotations
+from fullframe.io.annotations.read import annotations_digest, read_annotations
 from fullframe.io.annotations.untrusted import printable
 from fullframe.io.image import Photo
 

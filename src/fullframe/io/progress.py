@@ -11,7 +11,7 @@ class Progress(Protocol):
 
         Args:
             stage: what is being done, for people to read: "detecting people".
-            done: items that are done; it starts anew with each stage.
+            done: items that are done; it starts at 0 in each stage.
             total: all items of this stage; None if unknown.
         """
 

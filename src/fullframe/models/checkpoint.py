@@ -249,7 +249,7 @@ def _store(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 def _normalisation(model: CropRegressor | ResidualRegressor) -> dict[str, list[float]]:
     if not isinstance(model, CropRegressor):
         return {}
-    # Rounded: the buffers are float32, and whoever reads the card wants 0.485.
+    # Rounded: the buffers are float32, and a reader of the card expects 0.485.
     mean, std = ([round(x, 6) for x in t.flatten().tolist()] for t in (model.encoder.mean, model.encoder.std))
     return {"mean": mean, "std": std}
 

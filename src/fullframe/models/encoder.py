@@ -16,7 +16,7 @@ class EncoderInfo(NamedTuple):
     """Facts about an encoder, known without building it.
 
     Attributes:
-        timm_name: architecture and tag of the ImageNet weights in timm; None for models.movenet.
+        timm_name: architecture and tag of the ImageNet weights in timm; None for models.mobilenet.
         features: width of the feature vector.
         colour: (mean, std) per RGB channel of the input on a 0..1 scale.
         multiple: crop sides must be multiples of this (HRNet adds maps of all its resolutions).
@@ -80,11 +80,11 @@ def load_in_order(net: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def _movenet(pretrained: bool) -> Any:
-    from fullframe.models import movenet
+    from fullframe.models import mobilenet
 
-    net = movenet.MobileNetV2()
+    net = mobilenet.MobileNetV2()
     if pretrained:
-        net.load_state_dict(movenet.weights(net))
+        net.load_state_dict(mobilenet.weights(net))
     return net
 
 

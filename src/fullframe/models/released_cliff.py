@@ -1,4 +1,4 @@
-"""CLIFF's released checkpoints (Li et al., ECCV 2022): read, and written anew as one of ours."""
+"""CLIFF's released checkpoints (Li et al., ECCV 2022): read, and written in our format."""
 
 import pickle
 import re

@@ -17,7 +17,7 @@ from fullframe.models import load_model, predict_people
 from fullframe.models.batchnorm import fuse_conv_bn
 from fullframe.models.checkpoint import read_card
 from fullframe.models.lifter import load_lifter
-from fullframe.recovery.checks import bounded, check
+from fullframe.recovery.plausibility import bounded, check
 from fullframe.results.people import People
 
 NETWORK = "cliff-lite"

@@ -16,9 +16,9 @@ from fullframe.io.progress import Progress, silent
 from fullframe.models import Bodies
 from fullframe.models.base import box_to_bbox_info
 from fullframe.models.predict import cut_crops, predict_crops
-from fullframe.recovery.checks import bounded
 from fullframe.recovery.frame_results import CHUNK, FrameResults
 from fullframe.recovery.photo import Recoverer
+from fullframe.recovery.plausibility import bounded
 from fullframe.recovery.shots import ShotBoundaryDetector
 from fullframe.recovery.tracker import Tracker
 from fullframe.video.prefetch import ordered_map, prefetch, prefetch_depth

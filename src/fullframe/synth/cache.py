@@ -22,7 +22,7 @@ from fullframe.io.atomic import digest
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import Shards, WorkDir
 from fullframe.synth.joints import JOINTS, NUM_BETAS
-from fullframe.synth.people import SyntheticPeople
+from fullframe.synth.synthetic_people import SyntheticPeople
 
 SHARD = 500
 _LABELS_FILE, _PIXELS_FILE = "labels.npy", "pixels.bin"

@@ -262,7 +262,7 @@ class Simulator:
         roll = torch.deg2rad(self._normal(*shape) * torch.where(self._uniform(*shape) < 0.15, 20.0, 2.5))
         up = torch.stack((-roll.sin() * -pitch.cos(), roll.cos() * -pitch.cos(), -pitch.sin()), 2)
         height = -lowest[:, None] - ((ray * up[..., :2]).sum(2) + up[..., 2]) * depth
-        # Whoever lies in the air or jumps may be anywhere.
+        # People who jump or hang may be anywhere.
         valid = (depth > 0.7) & (depth < 25) & (height > 0.15) & (height < 5)
         chosen = valid.float().argmax(1, keepdim=True)
 

@@ -239,7 +239,7 @@ class TrainConfig:
         samples: length of the run.
         batch_size: of all processes together.
         lifting: with the pool heatmaps, the regressor is first trained on labels of so many people, without
-            images; see train.lifting.
+            images; see train.pretraining.
         precision: 32, bf16-mixed or 16-mixed.
         seed: of data, weights and dropout.
         threads: torch's threads per process on the CPU; 0 for torch's default.

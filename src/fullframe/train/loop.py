@@ -25,8 +25,8 @@ from fullframe.train.distributed import all_reduce_mean, any_process, launch
 from fullframe.train.ema import EMA
 from fullframe.train.feature_cache import open_feature_cache
 from fullframe.train.interrupt import StopRequest, TrainError, dead_workers_as_errors
-from fullframe.train.lifting import lift
 from fullframe.train.logs import Record, write_broken_batch
+from fullframe.train.pretraining import lift
 from fullframe.train.previews import draw_batch
 from fullframe.train.state import State, generator_seed
 

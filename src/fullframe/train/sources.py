@@ -167,7 +167,7 @@ def open_synth(config: TrainConfig, split: str, progress: Progress = silent) -> 
     """Synthetic people of a split, rendered now or from the cache."""
     from fullframe.synth.cache import CachedPeople, build_cache
     from fullframe.synth.joints import NUM_BETAS
-    from fullframe.synth.people import SyntheticPeople
+    from fullframe.synth.synthetic_people import SyntheticPeople
 
     network, synth, cache = config.network, config.synth, config.cache
     if network.body == "open" and network.num_betas < NUM_BETAS:

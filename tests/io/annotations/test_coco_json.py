@@ -8,7 +8,7 @@ import writers
 
 from fullframe.detect.own_people import OwnPeople
 from fullframe.io.annotations.keypoint_names import COCO17
-from fullframe.io.annotations.reader import read_annotations
+from fullframe.io.annotations.read import read_annotations
 from fullframe.io.image import Photo
 
 H36M = (  # as mmpose names them

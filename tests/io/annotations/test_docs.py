@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from fullframe.io.annotations.reader import FORMATS
+from fullframe.io.annotations.read import FORMATS
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "files.md"
 

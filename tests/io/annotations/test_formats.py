@@ -13,7 +13,7 @@ from PIL import Image
 
 from fullframe.detect.own_people import OwnPeople
 from fullframe.io.annotations.annotation_file import AnnotationFile
-from fullframe.io.annotations.reader import FORMATS, read_annotations
+from fullframe.io.annotations.read import FORMATS, read_annotations
 from fullframe.io.image import Photo, read_photo
 
 _seen = st.tuples(st.floats(10, 600), st.floats(10, 440), st.sampled_from([0.25, 0.5, 1.0]))

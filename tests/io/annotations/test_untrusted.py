@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fullframe.detect.own_people import OwnPeople
 from fullframe.io.annotations import untrusted
-from fullframe.io.annotations.reader import read_annotations
+from fullframe.io.annotations.read import read_annotations
 from fullframe.io.image import Photo
 
 WIDE = Photo(np.zeros((480, 640, 3), np.uint8), 1, None, writers.NAME)

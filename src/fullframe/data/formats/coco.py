@@ -15,7 +15,7 @@ from fullframe.geometry.camera import Camera
 from fullframe.io.annotations.keypoint_names import COCO17, reordered
 from fullframe.io.annotations.photo_matching import Unmatched, find_photos
 from fullframe.io.annotations.photo_transform import SizeError, photo_transform
-from fullframe.io.annotations.reader import read_annotations
+from fullframe.io.annotations.read import read_annotations
 from fullframe.io.image import ImageError
 
 WHERE = "https://cocodataset.org/#download"

@@ -13,7 +13,7 @@ from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Scores, means
 from fullframe.evaluate.protocols.shared import PVE, mesh_errors
-from fullframe.synth.people import VAL_PEOPLE, synth_val
+from fullframe.synth.synthetic_people import VAL_PEOPLE, synth_val
 
 ROTATION = "root rotation deg"
 
@@ -40,7 +40,7 @@ PROTOCOL = Protocol(
     regressors=("h36m17",),
     needs_root=False,
     options={
-        "people": f"the first {VAL_PEOPLE} of fullframe.synth.people.synth_val()",
+        "people": f"the first {VAL_PEOPLE} of fullframe.synth.synthetic_people.synth_val()",
         "boxes": "around what is seen of the true body, enlarged 1.2 times",
         "joints": "14 of the Human3.6M regressor, pelvis aligned",
         "camera": "true",

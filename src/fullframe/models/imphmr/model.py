@@ -188,7 +188,7 @@ class _Norm(nn.GroupNorm):
 
 
 def _head(size: int, width: int) -> nn.Module:
-    """From a map to the regressor's features: 4 x 4 px, side by side, so that it is told what is where."""
+    """From a map to the regressor's features: 4 x 4 px, side by side, so that positions are kept."""
     layers: list[nn.Module] = []
     while size > _LAST:
         layers += [nn.Conv2d(width, width, 3, 2, 1), _Norm(_GROUPS, width), nn.ReLU()]

@@ -24,7 +24,7 @@ class Silhouettes(nn.Module):
     """Draws the silhouettes of a body.
 
     Args:
-        body: whose shape and pose it will be told.
+        body: of the shapes and poses.
         size: height and width in px.
         half: metres from the picture's middle, where the pelvis is, to its border.
     """

@@ -84,8 +84,8 @@ class Losses:
         terms = {
             "rotation": ((squared + 1e-6).sqrt() @ self._rotations).mean(),
             "joints": error.mean(),
-            # Absolute: whoever might be a child is an adult, unless keypoints say otherwise. A mean of both
-            # would be too small for one and too large for the other.
+            # Absolute: a person who might be a child is an adult, unless keypoints say otherwise. A mean of
+            # both would be too small for one and too large for the other.
             "betas": (estimate.betas - truth.betas).abs().mean(),
             "place": (estimate.place - place).abs().clamp(max=4).sum(1).mean(),
             "reprojection": _length(drawn - seen).clamp(max=4).mean(),
@@ -115,7 +115,7 @@ def batches(simulator: Simulator, size: int) -> Iterator[Detections]:
 
 
 class LifterTrainer:
-    """A training run that can be stopped and goes on from its last checkpoint.
+    """A training run that resumes from its last checkpoint.
 
     Args:
         folder: of checkpoint.pt and log.csv.

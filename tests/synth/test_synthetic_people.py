@@ -9,8 +9,8 @@ from fullframe.assets import ASSETS
 from fullframe.body import load_body
 from fullframe.geometry.box import box_from_xyxy
 from fullframe.synth.joints import NUM_BETAS
-from fullframe.synth.people import VAL_PEOPLE, SyntheticPeople, synth_val, visible_box
 from fullframe.synth.scene import MAX_PEOPLE
+from fullframe.synth.synthetic_people import VAL_PEOPLE, SyntheticPeople, synth_val, visible_box
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullframe.models import movenet
+from fullframe.models import mobilenet
 from fullframe.models.encoder import ENCODERS, HALF_NORMALISATION, Encoder
 
 
 @pytest.fixture(scope="module")
 def as_released():
     """MoveNet's own last map, by onnxruntime."""
-    file = onnx.load(movenet.FILE)
+    file = onnx.load(mobilenet.FILE)
     (last,) = [n.output[0] for n in file.graph.node if n.name.endswith("/model_1/model/out_relu/Relu6")]
     file.graph.output.append(onnx.helper.make_empty_tensor_value_info(last))
     session = onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -42,6 +42,6 @@ def test_colours_and_maps():
 
 
 def test_a_file_of_another_network_is_refused(monkeypatch):
-    monkeypatch.setattr(movenet, "FILE", movenet.FILE.with_name("movenet-thunder.onnx"))
+    monkeypatch.setattr(mobilenet, "FILE", mobilenet.FILE.with_name("movenet-thunder.onnx"))
     with pytest.raises(ValueError, match=r"movenet-thunder\.onnx is not MoveNet MultiPose: .* is \["):
-        movenet.weights(movenet.MobileNetV2())
+        mobilenet.weights(mobilenet.MobileNetV2())

@@ -10,7 +10,7 @@ from fullframe.evaluate import metrics
 from fullframe.losses.objective import LossWeights, Objective
 from fullframe.models import create_model
 from fullframe.models.heatmap_pool import NUM_HEATMAPS
-from fullframe.train import lifting
+from fullframe.train import pretraining
 
 CONFIG = tiny.configure(
     network__encoder="tiny", network__crop=(64, 48), batch_size=8, workers=0, network__num_betas=11
@@ -18,7 +18,7 @@ CONFIG = tiny.configure(
 
 
 def test_joints_alone_teach_the_regressor(monkeypatch):
-    monkeypatch.setattr(lifting, "PASSES", 200)
+    monkeypatch.setattr(pretraining, "PASSES", 200)
     torch.manual_seed(0)
     body = load_body(num_betas=11)
     losses = Objective(body, LossWeights(pose=10.0), "l1")
@@ -33,7 +33,7 @@ def test_joints_alone_teach_the_regressor(monkeypatch):
     places = torch.zeros(len(held_out), NUM_HEATMAPS, 3)
     places[:, : len(JOINT_SETS[HEATMAP_SETS[0]])] = held_out.keypoints["coco17"]
     for _ in range(2):
-        features = lifting.simulate_detection_noise(
+        features = pretraining.simulate_detection_noise(
             places, net.crop, torch.Generator().manual_seed(1)
         ).flatten(1)
         cells = torch.zeros(len(features), net.encoder.features - features.shape[1])
@@ -42,7 +42,7 @@ def test_joints_alone_teach_the_regressor(monkeypatch):
         errors.append(float(metrics.rotation_error(found.pose[:, 17], held_out.pose[:, 17]).mean()))
         if not stages:
             people = batches(CONFIG, StickPeople())(0, 0, 1)
-            lifting.lift(net, losses, people, 64, 0, lambda *values: stages.append(values))
+            pretraining.lift(net, losses, people, 64, 0, lambda *values: stages.append(values))
     assert errors[1] < 0.7 * errors[0], errors
     # The encoder is as before, and what it will say beside the joints has no influence yet.
     assert all(torch.equal(value, encoder[name]) for name, value in net.encoder.state_dict().items())
@@ -59,7 +59,7 @@ def test_simulated_detection_noise():
     joints[..., :3] = torch.tensor([0.3, -0.4, 1.0])
     joints[:, 4] = torch.tensor([5.0, -5.0, 1.0])  # far outside
     joints[:, 5, 2] = 0  # unknown
-    seen = lifting.simulate_detection_noise(joints, (128, 96), torch.Generator().manual_seed(0))
+    seen = pretraining.simulate_detection_noise(joints, (128, 96), torch.Generator().manual_seed(0))
     assert seen.shape == joints.shape
     x, y, spread = seen.unbind(2)
     assert x.abs().max() <= 0.75 and y.abs().max() <= 1 and spread.min() > 0

@@ -8,7 +8,7 @@ from fullframe.body import load_body
 from fullframe.fit.keypoint_fitter import DISTANCES
 from fullframe.geometry.camera import Camera, project_points
 from fullframe.models.predict import Bodies
-from fullframe.recovery.checks import bounded, check, reprojection_error
+from fullframe.recovery.plausibility import bounded, check, reprojection_error
 
 CAMERA = Camera.from_fov(60, (1280, 720))
 BOX = np.array([[600, 200, 700, 500]], np.float32)

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from fullframe.models.residual_regressor import Estimate, ResidualRegressor, own_frame, place_of
 from fullframe.synth.detections import Simulator
-from fullframe.train.lifter import LifterTrainer, Losses, batches
+from fullframe.train.lifter_training import LifterTrainer, Losses, batches
 
 SMALL = {"width": 32, "blocks": 1}
 
