@@ -1,8 +1,11 @@
 """The public names, and what importing them and the command line costs."""
 
+import dataclasses
 import inspect
+import operator
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -21,16 +24,53 @@ def test_public_names() -> None:
     assert all(callable(getattr(fullframe, name)) for name in names)
 
 
-def test_arguments_of_public_functions() -> None:
-    camera = ["focal", "fov", "intrinsics"]
-    models = ["model", "refine", "body", "body_path", "detector"]
-    expected = {
-        fullframe.recover: ["image", *camera, "boxes", "keypoints", *models],
-        fullframe.recover_video: ["video", "overlay", "work", "smooth", "lock_feet", *camera, *models],
-        fullframe.Recoverer: models,
-    }
-    for function, names in expected.items():
-        assert list(inspect.signature(function).parameters) == names
+def parameters(function: Callable) -> str:
+    """Names, kinds and defaults of the parameters, without annotations."""
+    signature = inspect.signature(function)
+    plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=plain, return_annotation=signature.empty))
+
+
+CAMERA = "focal=None, fov=None, intrinsics=None"
+MODELS = "model=None, refine=True, body='open', body_path=None, detector='builtin'"
+SIGNATURES = {
+    "recover": f"(image, *, {CAMERA}, boxes=None, keypoints=None, {MODELS})",
+    "recover_video": (
+        f"(video, *, overlay=None, work=None, smooth=True, lock_feet=False, {CAMERA}, {MODELS})"
+    ),
+    "Recoverer": f"({MODELS})",
+    "Recoverer.__call__": f"(self, image, *, {CAMERA}, boxes=None, scores=None, keypoints=None)",
+    "load_model": "(name_or_path, body=None)",
+    "People.save": "(self, path)",
+    "People.load": "(path)",
+    "Clip.save": "(self, path)",
+    "Clip.load": "(path)",
+    "Clip.tracks": "(self)",
+    "Clip.people": "(self, frame, body)",
+    "Camera.from_focal": "(focal, size, source='focal')",
+    "Camera.from_fov": "(degrees, size)",
+    "Camera.from_intrinsics": "(intrinsics, size)",
+    "Camera.from_diagonal": "(size)",
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_public_signatures(name: str) -> None:
+    assert parameters(operator.attrgetter(name)(fullframe)) == SIGNATURES[name]
+
+
+FIELDS = {
+    "Camera": "focal principal_point size source",
+    "Clip": "times frames track_ids detected boxes scores keypoints pose betas translation "
+    "camera body model contacts ground video",
+    "People": "boxes scores track_ids keypoints pose betas translation vertices joints faces camera "
+    "body model image orientation reprojection reliable",
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_public_attributes(name: str) -> None:
+    assert [field.name for field in dataclasses.fields(getattr(fullframe, name))] == FIELDS[name].split()
 
 
 @pytest.mark.parametrize(

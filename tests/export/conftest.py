@@ -75,7 +75,7 @@ def moving_people(
         detected=np.arange(number) != 2,
         boxes=rng.uniform(0, 500, (number, 4)),
         scores=rng.uniform(0, 1, number),
-        keypoints=rng.uniform(0, 500, (number, 17, 3)),
+        keypoints=rng.uniform(0, 1, (number, 17, 3)) * (500, 500, 1),
         pose=np.array([row[2] for row in rows]).reshape(-1, 24, 3, 3),
         betas=np.array([row[3] for row in rows]).reshape(-1, num_betas),
         translation=np.array([row[4] for row in rows]).reshape(-1, 3),

@@ -22,7 +22,7 @@ def some_people(number):
         boxes=rng.uniform(0, 500, (number, 4)),
         scores=rng.uniform(0, 1, number),
         track_ids=IDS[:number],
-        keypoints=rng.uniform(0, 500, (number, 17, 3)),
+        keypoints=rng.uniform(0, 1, (number, 17, 3)) * (500, 500, 1),
         pose=Rotation.random(72, rng).as_matrix().reshape(3, 24, 3, 3)[:number],
         betas=rng.normal(size=(number, 10)),
         translation=places[:, 0],

@@ -19,7 +19,6 @@ from fullframe.cli.console import (
     show_progress,
     usage_errors,
 )
-from fullframe.io.atomic import remove_abandoned
 from fullframe.io.text import plural
 from fullframe.recovery.inputs import find_inputs, is_live, is_video, left_out_summary, searched_folder
 from fullframe.recovery.outputs import (
@@ -89,13 +88,14 @@ def run(
     with usage_errors():
         request = _plan(inputs, out, save, (boxes, keypoints, body_path, model))
         make_writable(out)
-        for folder in {out, *(stem.parent for stem in request.stems.values())}:
-            remove_abandoned(folder)
 
         # torch takes seconds to import: only once the request is known to make sense.
         from fullframe.detect.own_people import read_own_people
+        from fullframe.io.atomic import remove_abandoned
         from fullframe.recovery.photo import CameraOptions, Recoverer
 
+        for folder in {out, *(stem.parent for stem in request.stems.values())}:
+            remove_abandoned(folder)
         camera = CameraOptions(focal, fov, intrinsics)
         own = read_own_people(boxes, keypoints, [Path(photo) for photo in request.photos])
         with console.status("loading"):
