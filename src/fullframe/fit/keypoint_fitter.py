@@ -62,7 +62,7 @@ class FitWeights:
     start: float = 1e-3
     """Squared radians from the rotations of bodies that are given to start from. A network sees depth and
     hidden limbs better than keypoints tell them."""
-    likelihood: float = 1e-4
+    likelihood: float = 2e-4
     """The same over the variance of each joint's rotation, where the start has one."""
     start_shape: float = 1e-3
     """Sum of squared differences from the betas of a start with variances."""
