@@ -202,6 +202,23 @@ def test_impossible_requests(
     assert reason in " ".join(capsys.readouterr().err.split())
 
 
+def test_numbered_photos_are_a_clip_when_asked(
+    clip: Path, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    with VideoReader(clip) as reader:
+        for frame in reader:
+            Image.fromarray(frame.image).save(folder / f"{frame.index + 1}.png")
+    options = ("-o", tmp_path / "out", "--model", network)
+    assert fullframe("run", folder, *options, "--fps", 20) == 0
+    found = Clip.load(tmp_path / "out/frames.npz")
+    assert found.num_frames == 8 == frames_of(tmp_path / "out/frames_overlay.mp4")
+    assert found.fps == pytest.approx(20) and found.video == str(folder)
+    assert fullframe("run", clip, *options, "--fps", 20) == 2
+    assert "--fps is for numbered photos" in capsys.readouterr().err
+
+
 def test_a_camera_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fullframe("run", "97", "-o", tmp_path / "out") == 2
     assert "camera 97: cannot be opened" in capsys.readouterr().err

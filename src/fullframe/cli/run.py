@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from fullframe.recovery.video import VideoResult
     from fullframe.results.clip import Clip
     from fullframe.results.people import People
+    from fullframe.video.frames import FrameFiles
 
 _PHOTO_DEFAULT, _VIDEO_DEFAULT = ("overlay", "sheet", "npz", "json"), ("overlay", "npz")
 
@@ -61,6 +62,7 @@ def run(
     smooth: bool = True,
     lock_feet: bool = False,
     save: str | None = None,
+    fps: float | None = None,
 ) -> int:
     """Recover the people of photos and videos as 3D meshes in the camera of the full frame.
 
@@ -84,9 +86,10 @@ def run(
         lock_feet: videos: keep feet that stand on the ground in place.
         save: files to write, separated by commas. Photos: overlay, sheet, npz, json (the default), glb, obj,
             ply. Videos: overlay, npz (the default), json, csv, glb, bvh, usd, smpl.
+        fps: frames per second: numbered photos of a folder, and animated images, are frames of a clip.
     """
     with usage_errors():
-        request = _plan(inputs, out, save, (boxes, keypoints, body_path, model))
+        request = _plan(inputs, out, save, fps, (boxes, keypoints, body_path, model))
         make_writable(out)
 
         # torch takes seconds to import: only once the request is known to make sense.
@@ -114,7 +117,7 @@ class _Request:
     """The inputs, and the kinds and names of the files to write."""
 
     photos: list[str]
-    videos: list[str]
+    videos: "list[str | FrameFiles]"
     live: str | None
     out: Path
     stems: dict[str, Path]
@@ -124,7 +127,11 @@ class _Request:
 
 
 def _plan(
-    inputs: tuple[str, ...], out: Path, save: str | None, given: tuple[Path | str | None, ...]
+    inputs: tuple[str, ...],
+    out: Path,
+    save: str | None,
+    fps: float | None,
+    given: tuple[Path | str | None, ...],
 ) -> _Request:
     """Check what can be checked without loading a model.
 
@@ -138,8 +145,12 @@ def _plan(
     live = [name for name in names if is_live(name)]
     if live and len(names) > 1:
         raise UsageError(f"{live[0]} is a camera or stream and must be the only input")
-    videos = [name for name in names if name not in live and is_video(name)]
+    videos: list[str | FrameFiles] = [name for name in names if name not in live and is_video(name)]
     photos = [name for name in names if name not in live and name not in videos]
+    if fps is not None:
+        clips = _clips(photos, fps)
+        videos += clips
+        photos = [name for name in photos if all(name not in clip.files for clip in clips)]
     boxes, keypoints, *_ = given
     if (boxes or keypoints) and live:
         raise UsageError("--boxes and --keypoints are for photos and videos, not for cameras")
@@ -147,9 +158,9 @@ def _plan(
     if out.resolve() in {folder.resolve() for pattern in inputs if (folder := searched_folder(pattern))}:
         # The next run would take the pictures written by this one as photos.
         raise UsageError(f"the output folder {out} is the folder of the inputs; choose another with -o")
-    stems = {name: out / stem for name, stem in output_names(names).items()}
+    stems = {name: out / stem for name, stem in output_names([*photos, *map(str, videos), *live]).items()}
     files = [file for name in photos for file in photo_files(stems[name], photo_kinds).values()]
-    files += [file for name in videos for file in video_files(stems[name], video_kinds).values()]
+    files += [file for name in videos for file in video_files(stems[str(name)], video_kinds).values()]
     read = {Path(path).resolve() for path in (*names, *given) if path is not None}
     for file in files:
         if file.resolve() in read:
@@ -157,6 +168,17 @@ def _plan(
     left_out = {name: why for name, why in found.left_out.items() if Path(name).resolve() not in read}
     left_out.pop(str(out), None)
     return _Request(photos, videos, live[0] if live else None, out, stems, photo_kinds, video_kinds, left_out)
+
+
+def _clips(photos: list[str], fps: float) -> "list[FrameFiles]":
+    from fullframe.video.frames import find_frames
+
+    if not 0 < fps <= 1000:
+        raise UsageError(f"--fps takes frames per second, more than 0 and up to 1000; got {fps:g}")
+    clips = find_frames(photos, fps)
+    if not clips:
+        raise UsageError("--fps is for numbered photos of a folder and animated images; there are none")
+    return clips
 
 
 def _output_kinds(save: str | None, photos: bool, videos: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -246,7 +268,7 @@ class _Runner:
                     say(f"{video}: re-run the command to resume", "interrupted ", "yellow")
                     return False
                 except Exception as error:
-                    self._fail(video, error)
+                    self._fail(str(video), error)
                 else:
                     if not complete:
                         return False
@@ -255,14 +277,14 @@ class _Runner:
                     return False
         return True
 
-    def _run_video(self, video: str, interrupt: Interrupt) -> bool:
+    def _run_video(self, video: "str | FrameFiles", interrupt: Interrupt) -> bool:
         """Write `<stem>_overlay.mp4`, `<stem>.npz`, ...; False if an interrupt left frames out.
 
         Unfinished results are kept in a hidden folder beside the files.
         """
         from fullframe.recovery.video import process
 
-        stem = self.request.stems[video]
+        stem = self.request.stems[str(video)]
         files = video_files(stem, self.request.video_kinds)
         overlay = files.pop("overlay", None)
         work = stem.with_name(f".{stem.name}_work")
@@ -278,7 +300,7 @@ class _Runner:
             shutil.rmtree(work)
         if overlay is not None and result.drawn:
             written.insert(0, overlay)
-        say(_video_summary(video, result, self.own is not None, written))
+        say(_video_summary(str(video), result, self.own is not None, written))
         if late := _late_entries(result.clip):
             say(f"{video}: {late}")
         return result.complete

@@ -22,6 +22,7 @@ from fullframe.recovery.photo import UNKNOWN_CAMERA, CameraOptions, Recoverer
 from fullframe.recovery.video_overlay import write_overlay
 from fullframe.recovery.video_tracker import analyse
 from fullframe.results.clip import Clip
+from fullframe.video.frames import FrameFiles, open_video
 from fullframe.video.prefetch import trim_malloc
 from fullframe.video.reader import VideoReader
 
@@ -51,7 +52,7 @@ class VideoResult:
 
 def process(
     recoverer: Recoverer,
-    video: str | Path,
+    video: str | Path | FrameFiles,
     camera_options: CameraOptions = UNKNOWN_CAMERA,
     *,
     overlay: Path | None = None,
@@ -67,6 +68,7 @@ def process(
     """Recover the people of a video with models that are loaded. Arguments as for `recover_video`, and:
 
     Args:
+        video: or its frames as files.
         camera_options: in px of the original upright frames.
         work: not removed at the end: the results may still have to be written.
         restart: remove the results of other arguments in `work` instead of raising WorkError.
@@ -77,11 +79,11 @@ def process(
         own_is_for_this_alone: `own` is about no other video.
     """
     with ExitStack() as stack:
-        reader = stack.enter_context(VideoReader(video))
+        reader = stack.enter_context(open_video(video))
         camera, total = clip_camera(reader, camera_options), reader.num_frames
         given = None
         if own is not None:
-            given = own.for_video(video, reader.original_size, reader.size, own_is_for_this_alone)
+            given = own.for_video(str(video), reader.original_size, reader.size, own_is_for_this_alone)
         request = _request(recoverer, video, camera) | ({} if given is None else {"people": given.digest()})
         folder = stack.enter_context(_work_dir(work, overlay, request, restart))
         store = FrameStore(folder, CHUNK)
@@ -112,7 +114,7 @@ def process(
             # After a stopped analysis, its results are drawn to their end.
             stop_drawing = stop if analysed else lambda: False
             unfinished = folder.path / "overlay.mp4"
-            with VideoReader(video) as again:
+            with open_video(video) as again:
                 result.drawn = write_overlay(
                     clip, recoverer.body, again, unfinished, stop=stop_drawing, progress=progress
                 )
@@ -206,20 +208,21 @@ def finish_clip(
     )
 
 
-def _full_name(video: str | Path) -> str:
+def _full_name(video: str | Path | FrameFiles) -> str:
     """The absolute path, so that the clip can be opened from anywhere; an address as it is."""
-    path = Path(video)
-    return str(path.resolve()) if path.is_file() else str(video)
+    path = Path(str(video))
+    return str(path.resolve()) if path.exists() else str(video)
 
 
-def _request(recoverer: Recoverer, video: str | Path, camera: Camera) -> dict[str, Any]:
+def _request(recoverer: Recoverer, video: str | Path | FrameFiles, camera: Camera) -> dict[str, Any]:
     """Everything that the results of frames depend on."""
-    path = Path(video)
-    file = path.stat() if path.is_file() else None
+    paths = [Path(file) for file in (video.files if isinstance(video, FrameFiles) else [str(video)])]
+    files = [path.stat() for path in paths if path.is_file()]
     return {
         "video": _full_name(video),
-        "bytes": file.st_size if file else None,
-        "changed": file.st_mtime if file else None,
+        "bytes": sum(file.st_size for file in files) if files else None,
+        "changed": max((file.st_mtime for file in files), default=None),
+        "frames": [len(paths), video.fps] if isinstance(video, FrameFiles) else None,
         "camera": camera.to_dict(),
         "model": recoverer.name,
         "weights": recoverer.card.sha256 if recoverer.card else None,
