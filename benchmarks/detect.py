@@ -72,8 +72,11 @@ def main() -> None:
         alone = np.mean([len(builtin.select(*candidates, lowest)[0]) for candidates in nobody])
         default = " (default)" if lowest == builtin.LOWEST_SCORE else ""
         print(f"{lowest:.2f}{default} | {recall:.3f} | {wrong} | {elsewhere} | {alone:.2f}")
-    kept = [people(detector, photo.path, candidates) for photo, candidates in zip(photos, found, strict=True)]
-    alone = np.mean([len(people(detector, *pair)) for pair in zip(empty, nobody, strict=True)])
+    kept = [
+        people_boxes(detector, photo.path, candidates)
+        for photo, candidates in zip(photos, found, strict=True)
+    ]
+    alone = np.mean([len(people_boxes(detector, *pair)) for pair in zip(empty, nobody, strict=True)])
     recall, wrong, elsewhere = count(photos, kept)
     print(f"people, by keypoints | {recall:.3f} | {wrong} | {elsewhere} | {alone:.2f}")
     print(f"boxes: median {np.median(seconds) * 1e3:.0f} ms, least {min(seconds) * 1e3:.0f} ms, 1 thread")
@@ -112,7 +115,7 @@ def main() -> None:
     print(f"keypoints: median {middle:.0f} ms, least {least:.0f} ms a person, 1 thread")
 
 
-def people(detector: builtin.Builtin, path: Path, candidates: Candidates) -> NDArray[np.float32]:
+def people_boxes(detector: builtin.Builtin, path: Path, candidates: Candidates) -> NDArray[np.float32]:
     """The boxes that remain once their keypoints are known."""
     boxes, scores = builtin.select(*candidates)
     return boxes[distinct_people(boxes, scores, detector.keypoints(read_photo(path).pixels, boxes))]
