@@ -55,6 +55,13 @@ def test_nobody():
     assert len(possible) == 0 and found.pose.shape == (0, 24, 3, 3)
 
 
+@pytest.mark.parametrize("translation", [(0, 0, -3), (0, 1, 1e-45), (3e38, 0, 6), (3e38, 0, 0.01)])
+def test_bodies_that_are_on_no_ray_of_the_photo_go_to_their_box(translation):
+    found, possible = bounded(standing(translation), BOX, CAMERA)
+    assert possible.tolist() == [False]
+    np.testing.assert_allclose(project_points(found.translation, CAMERA)[0], (650, 350), atol=1)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(width=32), min_size=3, max_size=3), st.floats(1, 4000), st.floats(1, 4000))
 def test_whatever_the_translation(translation, width, height):
@@ -71,8 +78,10 @@ def test_reliable_people_agree_with_enough_keypoints():
     pixels = project_points(joints[0], CAMERA)
     keypoints = np.concatenate((pixels, np.ones((17, 1))), 1)[None].astype(np.float32)
     box = np.concatenate((pixels.min(0), pixels.max(0)))[None].astype(np.float32)
-    error, count = reprojection_error(joints, keypoints, box, CAMERA)
-    assert error[0] < 1e-4 and count[0] == 17
+    seen = np.ones((1, 17), bool)
+    assert reprojection_error(pixels[None], keypoints, seen, box)[0] < 1e-4
+    assert check(body, bodies, np.array([True]), vertices.numpy(), keypoints, box, CAMERA)[0][0] < 1e-4
+    assert np.isnan(reprojection_error(pixels[None], keypoints, ~seen, box)[0])
 
     def reliable(points, possible=True, bodies=bodies):
         some = np.array([possible])

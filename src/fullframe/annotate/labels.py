@@ -21,7 +21,7 @@ from fullframe.geometry.camera import MAX_PIXELS, MAX_SIDE, Camera
 from fullframe.geometry.rotation import matrix_to_rotvec
 from fullframe.io.atomic import load_npz, save_npz, write_npz
 from fullframe.models.predict import Bodies
-from fullframe.recovery.plausibility import MAX_REPROJECTION, MIN_KEYPOINTS, agrees
+from fullframe.recovery.plausibility import MAX_REPROJECTION, MIN_KEYPOINTS, agrees, reprojection_error
 from fullframe.results.checks import INTEGER, PERSON, Array, check_arrays, check_texts
 from fullframe.results.people import CONVENTIONS, People
 
@@ -225,11 +225,7 @@ def score(
     points = state.keypoints.numpy() + bodies.translation[:, None]
     seen = points[..., :2] / np.maximum(points[..., 2:], 0.1)
     pixels = seen * focal[:, None] + principal_point[:, None]
-    known = keypoints[..., 2] > 0
-    square = ((pixels - keypoints[..., :2]) ** 2).sum(-1) * known
-    number = known.sum(1)
-    error = np.sqrt(square.sum(1) / np.maximum(number, 1)) / (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-    reprojection = np.where(number > 0, error, np.nan).astype(np.float32)
+    reprojection = reprojection_error(pixels, keypoints, keypoints[..., 2] > 0, boxes)
     return Scores(reprojection, prior.energy(rotvec)[0].numpy(), pixels, state.joints)
 
 

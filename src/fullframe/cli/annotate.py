@@ -88,15 +88,11 @@ def review(
         host: 127.0.0.1 for this computer only, 0.0.0.0 for the whole network. There is no password.
         port: the next free one is used if it is taken.
     """
-    from fullframe.cli.console import UsageError, say, usage_errors
+    from fullframe.cli.console import needs_extra, say, usage_errors
 
-    try:
+    with needs_extra("view"):
         from fullframe.annotate.review import Review
         from fullframe.view.review_page import serve_review
-    except ImportError as error:
-        raise UsageError(
-            f"the browser page needs one more package ({error}): pip install 'fullframe[view]'"
-        ) from error
     with usage_errors():
         reviewed = Review(labels, body_path)
         saved = f"(Ctrl-C stops); every verdict is saved at once in {reviewed.file}"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fullframe.cli.console import UsageError, console, say, usage_errors
+from fullframe.cli.console import console, needs_extra, say, usage_errors
 
 
 def app(
@@ -25,12 +25,8 @@ def app(
         host: 127.0.0.1: for this computer only; 0.0.0.0: for the whole network. There is no password.
         port: if it is taken, the next free one is used.
     """
-    try:
+    with needs_extra("view"):
         from fullframe.view.app import serve_app
-    except ImportError as error:
-        raise UsageError(
-            f"this page needs one more package ({error}): pip install 'fullframe[view]'"
-        ) from error
     from fullframe.recovery.photo import Recoverer
 
     with usage_errors():

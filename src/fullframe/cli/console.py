@@ -50,6 +50,17 @@ def out_of_memory(error: BaseException) -> str:
 
 
 @contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Name the extra of fullframe that brings the package whose import failed."""
+    try:
+        yield
+    except ImportError as error:
+        raise UsageError(
+            f"this page needs one more package ({error}): pip install 'fullframe[{extra}]'"
+        ) from error
+
+
+@contextmanager
 def usage_errors() -> Iterator[None]:
     """Turn errors that the user's input can cause into `UsageError`."""
     try:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from fullframe.cli.console import UsageError, say, usage_errors
+from fullframe.cli.console import needs_extra, say, usage_errors
 
 
 def view(
@@ -24,12 +24,8 @@ def view(
         host: 127.0.0.1: for this computer only; 0.0.0.0: for the whole network. There is no password.
         port: if it is taken, the next free one is used.
     """
-    try:
+    with needs_extra("view"):
         from fullframe.view.show import show
-    except ImportError as error:
-        raise UsageError(
-            f"this page needs one more package ({error}): pip install 'fullframe[view]'"
-        ) from error
     with usage_errors():
         show(results, body_path, host, port, lambda address: say(f"{results}: open {address} (Ctrl-C stops)"))
     return 0

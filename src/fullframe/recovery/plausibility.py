@@ -11,6 +11,8 @@ from fullframe.models.predict import Bodies
 
 STATURES = (0.5, 2.4)
 """Metres between which a body's height at rest is plausible."""
+MAX_TANGENT = 10.0
+"""Of the angle off the optical axis, sideways and up, at which a photo can show a body."""
 MIN_KEYPOINTS, MIN_CONFIDENCE = 6, 0.2
 MAX_REPROJECTION = 0.1
 """Of reliable people: the fewest keypoints of at least this confidence, and the largest root mean square
@@ -36,45 +38,44 @@ def bounded(bodies: Bodies, boxes: NDArray[np.float32], camera: Camera) -> tuple
     focal, principal_point = np.array(camera.focal), np.array(camera.principal_point)
     angle = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / focal.mean()
     low, high = (np.clip(length / angle, *DISTANCES) for length in SEEN_LENGTHS)
+    rays = ((boxes[:, :2] + boxes[:, 2:]) / 2 - principal_point) / focal
     if not finite.all():
         pose[~finite] = np.eye(3)
         pose[~finite, 0] = np.diag([1, -1, -1])
         betas[~finite] = 0
-        rays = ((boxes[:, :2] + boxes[:, 2:]) / 2 - principal_point) / focal
-        upright = (
-            np.concatenate((rays, np.ones((len(rays), 1))), 1) * np.clip(1.7 / angle, low, high)[:, None]
-        )
-        translation[~finite] = upright[~finite]
-    depth = translation[:, 2]
-    possible = finite & (depth >= low) & (depth <= high)
-    # A body behind the camera is on no ray: it goes to the middle of its box.
-    scale = np.clip(depth, low, high) / np.where(depth > 0, depth, np.inf)
-    moved = translation * scale[:, None]
-    moved[:, 2] = np.clip(depth, low, high)
+        distance = np.clip(1.7 / angle, low, high)[:, None]
+        translation[~finite] = (np.concatenate((rays, np.ones((len(rays), 1))), 1) * distance)[~finite]
+    depth = translation[:, 2].astype(np.float64)
+    # A body behind the camera, or beside it, is on no ray of a photo: it goes to the middle of its box.
+    direction = translation[:, :2] / np.where(depth > 1e-3, depth, 1)[:, None]
+    ahead = (depth > 1e-3) & (np.abs(direction).max(axis=1, initial=0) <= MAX_TANGENT)
+    possible = finite & ahead & (depth >= low) & (depth <= high)
+    nearest = np.clip(depth, low, high)[:, None]
+    moved = np.concatenate((np.where(ahead[:, None], direction, rays), np.ones((len(rays), 1))), 1) * nearest
     return Bodies(pose, betas, np.where(possible[:, None], translation, moved).astype(np.float32)), possible
 
 
 def reprojection_error(
-    joints: NDArray[np.floating], keypoints: NDArray[np.float32], boxes: NDArray[np.float32], camera: Camera
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    pixels: NDArray[np.floating],
+    keypoints: NDArray[np.float32],
+    seen: NDArray[np.bool_],
+    boxes: NDArray[np.float32],
+) -> NDArray[np.float32]:
     """How far bodies are from their keypoints.
 
     Args:
-        joints: (N, 17, 3) COCO-17 joints of the bodies in the camera frame, metres.
-        keypoints: (N, 17, 3) x, y px and confidence.
+        pixels: (N, K, 2) the bodies' keypoints in the image, px.
+        keypoints: (N, K, 3) x, y px and confidence.
+        seen: (N, K) which of them are compared.
         boxes: (N, 4) x1, y1, x2, y2 px.
-        camera: of the image.
 
     Returns:
-        (N,) root mean square distance as a share of the box's longer side, NaN without keypoints; and (N,)
-        the number of keypoints that were compared.
+        (N,) root mean square distance as a share of the box's longer side, NaN where none is seen.
     """
-    pixels = joints[..., :2] / np.maximum(joints[..., 2:], 0.1) * camera.focal + camera.principal_point
-    seen = keypoints[..., 2] >= MIN_CONFIDENCE
     square = ((pixels - keypoints[..., :2]) ** 2).sum(-1) * seen
     count = seen.sum(1)
     error = np.sqrt(square.sum(1) / np.maximum(count, 1)) / (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-    return np.where(count > 0, error, np.nan).astype(np.float32), count
+    return np.where(count > 0, error, np.nan).astype(np.float32)
 
 
 def check(
@@ -103,9 +104,11 @@ def check(
         betas = torch.from_numpy(bodies.betas)
         rest = body(betas, torch.eye(3).expand(len(betas), 24, 3, 3)).vertices.numpy()
     stature = np.ptp(rest[..., 1], axis=1) if len(rest) else np.zeros(0)
-    error, count = reprojection_error(joints, keypoints, boxes, camera)
+    pixels = joints[..., :2] / np.maximum(joints[..., 2:], 0.1) * camera.focal + camera.principal_point
+    seen = keypoints[..., 2] >= MIN_CONFIDENCE
+    error = reprojection_error(pixels, keypoints, seen, boxes)
     plausible = possible & (stature >= STATURES[0]) & (stature <= STATURES[1])
-    return error, plausible & agrees(count, error)
+    return error, plausible & agrees(seen.sum(1), error)
 
 
 def agrees(count: NDArray[np.int64], reprojection: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fullframe.io.annotations.annotation_file import AnnotatedImage, AnnotatedPerson, AnnotationFile
 from fullframe.io.annotations.coco_json import PERSON_NAMES
-from fullframe.io.annotations.keypoint_names import canonical, order_from_names
+from fullframe.io.annotations.keypoint_names import canonical, name_keypoints
 from fullframe.io.annotations.untrusted import EntryError, box_xyxy, image_size, printable, whole_number
 
 _DEEPEST = 20
@@ -149,16 +149,7 @@ class _Shapes:
                 "a person"
             )
         names = sorted({n for shape in self.shapes if shape.label in wanted for n in shape.points})
-        known: list[str] = []
-        if names:
-            try:
-                order = order_from_names(names, "its labels")
-            except ValueError as error:
-                raise ValueError(f"{self.path}: {error}") from error
-            result.keypoint_names = order.names
-            if order.note:
-                result.stats.notes.append(order.note)
-            known = [names[row] for row in order.rows]
+        known = name_keypoints(result, names)
         with_skeletons = {
             shape.image for shape in self.shapes if shape.kind == "skeleton" and shape.label in wanted
         }

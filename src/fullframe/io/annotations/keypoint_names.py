@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.io.annotations.annotation_file import AnnotationFile
 from fullframe.io.annotations.untrusted import printable
 
 
@@ -115,6 +116,27 @@ def canonical(name: str) -> str:
             if rest != plain and rest.strip("_") in _LIMBS:
                 return mark + _LIMBS[rest.strip("_")]
     return _MIDDLE.get(plain, plain)
+
+
+def name_keypoints(result: AnnotationFile, names: Sequence[str]) -> list[str]:
+    """Set the keypoints of a file by the names of its labels; a note goes to its stats.
+
+    Returns:
+        the label of each row.
+
+    Raises:
+        ValueError: as `order_from_names`, with the file's path.
+    """
+    if not names:
+        return []
+    try:
+        order = order_from_names(names, "its labels")
+    except ValueError as error:
+        raise ValueError(f"{result.path}: {error}") from error
+    result.keypoint_names = order.names
+    if order.note:
+        result.stats.notes.append(order.note)
+    return [names[row] for row in order.rows]
 
 
 def order_from_names(names: Sequence[str], source: str) -> KeypointOrder:

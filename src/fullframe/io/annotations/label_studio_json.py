@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fullframe.io.annotations.annotation_file import AnnotatedImage, AnnotatedPerson, AnnotationFile
 from fullframe.io.annotations.coco_json import PERSON_NAMES
-from fullframe.io.annotations.keypoint_names import canonical, order_from_names
+from fullframe.io.annotations.keypoint_names import canonical, name_keypoints
 from fullframe.io.annotations.untrusted import EntryError, box_xyxy, image_size, number
 
 _KINDS = ("keypointlabels", "rectanglelabels")
@@ -56,15 +56,7 @@ def read_label_studio(tasks: list[Any], path: Path) -> AnnotationFile:
                 result.stats.leave_out(image, f"of another label ({person.label[:40]})")
         raw = [(image, where, person) for image, where, person in raw if person.is_person]
     names = sorted({name for _, _, person in raw for name in person.points})
-    if names:
-        try:
-            order = order_from_names(names, "its labels")
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        result.keypoint_names = order.names
-        if order.note:
-            result.stats.notes.append(order.note)
-        known = [names[row] for row in order.rows]
+    known = name_keypoints(result, names)
     for image, where, person in raw:
         width, height = result.images[image].size or (0, 0)
         rows = np.zeros((len(result.keypoint_names), 3), np.float32)
