@@ -41,6 +41,8 @@ def test_json(make_clip, body, tmp_path, known):
     clip = make_clip()
     if not known:
         clip.ground[:] = np.nan
+    clip.reprojection, clip.reliable = np.linspace(0, 0.2, len(clip)), np.arange(len(clip)) % 2 == 0
+    clip.reprojection[3] = np.nan
     (file,) = CLIP_EXPORTERS["json"](clip, body, tmp_path / "a.json")
     result = json.loads(file.read_text())
     assert result["format"] == "fullframe clip 1" and result["body"] == "open"
@@ -58,6 +60,9 @@ def test_json(make_clip, body, tmp_path, known):
         np.testing.assert_allclose(turns.reshape(-1, 24, 3, 3), clip.pose[rows], atol=1e-5)
         assert person["detected"] == clip.detected[rows].tolist()
         assert person["contacts"] == clip.contacts[rows].tolist()
+        assert person["reliable"] == clip.reliable[rows].tolist()
+        errors = [np.nan if error is None else error for error in person["reprojection"]]
+        np.testing.assert_allclose(errors, clip.reprojection[rows], atol=1e-5)
 
 
 def test_no_people(make_clip, body, tmp_path):

@@ -8,7 +8,8 @@ from fullframe.body import load_body
 from fullframe.fit.keypoint_fitter import DISTANCES
 from fullframe.geometry.camera import Camera, project_points
 from fullframe.models.predict import Bodies
-from fullframe.recovery.plausibility import bounded, check, reprojection_error
+from fullframe.recovery.plausibility import bounded, check, check_clip, reprojection_error
+from fullframe.results.clip import Clip
 
 CAMERA = Camera.from_fov(60, (1280, 720))
 BOX = np.array([[600, 200, 700, 500]], np.float32)
@@ -80,12 +81,12 @@ def test_reliable_people_agree_with_enough_keypoints():
     box = np.concatenate((pixels.min(0), pixels.max(0)))[None].astype(np.float32)
     seen = np.ones((1, 17), bool)
     assert reprojection_error(pixels[None], keypoints, seen, box)[0] < 1e-4
-    assert check(body, bodies, np.array([True]), vertices.numpy(), keypoints, box, CAMERA)[0][0] < 1e-4
+    assert check(body, bodies, np.array([True]), joints, keypoints, box, CAMERA)[0][0] < 1e-4
     assert np.isnan(reprojection_error(pixels[None], keypoints, ~seen, box)[0])
 
     def reliable(points, possible=True, bodies=bodies):
         some = np.array([possible])
-        return bool(check(body, bodies, some, vertices.numpy(), points, box, CAMERA)[1][0])
+        return bool(check(body, bodies, some, joints, points, box, CAMERA)[1][0])
 
     few, far = keypoints.copy(), keypoints.copy()
     few[:, 5:, 2] = 0
@@ -94,3 +95,51 @@ def test_reliable_people_agree_with_enough_keypoints():
     assert not reliable(few) and not reliable(far)
     giant = bodies._replace(betas=np.float32([[12] + 10 * [0]]))
     assert not reliable(keypoints, bodies=giant)
+
+
+def test_clips_say_for_each_body_how_well_it_agrees(tmp_path):
+    body = load_body(num_betas=11)
+    rows = 5  # as it was seen, keypoints of a filled gap, moved keypoints, a body far off, few keypoints
+    pose, betas, translation = (np.repeat(value, rows, axis=0) for value in standing())
+    vertices = body(*map(torch.from_numpy, (betas, pose, translation))).vertices
+    pixels = project_points(body.regress(vertices, "coco17").numpy()[0], CAMERA)
+    box = np.concatenate((pixels.min(0), pixels.max(0)))
+    keypoints = np.tile(np.concatenate((pixels, np.ones((17, 1))), 1), (rows, 1, 1))
+    keypoints[1] = 0
+    keypoints[2, :, 0] += 0.2 * (box[3] - box[1])
+    translation[3] *= 1e6
+    keypoints[4, 5:, 2] = 0
+    clip = check_clip(
+        body,
+        Clip(
+            times=np.arange(rows) / 25,
+            frames=np.arange(rows),
+            track_ids=np.zeros(rows, np.int64),
+            detected=np.arange(rows) != 1,
+            boxes=np.tile(box, (rows, 1)),
+            scores=np.ones(rows),
+            keypoints=keypoints,
+            pose=pose,
+            betas=betas,
+            translation=translation,
+            camera=CAMERA,
+            body="open",
+            model="",
+        ),
+    )
+    assert clip.reliable.tolist() == [True, False, False, False, False]
+    assert clip.reprojection[0] < 1e-4 and np.isnan(clip.reprojection[1]) and clip.reprojection[4] < 1e-4
+    np.testing.assert_allclose(clip.reprojection[2], 0.2, atol=1e-3)
+    assert DISTANCES[0] <= clip.translation[3, 2] <= DISTANCES[1]
+    clip.save(tmp_path / "a.npz")
+    assert Clip.load(tmp_path / "a.npz").reliable.tolist() == clip.reliable.tolist()
+    assert clip.people(0, body).reliable.tolist() == [True]
+
+
+def test_a_clip_of_nobody():
+    empty = np.zeros((0, 4))
+    clip = Clip(
+        np.zeros(1), *(np.zeros(0) for _ in range(3)), empty, np.zeros(0), np.zeros((0, 17, 3)),
+        np.zeros((0, 24, 3, 3)), np.zeros((0, 11)), np.zeros((0, 3)), CAMERA, "open", "",
+    )  # fmt: skip
+    assert len(check_clip(load_body(num_betas=11), clip).reliable) == 0

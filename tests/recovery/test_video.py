@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from fullframe.geometry.camera import Camera
 from fullframe.io.workdir import WorkError
 from fullframe.recovery import video as recovery
 from fullframe.recovery import video_tracker
+from fullframe.recovery.frame_results import FrameResults
 from fullframe.recovery.photo import CameraOptions, Recoverer
-from fullframe.recovery.video import process
+from fullframe.recovery.video import finish_clip, process
 from fullframe.results.clip import Clip
 from fullframe.video.reader import VideoReader
 
@@ -189,6 +191,29 @@ def test_a_cut_ends_all_tracks(make_video: Any, recoverer: Recoverer) -> None:
 def test_one_frame_and_slow_ones(make_video: Any, recoverer: Recoverer) -> None:
     assert process(recoverer, make_video(frames=1)).clip.num_frames == 1
     assert process(recoverer, make_video(frames=4, fps=1)).clip.times[-1] == pytest.approx(3)
+
+
+def test_scores_count_the_keypoints_unless_people_are_given(recoverer: Recoverer) -> None:
+    frames, confidence = 10, 0.5
+    keypoints = np.full((frames, 17, 3), confidence, np.float32)
+    keypoints[-1] = 0  # not detected
+    part = FrameResults(
+        times=np.arange(frames) / 25,
+        cuts=np.zeros(0, np.int64),
+        frames=np.arange(frames),
+        track_ids=np.zeros(frames, np.int64),
+        boxes=np.tile(np.float32([10, 10, 30, 50]), (frames, 1)),
+        scores=np.full(frames, 0.8, np.float32),
+        keypoints=keypoints,
+        pose=np.tile(np.eye(3, dtype=np.float32), (frames, 24, 1, 1)),
+        betas=np.zeros((frames, 11), np.float32),
+        translation=np.tile(np.float32([0, 0, 3]), (frames, 1)),
+    )
+    own: Any = SimpleNamespace(has_tracks=True)
+    camera = Camera.from_diagonal((64, 48))
+    for given, first in ((None, 0.4), (own, 0.8)):
+        scores = finish_clip(recoverer, [part], camera, "", True, False, given).scores
+        np.testing.assert_allclose(scores, [first] * (frames - 1) + [0.8])
 
 
 def test_the_camera_is_given_for_the_original_size() -> None:

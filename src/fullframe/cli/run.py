@@ -376,7 +376,12 @@ def _video_summary(video: str, result: "VideoResult", given: bool, written: list
 def _people_of(clip: "Clip", given: bool = False) -> str:
     number = len(set(clip.track_ids.tolist()))
     people = plural(number, "person", "people") if number or given else "no person found"
-    return f"{people} in {plural(clip.num_frames, 'frame')}"
+    text = f"{people} in {plural(clip.num_frames, 'frame')}"
+    # Filled gaps, and clips without keypoints, are compared with nothing.
+    compared = clip.reprojection == clip.reprojection
+    if unreliable := int((compared & ~clip.reliable).sum()):
+        text += f" ({unreliable} of {plural(int(compared.sum()), 'body', 'bodies')} unreliable)"
+    return text
 
 
 def _late_entries(clip: "Clip") -> str:

@@ -22,7 +22,7 @@ def write_json(people: People, path: str | Path) -> None:
     Raises:
         ValueError: if a number is not finite: JSON cannot express it.
     """
-    pose, known = _axis_angle(people.pose), np.isfinite(people.reprojection)
+    pose, reprojection = _axis_angle(people.pose), _plain_or_none(people.reprojection)
     result = {
         "format": "fullframe people 1",
         "conventions": CONVENTIONS | _POSE,
@@ -43,7 +43,7 @@ def write_json(people: People, path: str | Path) -> None:
                 "betas": _plain(people.betas[i]),
                 "translation": _plain(people.translation[i]),
                 "joints": _plain(people.joints[i]),
-                "reprojection": _plain(people.reprojection[i]) if known[i] else None,
+                "reprojection": reprojection[i],
                 "reliable": bool(people.reliable[i]),
             }
             for i in range(len(people))
@@ -55,7 +55,7 @@ def write_json(people: People, path: str | Path) -> None:
 def write_clip_json(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
     """Write what a Clip holds and the 3D joints, each person's values as lists over the frames they are in.
 
-    Everything is in the camera frame; numbers to 6 decimals. An unknown ground is null.
+    Everything is in the camera frame; numbers to 6 decimals. An unknown ground or reprojection error is null.
 
     Raises:
         ValueError: the body is not the clip's, or a number is not finite: JSON cannot express it.
@@ -69,6 +69,8 @@ def write_clip_json(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
         "pose": _plain(_axis_angle(clip.pose)),
         "translation": _plain(clip.translation),
         "contacts": clip.contacts.tolist(),
+        "reprojection": _plain_or_none(clip.reprojection),
+        "reliable": clip.reliable.tolist(),
         "joints": _plain(places),
     }
     result = {
@@ -108,3 +110,9 @@ def _write(result: dict[str, Any], path: str | Path) -> None:
 
 def _plain(values: NDArray[np.floating[Any]]) -> Any:
     return np.round(np.asarray(values, np.float64), 6).tolist()
+
+
+def _plain_or_none(values: NDArray[np.float32]) -> list[float | None]:
+    """Numbers (N,), None for those that are not known."""
+    known = np.isfinite(values)
+    return [value if k else None for value, k in zip(_plain(np.where(known, values, 0)), known, strict=True)]

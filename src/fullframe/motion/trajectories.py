@@ -194,8 +194,9 @@ def _fill_piece(
     if not missing.any():
         return
     new = places[missing]
-    for name in ("detected", "scores", "keypoints", "contacts"):
+    for name in ("detected", "scores", "keypoints", "contacts", "reliable"):
         arrays[name][new] = 0
+    arrays["reprojection"][new] = np.nan
     times, moments = clip.times[seen], clip.times[frames[missing]]
     arrays["boxes"][new] = PchipInterpolator(times, clip.boxes[rows])(moments)
     arrays["translation"][new] = from_view(

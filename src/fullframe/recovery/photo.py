@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from fullframe.body import load_body
@@ -165,7 +166,8 @@ class Recoverer:
             image=photo.path,
             orientation=photo.orientation,
         )
-        quality = check(self.body, bodies, possible, people.vertices, points, xyxy, camera)
+        joints = self.body.regress(torch.from_numpy(people.vertices), "coco17").numpy()
+        quality = check(self.body, bodies, possible, joints, points, xyxy, camera)
         people.reprojection, people.reliable = quality
         return people
 

@@ -1,13 +1,18 @@
 """Whether a recovered body is possible, and how well it agrees with its keypoints."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fullframe.body.keypoint_regressor import KeypointRegressor
 from fullframe.body.model import BodyModel
 from fullframe.fit.keypoint_fitter import DISTANCES, SEEN_LENGTHS
 from fullframe.geometry.camera import Camera
 from fullframe.models.predict import Bodies
+from fullframe.motion.skeleton import blocks
+from fullframe.results.clip import Clip
 
 STATURES = (0.5, 2.4)
 """Metres between which a body's height at rest is plausible."""
@@ -82,7 +87,7 @@ def check(
     body: BodyModel,
     bodies: Bodies,
     possible: NDArray[np.bool_],
-    vertices: NDArray[np.float32],
+    joints: NDArray[np.float32],
     keypoints: NDArray[np.float32],
     boxes: NDArray[np.float32],
     camera: Camera,
@@ -94,21 +99,51 @@ def check(
     Args:
         body: of the bodies.
         possible: (N,) as from `bounded`.
-        vertices: (N, V, 3) of the bodies in the camera frame, metres.
+        joints: (N, 17, 3) of the bodies in the camera frame, COCO-17, metres.
         keypoints: (N, 17, 3) x, y px and confidence.
         boxes: (N, 4) x1, y1, x2, y2 px.
         camera: of the image.
     """
+    shapes, of_shape = np.unique(bodies.betas, axis=0, return_inverse=True)
     with torch.inference_mode():
-        joints = body.regress(torch.from_numpy(vertices), "coco17").numpy()
-        betas = torch.from_numpy(bodies.betas)
+        betas = torch.from_numpy(shapes)
         rest = body(betas, torch.eye(3).expand(len(betas), 24, 3, 3)).vertices.numpy()
-    stature = np.ptp(rest[..., 1], axis=1) if len(rest) else np.zeros(0)
+    stature = np.ptp(rest[..., 1], axis=1)[of_shape.ravel()] if len(rest) else np.zeros(0)
     pixels = joints[..., :2] / np.maximum(joints[..., 2:], 0.1) * camera.focal + camera.principal_point
     seen = keypoints[..., 2] >= MIN_CONFIDENCE
     error = reprojection_error(pixels, keypoints, seen, boxes)
     plausible = possible & (stature >= STATURES[0]) & (stature <= STATURES[1])
     return error, plausible & agrees(seen.sum(1), error)
+
+
+def check_clip(body: BodyModel, clip: Clip) -> Clip:
+    """The clip with its people within plausible distances, their reprojection errors, and who is reliable.
+
+    Args:
+        body: the one named in the clip, with as many betas.
+    """
+    model = KeypointRegressor(body)
+    translation, errors, reliable = clip.translation.copy(), [], []
+    for rows in blocks(len(clip)):
+        boxes = clip.boxes[rows]
+        bodies, possible = bounded(
+            Bodies(clip.pose[rows], clip.betas[rows], translation[rows]), boxes, clip.camera
+        )
+        translation[rows] = bodies.translation
+        with torch.inference_mode():
+            joints = model(torch.from_numpy(bodies.betas), torch.from_numpy(bodies.pose)).keypoints.numpy()
+        joints = joints + bodies.translation[:, None]
+        error, good = check(body, bodies, possible, joints, clip.keypoints[rows], boxes, clip.camera)
+        errors.append(error)
+        reliable.append(good)
+    if not errors:
+        return clip
+    return replace(
+        clip,
+        translation=translation,
+        reprojection=np.concatenate(errors),
+        reliable=np.concatenate(reliable),
+    )
 
 
 def agrees(count: NDArray[np.int64], reprojection: NDArray[np.float32]) -> NDArray[np.bool_]:

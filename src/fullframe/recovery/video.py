@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from fullframe.detect.own_people import OwnPeople
+from fullframe.detect.own_people import OwnPeople, VideoPeople
+from fullframe.detect.people import body_scores
 from fullframe.geometry.camera import Camera
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import WorkDir
 from fullframe.motion.postprocess import postprocess
 from fullframe.recovery.frame_results import CHUNK, FrameResults, FrameStore
 from fullframe.recovery.photo import UNKNOWN_CAMERA, CameraOptions, Recoverer
+from fullframe.recovery.plausibility import check_clip
 from fullframe.recovery.video_overlay import write_overlay
 from fullframe.recovery.video_tracker import analyse
 from fullframe.results.clip import Clip
@@ -103,8 +106,7 @@ def process(
                 store.finish(sum(len(part.times) for part in parts), skipped)
         reader.close()
         trim_malloc()
-        keep_tracks = given is not None and given.has_tracks
-        clip = finish_clip(recoverer, parts, camera, _full_name(video), smooth, lock_feet, keep_tracks)
+        clip = finish_clip(recoverer, parts, camera, _full_name(video), smooth, lock_feet, given)
         if given is not None and analysed and given.last >= clip.num_frames:
             _log.warning(
                 f"{video} has {clip.num_frames} frames, its people are given up to frame {given.last}"
@@ -195,17 +197,25 @@ def finish_clip(
     video: str,
     smooth: bool,
     lock_feet: bool,
-    keep_tracks: bool = False,
+    own: VideoPeople | None = None,
 ) -> Clip:
-    """The postprocessed clip of the consecutive parts of a video.
+    """The postprocessed clip of the consecutive parts of a video, with reprojection errors and reliability.
 
     The list of parts is emptied, see `FrameResults.joined`.
+
+    Args:
+        own: the people given by the user, if they were: their tracks and scores are kept.
     """
+    keep_tracks = own is not None and own.has_tracks
     cuts = [cut for part in parts for cut in part.cuts.tolist()]
     clip = FrameResults.joined(parts).to_clip(camera, recoverer.body.name, recoverer.name, video)
-    return postprocess(
+    if own is None:
+        seen = clip.keypoints[..., 2].any(axis=1)
+        clip.scores = np.where(seen, body_scores(clip.scores, clip.keypoints), clip.scores)
+    clip = postprocess(
         clip, recoverer.body, smooth=smooth, lock_feet=lock_feet, cuts=cuts, keep_tracks=keep_tracks
     )
+    return check_clip(recoverer.body, clip)
 
 
 def _full_name(video: str | Path | FrameFiles) -> str:

@@ -15,7 +15,7 @@ from fullframe.results.checks import INTEGER, METRES, PERSON, SHARE, Array, chec
 from fullframe.results.people import CONVENTIONS, People
 
 CLIP_CONVENTIONS = {
-    **{key: text for key, text in CONVENTIONS.items() if key not in ("reprojection", "reliable")},
+    **CONVENTIONS,
     "rows": "one per person and frame, by frame and then by track id",
     "times": "seconds from the first frame",
     "ground": "(n, d) with n . x + d = 0 on the ground and n its unit normal that points up; NaN if unknown",
@@ -32,13 +32,17 @@ class Clip:
         track_ids: (N,) int64, identity across frames; ascending within a frame.
         detected: (N,) bool; False where a gap of the detector was filled.
         boxes: (N, 4) float32, x1, y1, x2, y2 px.
-        scores: (N,) float32, detection confidence, 0 to 1; 0 in filled gaps.
+        scores: (N,) float32, 0 to 1, as in People; without keypoints the score of the box; 0 in filled gaps.
         keypoints: (N, 17, 3) float32, COCO-17: x, y px, confidence (all 0 if none).
         pose: (N, 24, 3, 3) float32, local rotations of SMPL's joints, root in the camera frame.
         betas: (N, B) float32, shape of the body named in `body`; the same in all rows of a track.
         translation: (N, 3) float32, metres.
         contacts: (N, 2) bool, left and right foot stand on the ground.
         ground: (4,) float64, (n, d): n . x + d = 0 on the ground, n points up; NaN if unknown.
+        reprojection: (N,) float32, root mean square distance of the body's joints to the keypoints, as a
+            share of the box's longer side; NaN if unknown, as in filled gaps.
+        reliable: (N,) bool, whether there are enough keypoints, the body agrees with them, and its distance
+            and stature are plausible.
         camera: the intrinsics of all frames.
         body: name of the body model.
         model: name of the model that estimated the people.
@@ -60,12 +64,16 @@ class Clip:
     model: str
     contacts: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 2), bool))
     ground: NDArray[np.float64] = field(default_factory=lambda: np.full(4, np.nan))
+    reprojection: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    reliable: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     video: str = ""
 
     def __post_init__(self) -> None:
         if len(self.contacts) == 0:
             self.contacts = np.zeros((len(self.frames), 2), bool)
         rows = len(self.frames)
+        if not len(self.reprojection) and not len(self.reliable):  # unknown
+            self.reprojection, self.reliable = np.full(rows, np.nan, np.float32), np.zeros(rows, bool)
         for name, array in _ARRAYS.items():
             value = np.asarray(getattr(self, name), dtype=array.dtype)
             wanted = (rows, *array.shape[1:]) if name in ROWS else array.shape
@@ -131,6 +139,8 @@ class Clip:
             camera=self.camera,
             model=self.model,
             image=self.video,
+            reprojection=self.reprojection[rows],
+            reliable=self.reliable[rows],
         )
 
     def _values(self) -> dict[str, Any]:
@@ -171,6 +181,8 @@ _ARRAYS = {
     "detected": Array(np.bool_, (-1,)),
     "scores": Array(np.float32, (-1,), *SHARE),
     "contacts": Array(np.bool_, (-1, 2)),
+    "reprojection": Array(np.float32, (-1,), 0, nan=True),
+    "reliable": Array(np.bool_, (-1,)),
     "ground": Array(np.float64, (4,), -METRES, METRES, nan=True),
 }
 ROWS = set(_ARRAYS) - {"times", "ground"}

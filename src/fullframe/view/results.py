@@ -52,11 +52,14 @@ def clip_of(people: People) -> Clip:
         body=people.body,
         model=people.model,
         video=people.image,
-        **{
-            name: getattr(people, name)[order]
-            for name in ("track_ids", "boxes", "scores", "keypoints", "pose", "betas", "translation")
-        },
+        **{name: getattr(people, name)[order] for name in _PER_PERSON},
     )
+
+
+_PER_PERSON = (
+    *("track_ids", "boxes", "scores", "keypoints", "pose", "betas", "translation", "reprojection"),
+    "reliable",
+)
 
 
 @lru_cache(maxsize=4)
