@@ -36,6 +36,16 @@ def test_own_boxes(photo_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.count("pelvis at") == 2
 
 
+def test_many_photos(photo_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    shutil.copy(photo_path, tmp_path / "photos/b.jpg")
+    (tmp_path / "photos/a.jpg").write_bytes(b"no photo")
+    load("many_photos").main(tmp_path / "photos", tmp_path / "people.csv")
+    rows = (tmp_path / "people.csv").read_text().splitlines()
+    assert len(rows) == 4 and all("b.jpg" in row for row in rows[1:])
+    assert "a.jpg: not an image" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_own_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_project(tmp_path)

@@ -40,6 +40,7 @@ SIGNATURES = {
     ),
     "Recoverer": f"({MODELS})",
     "Recoverer.__call__": f"(self, image, *, {CAMERA}, boxes=None, scores=None, keypoints=None)",
+    "Recoverer.stream": f"(self, photos, *, {CAMERA}, on_error=None)",
     "load_model": "(name_or_path, body=None)",
     "People.save": "(self, path)",
     "People.load": "(path)",

@@ -11,6 +11,7 @@ from synthetic_smpl import synthetic_smpl, write_npz
 import fullframe
 from fullframe.io.image import ImageError
 from fullframe.models import create_model, save_checkpoint
+from fullframe.recovery.photo import as_photo
 
 BOX = [[340.0, 60.0, 520.0, 430.0]]
 
@@ -140,3 +141,71 @@ def test_impossible_keypoints(pixels: np.ndarray) -> None:
         fullframe.recover(pixels, keypoints=np.zeros((1, 16, 3)))
     with pytest.raises(ValueError, match="1 boxes but keypoints of 2 people"):
         fullframe.recover(pixels, boxes=BOX, keypoints=np.ones((2, 17, 3)))
+
+
+def test_bytes_and_images_of_pillow_give_the_same(pixels: np.ndarray, tmp_path: Path) -> None:
+    """Also what EXIF says: the orientation and the focal length."""
+    path, exif = tmp_path / "a.png", Image.Exif()
+    exif[0x0112], exif.get_ifd(0x8769)[0xA405] = 6, 40
+    Image.fromarray(np.rot90(pixels)).save(path, exif=exif)
+    recoverer = fullframe.Recoverer(refine=False)
+    expected = recoverer(path, boxes=BOX)
+    assert expected.orientation == 6 and expected.camera.source == "exif"
+    with Image.open(path) as image:
+        others = [recoverer(source, boxes=BOX) for source in (path.read_bytes(), image)]
+    for people in others:
+        np.testing.assert_array_equal(people.vertices, expected.vertices)
+        assert people.orientation == 6 and people.camera == expected.camera and people.image == ""
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (b"", "photo of 0 bytes: the file is empty"),
+        (b"no photo", "photo of 8 bytes: not an image"),
+        (Image.new("RGB", (0, 5)), "image of Pillow"),
+    ],
+)
+def test_content_that_is_no_photo(bad: bytes | Image.Image, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        as_photo(bad)
+
+
+def test_other_types_are_refused() -> None:
+    with pytest.raises(TypeError, match="not list"):
+        as_photo([1, 2])  # type: ignore[arg-type]
+
+
+def test_a_stream_gives_the_same_in_order(pixels: np.ndarray, photo_path: Path, tmp_path: Path) -> None:
+    recoverer = fullframe.Recoverer()
+    Image.fromarray(pixels).save(tmp_path / "small.png")
+    photos = [pixels, tmp_path / "small.png", (tmp_path / "small.png").read_bytes(), photo_path]
+    expected = [recoverer(photo, fov=60) for photo in photos]
+    taken = []
+    stream = recoverer.stream((taken.append(n) or p for n, p in enumerate(photos)), fov=60)
+    for people, other in zip(stream, expected, strict=True):
+        np.testing.assert_allclose(people.vertices, other.vertices, atol=1e-4)
+        assert people.image == other.image and people.camera == other.camera
+    assert taken == [0, 1, 2, 3]
+
+
+def test_a_stream_takes_few_photos_ahead(pixels: np.ndarray) -> None:
+    taken = []
+    stream = fullframe.Recoverer(refine=False).stream(
+        taken.append(number) or pixels[:64, :64] for number in range(100)
+    )
+    next(stream)
+    assert len(taken) <= torch.get_num_threads() + 1
+    stream.close()
+    assert len(taken) <= torch.get_num_threads() + 1
+
+
+def test_bad_photos_in_a_stream(pixels: np.ndarray) -> None:
+    recoverer, failed = fullframe.Recoverer(refine=False), []
+    photos = [b"bad", pixels, "none.jpg", pixels]
+    found = list(recoverer.stream(photos, on_error=lambda photo, error: failed.append((photo, str(error)))))
+    assert len(found) == 2 and [photo for photo, _ in failed] == [b"bad", "none.jpg"]
+    assert "none.jpg: no such file" in failed[1][1]
+    stream = recoverer.stream(photos)
+    with pytest.raises(ImageError, match="photo of 3 bytes"):
+        next(stream)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -34,6 +34,7 @@ from fullframe.recovery.outputs import (
 
 if TYPE_CHECKING:
     from fullframe.detect.own_people import GivenPeople, OwnPeople
+    from fullframe.io.image import Photo
     from fullframe.recovery.photo import CameraOptions, Recoverer
     from fullframe.recovery.video import VideoResult
     from fullframe.results.clip import Clip
@@ -218,28 +219,28 @@ class _Runner:
     lock_feet: bool
     own: "OwnPeople | None"
     failures: list[str] = field(default_factory=list)
+    given: "dict[str, GivenPeople]" = field(default_factory=dict)  # of each photo
 
     def run_photos(self) -> bool:
         """Write the results of all photos; False if interrupted."""
-        from fullframe.io.image import read_photo
+        from fullframe.recovery.photo import recover_photos
 
         photos = self.request.photos
         done = found = 0
         with show_progress(disable=len(photos) < 2) as progress:
             try:
-                for number, path in enumerate(photos, 1):
+                results = recover_photos(self.recoverer, photos, self._read_photo)
+                for number, (path, result) in enumerate(results, 1):
                     try:
-                        photo = read_photo(path)
-                        camera = {name: getattr(self.camera, name) for name in ("focal", "fov", "intrinsics")}
-                        given = self.own.for_photo(photo) if self.own is not None else None
-                        people = self.recoverer(photo, **(camera | (given.arguments() if given else {})))
-                        files = photo_files(self.request.stems[path], self.request.photo_kinds)
-                        write_photo(people, photo.pixels, files)
+                        if isinstance(result, Exception):
+                            raise result
+                        photo, people = result
+                        written = self._write_photo(path, photo, people)
                     except Exception as error:
                         self._fail(path, error)
                     else:
                         done, found = done + 1, found + len(people)
-                        say(_photo_summary(people, given, list(files.values())))
+                        say(_photo_summary(people, self.given.get(path), written))
                     progress("photos", number, len(photos))
             except KeyboardInterrupt:
                 finished = f"after {done} of {plural(len(photos), 'photo')}"
@@ -248,6 +249,21 @@ class _Runner:
         if done:
             say(f"{plural(found, 'person', 'people')} in {plural(done, 'photo')} -> {self.request.out}")
         return True
+
+    def _read_photo(self, path: str) -> "tuple[Photo, dict[str, Any]]":
+        from fullframe.io.image import read_photo
+
+        photo = read_photo(path)
+        arguments: dict[str, Any] = {"camera_options": self.camera}
+        if self.own is not None:
+            self.given[path] = self.own.for_photo(photo)
+            arguments |= self.given[path].arguments()
+        return photo, arguments
+
+    def _write_photo(self, path: str, photo: "Photo", people: "People") -> list[Path]:
+        files = photo_files(self.request.stems[path], self.request.photo_kinds)
+        write_photo(people, photo.pixels, files)
+        return list(files.values())
 
     def run_videos(self) -> bool:
         """Write the results of all videos; False if interrupted."""

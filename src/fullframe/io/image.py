@@ -1,5 +1,7 @@
 """Reading photos: upright, RGB, 8 bit, with the camera of their EXIF tags."""
 
+import io
+import threading
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +30,7 @@ RAW_SUFFIXES = frozenset(
 
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+_WARNINGS = threading.Lock()  # their filters are those of all threads
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -58,57 +61,86 @@ class Photo:
         return width, height
 
 
-def read_photo(path: str | Path) -> Photo:
+def read_photo(source: str | Path | bytes) -> Photo:
     """Read a photo and turn it upright by its EXIF orientation.
 
     Grey, palette, CMYK, 16-bit and transparent images become 8-bit RGB (transparency over white). Values of
     more than 8 bits are stretched by the bits that are used, as 12 of 16; of a narrow range in them, as of
     thermal cameras, the range is. Of an animated image the first frame of more than one colour is taken.
 
+    Args:
+        source: path, or the content of a file.
+
     Raises:
         ImageError: if the file is missing, empty, truncated, not an image, or too large.
     """
-    path = Path(path)
+    if not isinstance(source, bytes):
+        source = Path(source)
+    name = f"photo of {len(source)} bytes" if isinstance(source, bytes) else str(source)
     try:
-        if path.suffix.lower() in RAW_SUFFIXES:
-            raise ImageError(f"{path}: a raw file of a camera: convert it to JPEG or TIFF")
-        require_regular_file(path)
-        if path.stat().st_size == 0:
-            raise ImageError(f"{path}: the file is empty")
-        with warnings.catch_warnings(), _open(path) as image:
-            # Large photos of phones are welcome; Pillow still refuses those above 179 megapixels.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        _require_content(source, name)
+        with _open(_file(source)) as image:
             content = _first_content(image)
-            exif = image.getexif()
-            orientation = exif.get(ExifTags.Base.Orientation, 1)
-            upright = ImageOps.exif_transpose(content)
-            camera = Camera.from_exif({**exif, **exif.get_ifd(ExifTags.IFD.Exif)}, upright.size)
-            deep = _deep_colors(path, image)
-            if deep is not None:
-                deep.getexif()[ExifTags.Base.Orientation] = orientation
-                upright = ImageOps.exif_transpose(deep)
-            pixels = np.array(_to_rgb(upright))
+            path = "" if isinstance(source, bytes) else name
+            return _upright(image, content, _deep_colors(source, image), path)
     except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file") from error
+        raise ImageError(f"{name}: no such file") from error
     except UnidentifiedImageError as error:
         why = "not an image that can be read"
-        if is_heif(path) and find_spec("pillow_heif") is None:
+        if is_heif(source) and find_spec("pillow_heif") is None:
             why = "HEIC needs pillow-heif: pip install 'fullframe[heic]', or convert the photo to JPEG"
-        raise ImageError(f"{path}: {why}") from error
+        raise ImageError(f"{name}: {why}") from error
     except ImageError:
         raise
     except NotRegularFileError as error:
         raise ImageError(str(error)) from error
     # Pillow raises many kinds of error for damaged files (SyntaxError, struct.error, EOFError among them).
     except Exception as error:
-        raise ImageError(f"{path}: damaged or unreadable image: {error or type(error).__name__}") from error
-    return Photo(pixels, orientation if orientation in range(1, 9) else 1, camera, str(path))
+        raise ImageError(f"{name}: damaged or unreadable image: {error or type(error).__name__}") from error
+
+
+def photo_from_pil(image: Image.Image) -> Photo:
+    """A photo from an image of Pillow, converted as by `read_photo`.
+
+    Raises:
+        ImageError: if it has no pixels, or its file is damaged.
+    """
+    try:
+        return _upright(image, _first_content(image), None, "")
+    except Exception as error:  # as in `read_photo`
+        raise ImageError(f"image of Pillow: {error or type(error).__name__}") from error
+
+
+def _require_content(source: Path | bytes, name: str) -> None:
+    if isinstance(source, Path):
+        if source.suffix.lower() in RAW_SUFFIXES:
+            raise ImageError(f"{name}: a raw file of a camera: convert it to JPEG or TIFF")
+        require_regular_file(source)
+    if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
+        raise ImageError(f"{name}: the file is empty")
+
+
+def _file(source: Path | bytes) -> Path | io.BytesIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source
+
+
+def _upright(image: Image.Image, content: Image.Image, deep: Image.Image | None, path: str) -> Photo:
+    """The photo of an image with the pixels of `content`, or of `deep` if there is one."""
+    exif = image.getexif()
+    orientation = exif.get(ExifTags.Base.Orientation, 1)
+    upright = ImageOps.exif_transpose(content)
+    camera = Camera.from_exif({**exif, **exif.get_ifd(ExifTags.IFD.Exif)}, upright.size)
+    if deep is not None:
+        deep.getexif()[ExifTags.Base.Orientation] = orientation
+        upright = ImageOps.exif_transpose(deep)
+    pixels = np.array(_to_rgb(upright))
+    return Photo(pixels, orientation if orientation in range(1, 9) else 1, camera, path)
 
 
 def is_photo(path: str | Path) -> bool:
     """Whether a file's contents are those of a photo, whatever its name."""
     try:
-        with warnings.catch_warnings(), _open(path, _FORMATS):
+        with _open(path, _FORMATS):
             return True
     except Exception:  # as in `read_photo`
         return is_heif(path)
@@ -123,22 +155,25 @@ def is_animated(path: str | Path) -> bool:
         return False
 
 
-def is_heif(path: str | Path) -> bool:
-    """Whether a file is a HEIF image (HEIC) by its first bytes: ISO/IEC 23008-12, 10."""
+def is_heif(source: str | Path | bytes) -> bool:
+    """Whether a file, or its content, is a HEIF image (HEIC) by its first bytes: ISO/IEC 23008-12, 10."""
     try:
-        with open(path, "rb") as file:
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
             start = file.read(12)
     except OSError:
         return False
     return start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS
 
 
-def _open(path: str | Path, formats: tuple[str, ...] | None = None) -> Image.Image:
+def _open(file: str | Path | io.BytesIO, formats: tuple[str, ...] | None = None) -> Image.Image:
     _register_heif()
     if formats is not None:
         Image.init()
         formats = tuple(name for name in formats if name in Image.OPEN)
-    return Image.open(path, formats=formats)
+    # Large photos of phones are welcome; Pillow still refuses those above 179 megapixels.
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file, formats=formats)
 
 
 @cache
@@ -167,14 +202,15 @@ def _extrema(image: Image.Image) -> tuple[tuple[int, int], ...]:
     return extrema
 
 
-def _deep_colors(path: Path, image: Image.Image) -> Image.Image | None:
+def _deep_colors(source: Path | bytes, image: Image.Image) -> Image.Image | None:
     """A colour image of 16 bits a channel, of which Pillow keeps the upper 8; None for others."""
     if image.format not in ("PNG", "TIFF") or image.mode not in ("RGB", "RGBA"):
         return None
-    with Image.open(path) as unread:  # `tile` is empty once an image is loaded
+    with Image.open(_file(source)) as unread:  # `tile` is empty once an image is loaded
         if not any(";16" in str(tile) for tile in unread.tile):
             return None
-    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16 or values.ndim != 3:
         return None
     if values.shape[2] == 4:  # over white, as by `_to_rgb`

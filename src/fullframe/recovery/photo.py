@@ -1,11 +1,14 @@
 """Recovering the people of a photo."""
 
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 from fullframe.body import load_body
 from fullframe.detect import load_detector
@@ -13,13 +16,19 @@ from fullframe.detect.people import body_scores, distinct_people
 from fullframe.fit import KeypointFitter
 from fullframe.geometry.box import box_from_keypoints, clip_boxes
 from fullframe.geometry.camera import Camera
-from fullframe.io.image import Photo, read_photo
+from fullframe.io.image import Photo, photo_from_pil, read_photo
 from fullframe.models import load_model, predict_people
 from fullframe.models.batchnorm import fuse_conv_bn
 from fullframe.models.checkpoint import read_card
 from fullframe.models.lifter import load_lifter
 from fullframe.recovery.plausibility import bounded, check
 from fullframe.results.people import People
+from fullframe.video.prefetch import ordered_map
+
+PhotoInput = str | Path | bytes | NDArray[np.uint8] | Image.Image | Photo
+"""A path, the content of a file, (H, W, 3) uint8 RGB pixels that are upright, an image of Pillow, or what
+`read_photo` returned."""
+T = TypeVar("T")
 
 NETWORK = "cliff-lite"
 """The built-in network; it predicts the open body."""
@@ -73,6 +82,18 @@ class CameraOptions:
 UNKNOWN_CAMERA = CameraOptions()
 
 
+@dataclass(frozen=True)
+class Detected:
+    """A photo with its camera and its N people as detected or given: boxes (N, 4) px, scores (N,), keypoints
+    (N, 17, 3)."""
+
+    photo: Photo
+    camera: Camera
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    keypoints: NDArray[np.float32]
+
+
 class Recoverer:
     """Recovers the people of photos with models that are loaded once.
 
@@ -117,7 +138,7 @@ class Recoverer:
 
     def __call__(
         self,
-        image: str | Path | NDArray[np.uint8] | Photo,
+        image: PhotoInput,
         *,
         focal: float | None = None,
         fov: float | None = None,
@@ -129,7 +150,7 @@ class Recoverer:
         """Recover the people of one photo.
 
         Args:
-            image: path, or (H, W, 3) uint8 RGB pixels, upright, or a Photo.
+            image: path, content of a file, image of Pillow, or upright (H, W, 3) uint8 RGB pixels.
             focal: focal length, px. Without focal, fov or intrinsics: from EXIF, else the image diagonal.
             fov: horizontal field of view, degrees.
             intrinsics: (3, 3) K or (fx, fy, cx, cy), px.
@@ -140,11 +161,59 @@ class Recoverer:
         Raises:
             fullframe.io.image.ImageError: if the file cannot be read.
             ValueError: for impossible cameras, boxes or keypoints, or different numbers of them.
+            TypeError: for an image of another type.
         """
-        photo = image if isinstance(image, Photo) else _photo(image)
-        camera = CameraOptions(focal, fov, intrinsics).camera(photo.size)
-        camera = camera or photo.exif_camera or Camera.from_diagonal(photo.size)
-        xyxy, scores, points = self._detect(photo.pixels, boxes, scores, keypoints)
+        return self.pose(self.detect(image, CameraOptions(focal, fov, intrinsics), boxes, scores, keypoints))
+
+    def stream(
+        self,
+        photos: Iterable[PhotoInput],
+        *,
+        focal: float | None = None,
+        fov: float | None = None,
+        intrinsics: ArrayLike | None = None,
+        on_error: Callable[[Any, Exception], object] | None = None,
+    ) -> Iterator[People]:
+        """Recover the people of many photos, one after the other.
+
+        While a photo's bodies are computed, the next ones are read and their people detected in as many
+        threads as torch has; until the iterator ends or is closed, torch's operators use one core each.
+
+        Args:
+            photos: as for a call; taken from the iterable a few ahead.
+            focal, fov, intrinsics: of all photos, as for a call.
+            on_error: called with a photo that fails and the error, and the photo is left out. Without it, the
+                first error is raised and ends the stream.
+        """
+        options = CameraOptions(focal, fov, intrinsics)
+        results = recover_photos(self, photos, lambda image: (as_photo(image), {"camera_options": options}))
+        try:
+            for image, result in results:
+                if not isinstance(result, Exception):
+                    yield result[1]
+                elif on_error is None:
+                    raise result
+                else:
+                    on_error(image, result)
+        finally:
+            results.close()
+
+    def detect(
+        self,
+        image: PhotoInput,
+        camera_options: CameraOptions = UNKNOWN_CAMERA,
+        boxes: ArrayLike | None = None,
+        scores: ArrayLike | None = None,
+        keypoints: ArrayLike | None = None,
+    ) -> Detected:
+        """The first half of a call, which may run in other threads: read a photo and detect its people."""
+        photo = as_photo(image)
+        camera = camera_options.camera(photo.size) or photo.exif_camera or Camera.from_diagonal(photo.size)
+        return Detected(photo, camera, *self._detect(photo.pixels, boxes, scores, keypoints))
+
+    def pose(self, detected: Detected) -> People:
+        """The second half of a call: the bodies of the people of a photo."""
+        photo, camera, xyxy, points = detected.photo, detected.camera, detected.boxes, detected.keypoints
         bodies = None
         if self.network is not None:
             bodies = predict_people(self.network, photo.pixels, xyxy, camera)
@@ -155,7 +224,7 @@ class Recoverer:
         people = People.posed(
             self.body,
             boxes=xyxy,
-            scores=scores,
+            scores=detected.scores,
             track_ids=np.arange(len(xyxy)),
             keypoints=points,
             pose=bodies.pose,
@@ -211,16 +280,70 @@ class Recoverer:
         return xyxy, found_scores, points
 
 
-def _photo(image: str | Path | NDArray[np.uint8]) -> Photo:
-    if not isinstance(image, np.ndarray):
+def recover_photos(
+    recoverer: Recoverer, inputs: Iterable[T], read: Callable[[T], tuple[Photo, Mapping[str, Any]]]
+) -> Generator[tuple[T, tuple[Photo, People] | Exception], None, None]:
+    """Recover the people of photos in order, with reading and detection in several threads.
+
+    Args:
+        inputs: what `read` takes.
+        read: a photo and the other arguments of `Recoverer.detect`; called in the threads.
+
+    Yields:
+        each input with its photo and people, or with the error if anything fails.
+    """
+
+    def detect(name: T) -> tuple[T, Detected | Exception]:
+        try:
+            photo, arguments = read(name)
+            return name, recoverer.detect(photo, **arguments)
+        except Exception as error:  # of this photo alone
+            return name, error
+
+    # A single photo is faster with all cores at each step.
+    single = isinstance(inputs, Sized) and len(inputs) == 1
+    detections = (
+        (detect(name) for name in inputs) if single else ordered_map(detect, inputs, torch.get_num_threads())
+    )
+    try:
+        for name, detected in detections:
+            if isinstance(detected, Exception):
+                yield name, detected
+                continue
+            result: tuple[Photo, People] | Exception
+            try:
+                result = detected.photo, recoverer.pose(detected)
+            except Exception as error:
+                result = error
+            yield name, result
+    finally:
+        detections.close()
+
+
+def as_photo(image: PhotoInput) -> Photo:
+    """What a call takes, as a photo.
+
+    Raises:
+        fullframe.io.image.ImageError: if it cannot be read.
+        ValueError: for an array that is not (H, W, 3) uint8.
+        TypeError: for another type.
+    """
+    if isinstance(image, Photo):
+        return image
+    if isinstance(image, (str, Path, bytes)):
         return read_photo(image)
+    if isinstance(image, Image.Image):
+        return photo_from_pil(image)
+    if not isinstance(image, np.ndarray):
+        kinds = "a path, bytes, an image of Pillow, or an array (H, W, 3) of uint8"
+        raise TypeError(f"a photo is {kinds}, not {type(image).__name__}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"expected (H, W, 3) uint8 RGB pixels, got {image.shape} {image.dtype}")
     return Photo(image, 1, None)
 
 
 def recover(
-    image: str | Path | NDArray[np.uint8],
+    image: PhotoInput,
     *,
     focal: float | None = None,
     fov: float | None = None,
@@ -235,7 +358,8 @@ def recover(
 ) -> People:
     """The people in one photo, as 3D meshes in the camera of the full frame.
 
-    For several photos, create one `Recoverer` and call it with each. `model`, `refine`, `body`, `body_path`
+    `image` is a path, the content of a file, an image of Pillow, or upright (H, W, 3) uint8 RGB pixels. For
+    several photos, create one `Recoverer` and use its `stream`. `model`, `refine`, `body`, `body_path`
     and `detector` are arguments of `Recoverer`, the others of its call.
 
     Raises:
