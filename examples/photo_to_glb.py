@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import fullframe
+from fullframe.body import load_body
 from fullframe.export import write_glb
 from fullframe.io.image import read_photo, write_jpeg
 from fullframe.render import overlay
@@ -14,7 +15,8 @@ from fullframe.render import overlay
 
 def main(photo: Path, glb: Path) -> None:
     people = fullframe.recover(photo)
-    write_glb(people, glb)
+    body = load_body(people.body, num_betas=people.betas.shape[1])
+    write_glb(people, body, glb)
     write_jpeg(glb.with_suffix(".jpg"), overlay(read_photo(photo).pixels, people))
     for box, translation in zip(people.boxes, people.translation, strict=True):
         print(f"box {box.round().tolist()}: {translation[2]:.1f} m from the camera")

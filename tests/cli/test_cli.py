@@ -69,7 +69,17 @@ def test_a_photo_gives_every_output(
         assert picture is not None and picture.shape[1] >= 861
     assert len(json.loads((tmp_path / "three_people.json").read_text())["people"]) == 3
     assert len(trimesh.load_scene(tmp_path / "three_people.glb").geometry) == 3
-    assert len(list(tmp_path.iterdir())) == 7
+    assert len(list(tmp_path.glob("three_people_?.bvh"))) == 3
+    assert len(list(tmp_path.iterdir())) == 10
+
+
+def test_a_rig(small_photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fullframe("run", small_photo, "-o", tmp_path, "--save", "glb,bvh", "--rig", "mixamo") == 0
+    assert "small.glb, small_0.bvh, small_1.bvh" in capsys.readouterr().err
+    assert b"mixamorig:LeftForeArm" in (tmp_path / "small.glb").read_bytes()
+    assert "ROOT mixamorig:Hips" in (tmp_path / "small_0.bvh").read_text()
+    assert fullframe("run", small_photo, "-o", tmp_path, "--save", "glb", "--rig", "vrm") == 0
+    assert "small_0.vrm, small_0.vrma, small_1.vrm" in capsys.readouterr().err
 
 
 def test_a_bad_photo_does_not_stop_the_others(
@@ -111,7 +121,8 @@ def test_a_name_that_is_not_utf8(small_photo: Path, tmp_path: Path) -> None:
         pytest.skip("this file system takes only names of UTF-8")
     assert fullframe("run", odd, "-o", tmp_path / "out", "--save", ",".join(PHOTO_OUTPUTS)) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *(f"caf_.{kind}" for kind in PHOTO_OUTPUTS if kind not in ("overlay", "sheet")),
+        *(f"caf_.{kind}" for kind in PHOTO_OUTPUTS if kind not in ("overlay", "sheet", "bvh")),
+        *(f"caf__{track}.bvh" for track in range(3)),
         "caf__overlay.jpg",
         "caf__sheet.jpg",
     }
@@ -202,7 +213,8 @@ def test_impossible_boxes_fail_with_a_reason(
     ("options", "reason"),
     [
         (("--save", "fbx"), "--save takes any of overlay,sheet,npz"),
-        (("--save", "bvh"), "--save bvh is for videos"),
+        (("--save", "csv"), "--save csv is for videos"),
+        (("--rig", "vrm"), "--rig vrm is for files with a skeleton"),
         (("--save", ","), "--save takes any of"),
         (("--focal", 0), "focal length must be positive"),
         (("--focal", -100), "focal length must be positive"),

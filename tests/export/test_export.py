@@ -53,42 +53,6 @@ def test_npz_is_lossless(number, tmp_path):
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])
-def test_glb(number, tmp_path):
-    people = some_people(number)
-    path = written("glb", people, tmp_path)
-    scene = trimesh.load_scene(path)
-    assert set(scene.geometry) == {f"person_{i}" for i in IDS[:number]}
-    colors = set()
-    for i, vertices in zip(IDS, people.vertices, strict=False):
-        mesh = scene.geometry[f"person_{i}"]
-        matrix, geometry = scene.graph[f"person_{i}"]
-        assert geometry == f"person_{i}"
-        np.testing.assert_allclose(
-            trimesh.transform_points(mesh.vertices, matrix), vertices * TURN, atol=1e-5
-        )
-        np.testing.assert_array_equal(mesh.faces, people.faces)
-        assert mesh.is_volume  # closed, and outside is outside
-        colors.add(tuple(mesh.visual.material.baseColorFactor))
-    assert len(colors) == number
-    about = scene.metadata
-    assert about["units"] == "metres" and "y up" in about["axes"]
-    assert about["body"] == "open" and about["model"] == "some model"
-    assert about["camera"]["principal_point_px"] == [310, 250]
-
-
-def test_glb_has_the_camera(tmp_path):
-    path = written("glb", some_people(1), tmp_path)
-    content = path.read_bytes()
-    tree = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
-    lens = tree["cameras"][0]["perspective"]
-    assert lens["yfov"] == pytest.approx(2 * np.arctan(240 / 950))
-    assert lens["aspectRatio"] == pytest.approx((640 / 900) / (480 / 950))
-    node = next(i for i, node in enumerate(tree["nodes"]) if "camera" in node)
-    assert node in tree["scenes"][0]["nodes"]
-    assert "NORMAL" in tree["meshes"][0]["primitives"][0]["attributes"]
-
-
-@pytest.mark.parametrize("number", [0, 1, 3])
 def test_obj(number, tmp_path):
     people = some_people(number)
     path = written("obj", people, tmp_path)

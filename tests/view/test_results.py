@@ -3,7 +3,8 @@ import pytest
 from waving import waving_clip
 
 from fullframe.body import load_body
-from fullframe.view.results import clip_of, find_results, load_clip
+from fullframe.results.clip import clip_of
+from fullframe.view.results import find_results, load_clip
 
 BODY = load_body()
 

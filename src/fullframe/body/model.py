@@ -123,14 +123,20 @@ class BodyModel(nn.Module):
         """
         rest = self.rest_joints(betas)
         rotations, joints = forward_kinematics(rest, pose)
-        feature = torch.cat((betas, pose_feature(pose)), 1)
-        posed = self._blend_shapes(feature)
+        posed = self._blended(betas, pose)
         offsets = joints - (rotations @ rest[..., None])[..., 0]
         transforms = torch.cat((rotations, offsets[..., None]), -1).permute(0, 3, 2, 1)
         vertices = _Skin.apply(posed, transforms.flatten(1, 2), self._weights)
         if translation is not None:
             vertices, joints = vertices + translation[:, None], joints + translation[:, None]
         return BodyOutput(vertices, joints)
+
+    def blended(self, betas: Tensor, pose: Tensor) -> Tensor:
+        """Vertices (N, V, 3) in the T-pose, with the shape and the pose blend shapes: what skinning moves."""
+        return self._blended(betas, pose).transpose(1, 2)
+
+    def _blended(self, betas: Tensor, pose: Tensor) -> Tensor:
+        return self._blend_shapes(torch.cat((betas, pose_feature(pose)), 1))
 
     def regress(self, vertices: Tensor, joint_set: str = "coco17") -> Tensor:
         """Joints (N, K, 3) of a joint set, regressed from this body's vertices (N, V, 3).

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -23,6 +23,7 @@ from fullframe.io.text import plural
 from fullframe.recovery.inputs import find_inputs, is_live, is_video, left_out_summary, searched_folder
 from fullframe.recovery.outputs import (
     PHOTO_OUTPUTS,
+    RIGGED,
     VIDEO_OUTPUTS,
     make_writable,
     output_names,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from fullframe.results.clip import Clip
     from fullframe.results.people import People
     from fullframe.video.frames import FrameFiles
+
+Rig = Literal["smpl", "mixamo", "unreal", "vrm"]
 
 _PHOTO_DEFAULT, _VIDEO_DEFAULT = ("overlay", "sheet", "npz", "json"), ("overlay", "npz")
 
@@ -63,6 +66,7 @@ def run(
     smooth: bool = True,
     lock_feet: bool = False,
     save: str | None = None,
+    rig: Rig = "smpl",
     fps: float | None = None,
 ) -> int:
     """Recover the people of photos and videos as 3D meshes in the camera of the full frame.
@@ -85,12 +89,13 @@ def run(
         detector: builtin, torchvision, rtmlib or transformers.
         smooth: videos: smooth motions over time.
         lock_feet: videos: keep feet that stand on the ground in place.
-        save: files to write, separated by commas. Photos: overlay, sheet, npz, json (the default), glb, obj,
-            ply. Videos: overlay, npz (the default), json, csv, glb, bvh, usd, smpl.
+        save: files to write, separated by commas. Photos: overlay, sheet, npz, json (the default), glb, bvh,
+            obj, ply. Videos: overlay, npz (the default), json, csv, glb, bvh, usd, smpl.
+        rig: skeleton in glb and bvh: names, rest pose and axes of the bones.
         fps: frames per second: numbered photos of a folder, and animated images, are frames of a clip.
     """
     with usage_errors():
-        request = _plan(inputs, out, save, fps, (boxes, keypoints, body_path, model))
+        request = _plan(inputs, out, save, rig, fps, (boxes, keypoints, body_path, model))
         make_writable(out)
 
         # torch takes seconds to import: only once the request is known to make sense.
@@ -124,6 +129,7 @@ class _Request:
     stems: dict[str, Path]
     photo_kinds: tuple[str, ...]
     video_kinds: tuple[str, ...]
+    rig: Rig
     left_out: dict[str, str]
 
 
@@ -131,6 +137,7 @@ def _plan(
     inputs: tuple[str, ...],
     out: Path,
     save: str | None,
+    rig: Rig,
     fps: float | None,
     given: tuple[Path | str | None, ...],
 ) -> _Request:
@@ -156,6 +163,8 @@ def _plan(
     if (boxes or keypoints) and live:
         raise UsageError("--boxes and --keypoints are for photos and videos, not for cameras")
     photo_kinds, video_kinds = _output_kinds(save, bool(photos), bool(videos or live))
+    if rig != "smpl" and not {*photo_kinds, *video_kinds} & {*RIGGED}:
+        raise UsageError(f"--rig {rig} is for files with a skeleton: name them with --save glb or --save bvh")
     if out.resolve() in {folder.resolve() for pattern in inputs if (folder := searched_folder(pattern))}:
         # The next run would take the pictures written by this one as photos.
         raise UsageError(f"the output folder {out} is the folder of the inputs; choose another with -o")
@@ -168,7 +177,8 @@ def _plan(
             raise UsageError(f"the result {file} would overwrite an input; choose another folder with -o")
     left_out = {name: why for name, why in found.left_out.items() if Path(name).resolve() not in read}
     left_out.pop(str(out), None)
-    return _Request(photos, videos, live[0] if live else None, out, stems, photo_kinds, video_kinds, left_out)
+    source = live[0] if live else None
+    return _Request(photos, videos, source, out, stems, photo_kinds, video_kinds, rig, left_out)
 
 
 def _clips(photos: list[str], fps: float) -> "list[FrameFiles]":
@@ -262,8 +272,7 @@ class _Runner:
 
     def _write_photo(self, path: str, photo: "Photo", people: "People") -> list[Path]:
         files = photo_files(self.request.stems[path], self.request.photo_kinds)
-        write_photo(people, photo.pixels, files)
-        return list(files.values())
+        return write_photo(people, self.recoverer.body, photo.pixels, files, self.request.rig)
 
     def run_videos(self) -> bool:
         """Write the results of all videos; False if interrupted."""
@@ -311,7 +320,7 @@ class _Runner:
                 progress=progress, own=self.own, own_is_for_this_alone=len(self.request.videos) == 1,
             )  # fmt: skip
         with console.status("writing files"):
-            written = write_clip(result.clip, self.recoverer.body, files)
+            written = write_clip(result.clip, self.recoverer.body, files, self.request.rig)
         if result.complete:
             shutil.rmtree(work)
         if overlay is not None and result.drawn:
@@ -338,7 +347,7 @@ class _Runner:
                 smooth=self.smooth, lock_feet=self.lock_feet, camera_options=self.camera,
             )  # fmt: skip
             with console.status("writing files"):
-                written = write_clip(clip, self.recoverer.body, files)
+                written = write_clip(clip, self.recoverer.body, files, self.request.rig)
         if overlay is not None:
             written.insert(0, overlay)
         say(f"{source}: {_people_of(clip)} -> {_names(written)}")

@@ -6,9 +6,10 @@ from pathlib import Path
 from fullframe.body.model import BodyModel
 from fullframe.export.bvh import write_clip_bvh
 from fullframe.export.csv import write_clip_csv
-from fullframe.export.gltf import write_clip_glb
+from fullframe.export.gltf import write_clip_glb, write_glb
 from fullframe.export.json import write_clip_json, write_json
-from fullframe.export.mesh import write_glb, write_obj, write_ply
+from fullframe.export.mesh import write_obj, write_ply
+from fullframe.export.rigs import RIGS
 from fullframe.export.smpl import write_clip_smpl
 from fullframe.export.usd import write_clip_usd
 from fullframe.results.clip import Clip
@@ -29,13 +30,12 @@ def write_clip_npz(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
 EXPORTERS: dict[str, Callable[[People, str | Path], None]] = {
     "npz": write_npz,
     "json": write_json,
-    "glb": write_glb,
     "obj": write_obj,
     "ply": write_ply,
 }
-"""File suffix to exporter of People."""
+"""File suffix to exporter of People. GLB is not among them: `write_glb` also takes the body and a rig."""
 
-CLIP_EXPORTERS: dict[str, Callable[[Clip, BodyModel, Path], list[Path]]] = {
+CLIP_EXPORTERS: dict[str, Callable[..., list[Path]]] = {
     "npz": write_clip_npz,
     "json": write_clip_json,
     "csv": write_clip_csv,
@@ -45,11 +45,12 @@ CLIP_EXPORTERS: dict[str, Callable[[Clip, BodyModel, Path], list[Path]]] = {
     "smpl": write_clip_smpl,
 }
 """Name to exporter of a Clip: takes it, its body and a path, and returns the files written. "bvh" and "smpl"
-write one for each person beside the path, with the track id in its name."""
+write one for each person beside the path, with the track id in its name. "glb" and "bvh" also take a rig."""
 
 __all__ = [
     "CLIP_EXPORTERS",
     "EXPORTERS",
+    "RIGS",
     "write_clip_bvh",
     "write_clip_csv",
     "write_clip_glb",

@@ -1,171 +1,278 @@
-"""A clip as one animated GLB (glTF 2.0, Khronos 2021): every person a textured skin on SMPL's skeleton.
+"""Photos and clips as GLB: every person a textured skin on the skeleton of a rig."""
 
-Written with json and struct: a GLB is one JSON text and one block of numbers, and the libraries that know
-skins only mirror that JSON as Python objects.
-"""
-
-import json
-import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from fullframe.body.joint_sets import JOINT_SETS, PARENTS
+from fullframe.body.joint_sets import PARENTS
 from fullframe.body.model import BodyModel
-from fullframe.export.mesh import intrinsics, perspective
-from fullframe.export.skin import cut_seams, four_joints, linear_color, paint, rest_mesh
+from fullframe.export.glb import INDICES, VERTICES, Glb
+from fullframe.export.mesh import AXES, intrinsics, perspective
+from fullframe.export.rigs import RIGS, Rig, RiggedSkeleton, local_rest, on_rig, rigged
+from fullframe.export.skin import cut_seams, four_joints, linear_color, paint, vertex_normals
 from fullframe.export.tracks import Track, seen, tracks
+from fullframe.geometry.camera import Camera
 from fullframe.geometry.world import Y_UP, level_frame
 from fullframe.io.atomic import atomic_path
 from fullframe.render.colors import person_colors
-from fullframe.results.clip import Clip
-
-_NAMES = JOINT_SETS["smpl24"].names
-_COMPONENTS = {"float32": 5126, "uint32": 5125, "uint16": 5123, "uint8": 5121}
-_TYPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
-_VERTICES, _INDICES = 34962, 34963  # ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER
+from fullframe.results.clip import Clip, clip_of
+from fullframe.results.people import People
 
 
-def write_clip_glb(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
-    """One GLB in metres, y up, with the clip's own times.
+def write_clip_glb(clip: Clip, body: BodyModel, path: Path, rig: str = "smpl") -> list[Path]:
+    """One GLB in metres, y up, with the clip's own times; of the rig vrm, files as `write_glb` says.
 
     The node "clip" holds everything that moves and stands the scene on the ground (y = 0) if that is known.
     In it are the camera, with the clip's vertical field of view, and for each person a node "person_<id>"
-    above the 24 joints. That node has scale 0 while the person is not seen: glTF itself animates no
+    above the rig's bones. That node has scale 0 while the person is not seen: glTF itself animates no
     visibility, and viewers ignore the extension that does. Meshes hang on the scene, as skins move only with
     their joints.
 
     Skins have four joints a vertex and no pose blend shapes: vertices of the open body in poses of motion
     capture are 1.5 mm off on average, 18 mm at the 99th percentile, 4 cm at most, inside deep bends.
 
+    Args:
+        rig: a name of RIGS.
+
     Raises:
         ValueError: the body is not the clip's, or a pose or translation is not finite.
     """
+    if rig == "vrm":
+        return _write_vrm(clip, body, path)
     level = level_frame(clip.ground)
-    file = _File()
+    axes = "y up" + (", the ground is y = 0" if np.isfinite(clip.ground).all() else "")
     root: dict[str, Any] = {"name": "clip", "children": [], "translation": level.origin.tolist()}
     root["rotation"] = Rotation.from_matrix(level.rotation @ Y_UP.rotation.T).as_quat().tolist()
+    file = Glb()
     scene = [file.add("nodes", root)]
-    file.add("cameras", {"name": "camera", "type": "perspective", "perspective": perspective(clip.camera)})
-    root["children"].append(file.add("nodes", {"name": "camera", "camera": 0}))
-    people = _SkinnedPeople(file, body)
+    root["children"].append(_add_camera(file, clip.camera))
+    people = _SkinnedPeople(file, body, RIGS[rig])
     for track in tracks(clip, body, Y_UP):
-        person, mesh = people.add(track)
-        root["children"].append(person)
-        scene.append(mesh)
-        _animate(file, track, person, seen(clip, track.id))
-    about = {
+        person = people.add(track)
+        root["children"].append(person.node)
+        scene.append(person.mesh)
+        _animate(file, person, seen(clip, track.id))
+    about = {"axes": axes, "rig": rig, "video": clip.video, **_about(clip)}
+    file.add("scenes", {"nodes": scene, "extras": about})
+    return _write(file, path)
+
+
+def write_glb(people: People, body: BodyModel, path: str | Path, rig: str = "smpl") -> list[Path]:
+    """One GLB in metres, y up, the camera in the origin: nodes as in that of a clip, in the photo's poses.
+
+    Meshes hold the pose blend shapes of the photo's pose: posed by their four joints a vertex, they are the
+    people's vertices to 1 mm on average.
+
+    VRM is for one person a file: of the rig vrm two are written for each beside the path, of clips too:
+    <stem>_<id>.vrm, a VRM 1.0 avatar, and <stem>_<id>.vrma, its motion or pose for any other avatar.
+
+    Args:
+        body: the people's.
+        rig: a name of RIGS.
+
+    Raises:
+        ValueError: the body is not the people's, or a pose or translation is not finite.
+    """
+    clip = clip_of(people)
+    if rig == "vrm":
+        return _write_vrm(clip, body, Path(path))
+    file = Glb()
+    scene = [_add_camera(file, people.camera)]
+    skinned = _SkinnedPeople(file, body, RIGS[rig])
+    for (_, (row,)), track in zip(clip.tracks(), tracks(clip, body, Y_UP), strict=True):
+        person = skinned.add(track, clip.pose[row])
+        scene += [person.node, person.mesh]
+    file.add(
+        "scenes",
+        {"nodes": scene, "extras": {"axes": AXES, "rig": rig, "image": people.image, **_about(clip)}},
+    )
+    return _write(file, Path(path))
+
+
+def _about(clip: Clip) -> dict[str, Any]:
+    """For a file's extras."""
+    return {
         "units": "metres",
-        "axes": "y up" + (", the ground is y = 0" if np.isfinite(clip.ground).all() else ""),
         "body": clip.body,
         "model": clip.model,
-        "video": clip.video,
         "camera": intrinsics(clip.camera),
+        "people": len(np.unique(clip.track_ids)),
     }
-    file.add("scenes", {"nodes": scene, "extras": about})
+
+
+def _add_camera(file: Glb, camera: Camera) -> int:
+    file.add("cameras", {"name": "camera", "type": "perspective", "perspective": perspective(camera)})
+    return file.add("nodes", {"name": "camera", "camera": 0})
+
+
+def _write(file: Glb, path: Path) -> list[Path]:
     with atomic_path(path) as temporary:
         temporary.write_bytes(file.content())
     return [Path(path)]
 
 
-class _File:
-    """The two halves of a GLB while they grow."""
+_FREE = {
+    "avatarPermission": "everyone",
+    "commercialUsage": "corporation",
+    "creditNotation": "unnecessary",
+    "allowRedistribution": True,
+    "modification": "allowModificationRedistribution",
+}
 
-    def __init__(self) -> None:
-        self.tree: dict[str, Any] = {"asset": {"version": "2.0", "generator": "fullframe"}, "scene": 0}
-        self.binary = bytearray()
 
-    def add(self, kind: str, entry: dict[str, Any]) -> int:
-        """Puts an entry into one of the tree's lists and returns its index."""
-        entries: list[dict[str, Any]] = self.tree.setdefault(kind, [])
-        entries.append(entry)
-        return len(entries) - 1
-
-    def view(self, content: bytes, target: int | None = None) -> int:
-        self.binary += b"\0" * (-len(self.binary) % 4)
-        view = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(content)}
-        self.binary += content
-        return self.add("bufferViews", view | ({"target": target} if target else {}))
-
-    def array(self, values: NDArray[Any], target: int | None = None, bounds: bool = False) -> int:
-        """An accessor of one item per entry of the first axis; bounds are glTF's min and max."""
-        entry: dict[str, Any] = {
-            "bufferView": self.view(values.tobytes(), target),
-            "componentType": _COMPONENTS[values.dtype.name],
-            "count": len(values),
-            "type": _TYPES[values.shape[1:]],
+def _write_vrm(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
+    """A .vrm and a .vrma for each person; see `write_glb`."""
+    written = []
+    for track in tracks(clip, body, level_frame(clip.ground)):
+        stem = f"{path.stem}_{track.id}"
+        avatar, motion = Glb(), Glb()
+        person = _SkinnedPeople(avatar, body, RIGS["vrm"]).add(track)
+        _animate(avatar, person)
+        avatar.add("scenes", {"nodes": [person.node, person.mesh], "extras": _about(clip)})
+        bones = {"humanBones": {name: {"node": person.bone(name)} for name in RIGS["vrm"].bones}}
+        licence: dict[str, Any] = {
+            "name": stem,
+            "authors": ["fullframe"],
+            "licenseUrl": "https://vrm.dev/licenses/1.0/",
         }
-        if bounds:
-            flat = values.reshape(len(values), -1)
-            entry |= {"min": flat.min(0).tolist(), "max": flat.max(0).tolist()}
-        return self.add("accessors", entry)
+        if body.name == "open":  # CC0; without these VRM allows nothing but private use
+            licence |= _FREE
+        avatar.use_extension("VRMC_vrm", {"specVersion": "1.0", "meta": licence, "humanoid": bones})
+        written += _write(avatar, path.with_name(f"{stem}.vrm"))
 
-    def content(self) -> bytes:
-        chunks = b""
-        if self.binary:
-            self.binary += b"\0" * (-len(self.binary) % 4)
-            self.tree["buffers"] = [{"byteLength": len(self.binary)}]
-            chunks = struct.pack("<I4s", len(self.binary), b"BIN\0") + bytes(self.binary)
-        text = json.dumps(self.tree, separators=(",", ":"), allow_nan=False).encode()
-        text += b" " * (-len(text) % 4)
-        chunks = struct.pack("<I4s", len(text), b"JSON") + text + chunks
-        return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+        person = _bones(motion, track, RIGS["vrm"], person.skeleton, person.lift)
+        _animate(motion, person)
+        motion.add("scenes", {"nodes": [person.node]})
+        bones = {"humanBones": {name: {"node": person.bone(name)} for name in RIGS["vrm"].bones}}
+        motion.use_extension("VRMC_vrm_animation", {"specVersion": "1.0", "humanoid": bones})
+        written += _write(motion, path.with_name(f"{stem}.vrma"))
+    return written
+
+
+class _Person(NamedTuple):
+    """A person in a file.
+
+    Attributes:
+        node: above the bones.
+        joints: nodes of the 24 bones, and of the rig's root if it has one.
+        mesh: the node with the mesh; -1 for none.
+        track: in the rig.
+        lift: metres by which the skeleton at rest was raised to stand on y = 0.
+    """
+
+    node: int
+    joints: list[int]
+    mesh: int
+    track: Track
+    skeleton: RiggedSkeleton
+    lift: float
+
+    def bone(self, name: str) -> int:
+        return self.joints[RIGS["vrm"].bones.index(name)]
+
+
+def _bones(file: Glb, track: Track, rig: Rig, skeleton: RiggedSkeleton, lift: float) -> _Person:
+    """Puts a person's bones into a file, in the first pose; those of a VRM at rest, as it demands."""
+    track = on_rig(track, skeleton)
+    rotations, pelvis = track.rotations[0], track.pelvis[0]
+    if rig is RIGS["vrm"]:
+        rotations, pelvis = local_rest(skeleton), _raised(skeleton, lift)[0]
+    nodes: list[dict[str, Any]] = [
+        {"name": name, "translation": offset.tolist(), "rotation": rotation.tolist()}
+        for name, offset, rotation in zip(rig.bones, skeleton.offsets, rotations, strict=True)
+    ]
+    nodes[0]["translation"] = pelvis.tolist()
+    node: dict[str, Any] = {"name": f"person_{track.id}"}
+    person = file.add("nodes", node)
+    joints = [file.add("nodes", entry) for entry in nodes]
+    for joint, parent in zip(joints[1:], PARENTS[1:], strict=True):
+        nodes[parent].setdefault("children", []).append(joint)
+    if rig.root:
+        joints.append(file.add("nodes", {"name": rig.root, "children": joints[:1]}))
+    node["children"] = [joints[-1] if rig.root else joints[0]]
+    return _Person(person, joints, -1, track, skeleton, lift)
+
+
+def _raised(skeleton: RiggedSkeleton, lift: float) -> NDArray[np.float64]:
+    """The joints at rest (24, 3), standing on y = 0."""
+    return skeleton.joints + np.array([0, lift, 0])
 
 
 class _SkinnedPeople:
     """Puts people into a file; what all have in common is stored once."""
 
-    def __init__(self, file: _File, body: BodyModel):
-        self.file, self.body = file, body
+    def __init__(self, file: Glb, body: BodyModel, rig: Rig):
+        self.file, self.body, self.rig = file, body, rig
         self.seams = cut_seams(body)
         self.shared: dict[str, int] = {}
         self.faces = -1
 
-    def add(self, track: Track) -> tuple[int, int]:
-        """The indices of the person's node, above the joints, and of the node with the mesh."""
-        name = f"person_{track.id}"
-        bones: NDArray[np.float64] = track.rest - track.rest[list(PARENTS)]
-        nodes: list[dict[str, Any]] = [
-            {"name": joint, "translation": offset.tolist(), "rotation": rotation.tolist()}
-            for joint, offset, rotation in zip(_NAMES, bones, track.rotations[0], strict=True)
-        ]
-        nodes[0]["translation"] = track.pelvis[0].tolist()
-        person = self.file.add("nodes", {"name": name})
-        joints = [self.file.add("nodes", node) for node in nodes]
-        self.file.tree["nodes"][person]["children"] = joints[:1]
-        for joint, parent in zip(joints[1:], PARENTS[1:], strict=True):
-            nodes[parent].setdefault("children", []).append(joint)
-        # glTF stores matrices column by column: the offset is the last row here.
-        inverse = np.tile(np.eye(4, dtype=np.float32), (24, 1, 1))
-        inverse[:, 3, :3] = -track.rest
-        skin = self.file.add(
-            "skins", {"name": name, "joints": joints, "inverseBindMatrices": self.file.array(inverse)}
-        )
-        mesh = self.file.add("meshes", {"name": name, "primitives": [self._primitive(track)]})
-        return person, self.file.add("nodes", {"name": f"{name}_mesh", "mesh": mesh, "skin": skin})
+    def add(self, track: Track, pose: NDArray[np.float32] | None = None) -> _Person:
+        """Puts a person into the file.
 
-    def _primitive(self, track: Track) -> dict[str, Any]:
+        Args:
+            track: SMPL's.
+            pose: (24, 3, 3) whose pose blend shapes the mesh shall have; default: the rest pose's.
+        """
+        skeleton = rigged(self.rig, track.rest)
+        vertices = self._at_rest(track, skeleton, pose)
+        lift = -float(vertices[:, 1].min())
+        vertices[:, 1] += lift
+        person = _bones(self.file, track, self.rig, skeleton, lift)
+        # glTF stores matrices column by column. The inverse of (axes, place) is (axes^T, -axes^T place).
+        inverse = np.tile(np.eye(4, dtype=np.float32), (len(person.joints), 1, 1))
+        inverse[:24, :3, :3] = skeleton.rest
+        inverse[:24, 3, :3] = -np.einsum("kab,ka->kb", skeleton.rest, _raised(skeleton, lift))
+        name = f"person_{track.id}"
+        skin = self.file.add(
+            "skins", {"name": name, "joints": person.joints, "inverseBindMatrices": self.file.array(inverse)}
+        )
+        mesh = self.file.add("meshes", {"name": name, "primitives": [self._primitive(track.id, vertices)]})
+        return person._replace(
+            mesh=self.file.add("nodes", {"name": f"{name}_mesh", "mesh": mesh, "skin": skin})
+        )
+
+    def _at_rest(
+        self, track: Track, skeleton: RiggedSkeleton, pose: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        """The mesh in the rig's rest pose, (V, 3)."""
+        turns = skeleton.turns
+        if pose is None:
+            parents = turns[list(PARENTS)]
+            parents[0] = np.eye(3)
+            pose = (np.swapaxes(parents, 1, 2) @ turns).astype(np.float32)
+        with torch.inference_mode():
+            betas = torch.from_numpy(track.betas[None])
+            vertices = self.body.blended(betas, torch.from_numpy(pose[None]))[0].double().numpy()
+        skin = four_joints(self.body)
+        offsets = skeleton.joints - np.einsum("kab,kb->ka", turns, track.rest)
+        weights, joints = skin.weights[..., None], skin.joints
+        turned = np.einsum("vkab,vb->vka", turns[joints], vertices) + offsets[joints]
+        return (weights * turned).sum(1).astype(np.float32)
+
+    def _primitive(self, number: int, vertices: NDArray[np.float32]) -> dict[str, Any]:
+        normals = vertex_normals(self.body, vertices)
         if not self.shared:
             skin, vertex = four_joints(self.body), self.seams.vertex
-            self.shared["JOINTS_0"] = self.file.array(skin.joints[vertex], _VERTICES)
-            self.shared["WEIGHTS_0"] = self.file.array(skin.weights[vertex], _VERTICES)
+            self.shared["JOINTS_0"] = self.file.array(skin.joints[vertex], VERTICES)
+            self.shared["WEIGHTS_0"] = self.file.array(skin.weights[vertex], VERTICES)
             if self.seams.uv is not None:
-                self.shared["TEXCOORD_0"] = self.file.array(self.seams.uv, _VERTICES)
+                self.shared["TEXCOORD_0"] = self.file.array(self.seams.uv, VERTICES)
             small = len(vertex) < 2**16
             indices = self.seams.faces.ravel().astype(np.uint16 if small else np.uint32)
-            self.faces = self.file.array(indices, _INDICES)
-        vertices, normals = (values[self.seams.vertex] for values in rest_mesh(self.body, track.betas))
+            self.faces = self.file.array(indices, INDICES)
         attributes = {
-            "POSITION": self.file.array(vertices, _VERTICES, bounds=True),
-            "NORMAL": self.file.array(normals, _VERTICES),
+            "POSITION": self.file.array(vertices[self.seams.vertex], VERTICES, bounds=True),
+            "NORMAL": self.file.array(normals[self.seams.vertex], VERTICES),
         }
         return {
             "attributes": attributes | self.shared,
             "indices": self.faces,
-            "material": self.file.add("materials", self._material(track.id)),
+            "material": self.file.add("materials", self._material(number)),
         }
 
     def _material(self, number: int) -> dict[str, Any]:
@@ -184,26 +291,34 @@ class _SkinnedPeople:
 
 
 def _animate(
-    file: _File, track: Track, person: int, visible: tuple[NDArray[np.float64], NDArray[np.bool_]]
+    file: Glb, person: _Person, visible: tuple[NDArray[np.float64], NDArray[np.bool_]] | None = None
 ) -> None:
-    """Puts a person's motion into the file's one animation; the joints' nodes follow the person's."""
-    if "animations" not in file.tree:
-        file.add("animations", {"name": "clip", "channels": [], "samplers": []})
-    animation = file.tree["animations"][0]
+    """Puts a person's motion into the file's one animation."""
+    track = person.track
+    distinct, rows = np.unique(track.times.astype(np.float32), return_index=True)
+    channels: list[Channel] = [(person.joints[0], "translation", track.pelvis[rows])]
+    channels += [(person.joints[k], "rotation", track.rotations[rows, k]) for k in range(24)]
+    add_motion(file, distinct, channels)
+    if visible is not None:
+        changes, there = visible
+        if len(changes) > 1 or not there[0]:
+            distinct, rows = np.unique(changes.astype(np.float32), return_index=True)
+            scale = np.repeat(there[rows, None], 3, axis=1)
+            add_motion(file, distinct, [(person.node, "scale", scale)], "STEP")
 
-    def move(node: int, path: str, times: int, values: NDArray[np.floating[Any]], how: str) -> None:
+
+Channel = tuple[int, str, NDArray[Any]]
+"""A node, "translation", "rotation" or "scale", and its values (T, 3) or (T, 4)."""
+
+
+def add_motion(file: Glb, times: NDArray[np.float32], channels: list[Channel], how: str = "LINEAR") -> None:
+    """Puts channels of the same times (T,), seconds that ascend, into the file's first animation."""
+    if not file.tree.get("animations"):
+        file.tree["animations"] = [{"name": "clip", "channels": [], "samplers": []}]
+    animation = file.tree["animations"][0]
+    keys = file.array(times, bounds=True)
+    for node, path, values in channels:
         output = file.array(values.astype(np.float32))
-        animation["samplers"].append({"input": times, "output": output, "interpolation": how})
+        animation["samplers"].append({"input": keys, "output": output, "interpolation": how})
         target = {"sampler": len(animation["samplers"]) - 1, "target": {"node": node, "path": path}}
         animation["channels"].append(target)
-
-    distinct, rows = np.unique(track.times.astype(np.float32), return_index=True)
-    times = file.array(distinct, bounds=True)
-    move(person + 1, "translation", times, track.pelvis[rows], "LINEAR")
-    for joint in range(24):
-        move(person + 1 + joint, "rotation", times, track.rotations[rows, joint], "LINEAR")
-    changes, there = visible
-    if len(changes) > 1 or not there[0]:
-        distinct, rows = np.unique(changes.astype(np.float32), return_index=True)
-        scale = np.repeat(there[rows, None], 3, axis=1).astype(np.float32)
-        move(person, "scale", file.array(distinct, bounds=True), scale, "STEP")

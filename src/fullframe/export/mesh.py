@@ -1,8 +1,8 @@
-"""Mesh files with every person in one: GLB, OBJ and PLY.
+"""Mesh files with every person in one: OBJ and PLY.
 
-All three have one rule for the axes, glTF's: x right, y up, z towards the viewer, metres, the camera in the
-origin looking along -z. It is the camera frame turned by 180 degrees about x: (x, y, z) becomes (x, -y, -z).
-Each file says so itself, and names the body and its model.
+Both, and GLB, have one rule for the axes, glTF's: x right, y up, z towards the viewer, metres, the camera in
+the origin looking along -z. It is the camera frame turned by 180 degrees about x: (x, y, z) becomes
+(x, -y, -z). Each file says so itself, and names the body and its model.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from trimesh.exchange.gltf import export_glb
 from trimesh.exchange.obj import export_obj
 from trimesh.exchange.ply import export_ply
 
@@ -24,28 +23,6 @@ from fullframe.results.people import People
 
 AXES = "x right, y up, z towards the viewer; the camera is in the origin and looks along -z"
 _TO_FILE = Y_UP.rotation.diagonal()
-
-
-def write_glb(people: People, path: str | Path) -> None:
-    """Binary glTF: a node, a mesh and a coloured material for each person, and the camera.
-
-    glTF cameras have their principal point in the middle; the full intrinsics are in the scene's extras.
-    """
-    scene = trimesh.Scene(metadata={**_about(people), "camera": intrinsics(people.camera)})
-    for name, color, mesh in _bodies(people):
-        material = trimesh.visual.material.PBRMaterial(
-            name=name, baseColorFactor=[*color, 255], metallicFactor=0.0, roughnessFactor=0.7
-        )
-        mesh.visual = trimesh.visual.TextureVisuals(material=material)
-        scene.add_geometry(mesh, node_name=name, geom_name=name)
-
-    def add_camera(tree: dict[str, Any]) -> None:
-        lens = perspective(people.camera)
-        tree["cameras"] = [{"name": "camera", "type": "perspective", "perspective": lens}]
-        tree["nodes"].append({"name": "camera", "camera": 0})
-        tree["scenes"][0]["nodes"].append(len(tree["nodes"]) - 1)
-
-    _write(path, export_glb(scene, include_normals=True, tree_postprocessor=add_camera))
 
 
 def write_obj(people: People, path: str | Path) -> None:

@@ -33,11 +33,16 @@ def rest_mesh(body: BodyModel, betas: NDArray[np.float32]) -> tuple[NDArray[np.f
     """Vertices and unit normals, (V, 3) each, of the body at rest with the shape betas (B,)."""
     with torch.inference_mode():
         vertices = body(torch.from_numpy(betas[None]), torch.eye(3).expand(1, 24, 3, 3)).vertices[0].numpy()
+    return vertices, vertex_normals(body, vertices)
+
+
+def vertex_normals(body: BodyModel, vertices: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Unit normals (V, 3) of a body's vertices (V, 3)."""
     normals: NDArray[np.float32] = np.asarray(
         trimesh.Trimesh(vertices, body.faces.numpy(), process=False).vertex_normals, np.float32
     )
     normals[np.linalg.norm(normals, axis=1) < 0.5] = (0, 1, 0)  # of no face, or folded flat
-    return vertices, normals
+    return normals
 
 
 class Seams(NamedTuple):

@@ -7,11 +7,10 @@ from scipy.spatial.transform import Rotation
 
 from fullframe.body.model import BodyModel
 from fullframe.export.tracks import even_rate, resampled, tracks
-from fullframe.geometry.world import WorldFrame, level_frame
+from fullframe.geometry.world import Z_UP, WorldFrame, level_frame
 from fullframe.io.atomic import write_npz
 from fullframe.results.clip import Clip
 
-_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 _SMPL_PELVIS = np.array([0.0, -0.22, 0.03])
 """About where the mean SMPL body has its pelvis at rest, metres; the open body has it in the origin."""
 
@@ -37,7 +36,7 @@ def write_clip_smpl(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
     level = level_frame(clip.ground)
     axes = "metres, z up" + (", z = 0 on the ground" if np.isfinite(clip.ground).all() else "")
     written = []
-    for track in tracks(clip, body, WorldFrame(_Z_UP @ level.rotation, _Z_UP @ level.origin)):
+    for track in tracks(clip, body, WorldFrame(Z_UP @ level.rotation, Z_UP @ level.origin)):
         even = resampled(track, fps, clip.times[0])
         smpl = clip.body.startswith("smpl")
         poses = np.zeros((len(even.times), 156), np.float32)

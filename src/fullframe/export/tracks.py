@@ -20,7 +20,8 @@ class Track(NamedTuple):
         id: the track id.
         times: (T,) seconds of the clip, ascending.
         rotations: (T, 24, 4) unit quaternions x, y, z, w of SMPL's joints relative to their parents, the
-            root's in the file's axes; neighbours in time lie on the same half of the sphere.
+            root's in the file's axes (or of a rig's bones, see `rigs.on_rig`); neighbours in time lie on the
+            same half of the sphere.
         pelvis: (T, 3) metres in the file's axes.
         rest: (24, 3) joints of the shaped body at rest, metres.
         betas: (B,) its shape.
@@ -48,7 +49,7 @@ def tracks(clip: Clip, body: BodyModel, frame: WorldFrame) -> Iterator[Track]:
         pose[:, 0] = frame.rotation @ pose[:, 0]
         pelvis = (rest[0] + clip.translation[rows]) @ frame.rotation.T + frame.origin
         quaternions = Rotation.from_matrix(pose.reshape(-1, 3, 3)).as_quat().reshape(-1, 24, 4)
-        yield Track(track, clip.times[clip.frames[rows]], _continuous(quaternions), pelvis, rest, betas)
+        yield Track(track, clip.times[clip.frames[rows]], continuous(quaternions), pelvis, rest, betas)
 
 
 def seen(clip: Clip, track: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -119,10 +120,10 @@ def resampled(track: Track, fps: float, start: float) -> Track:
     turn = (earlier.inv() * Rotation.from_quat(track.rotations[after].reshape(-1, 4))).as_rotvec()
     moved = (earlier * Rotation.from_rotvec(np.repeat(share, 24)[:, None] * turn)).as_quat()
     pelvis = track.pelvis[before] + share[:, None] * (track.pelvis[after] - track.pelvis[before])
-    return track._replace(times=times, rotations=_continuous(moved.reshape(-1, 24, 4)), pelvis=pelvis)
+    return track._replace(times=times, rotations=continuous(moved.reshape(-1, 24, 4)), pelvis=pelvis)
 
 
-def _continuous(quaternions: NDArray[np.float64]) -> NDArray[np.float64]:
+def continuous(quaternions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Signs chosen so that neighbours in time (T, ...) are less than half a turn apart."""
     flips = np.where((quaternions[1:] * quaternions[:-1]).sum(-1) < 0, -1.0, 1.0)
     signs = np.concatenate((np.ones((1, *flips.shape[1:])), np.cumprod(flips, axis=0)))

@@ -17,6 +17,10 @@ Y_UP = WorldFrame(np.diag([1.0, -1.0, -1.0]), np.zeros(3))
 """glTF's axes: x right, y up, z towards the viewer, the camera in the origin."""
 
 
+Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+"""From axes with y up to axes with z up; who faces z faces -y then, as in Blender."""
+
+
 def level_frame(ground: NDArray[np.float64]) -> WorldFrame:
     """Axes that stand on the ground: y up, y = 0 on the ground, the camera above the origin facing -z.
 

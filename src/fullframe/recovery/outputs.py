@@ -15,9 +15,11 @@ if TYPE_CHECKING:  # imported where files are written: names alone need no torch
     from fullframe.results.clip import Clip
     from fullframe.results.people import People
 
-PHOTO_OUTPUTS = ("overlay", "sheet", "npz", "json", "glb", "obj", "ply")
+PHOTO_OUTPUTS = ("overlay", "sheet", "npz", "json", "glb", "bvh", "obj", "ply")
 VIDEO_OUTPUTS = ("overlay", "npz", "json", "csv", "glb", "bvh", "usd", "smpl")
 """Kinds of files for a photo and for a video."""
+RIGGED = ("glb", "bvh")
+"""Those of them that have a skeleton in the rig of one's choice."""
 
 
 def output_names(inputs: Iterable[str]) -> dict[str, str]:
@@ -69,36 +71,57 @@ def make_writable(folder: Path) -> None:
         raise ValueError(f"the output folder {folder} is not writable; choose another")
 
 
-def write_photo(people: "People", pixels: "NDArray[np.uint8]", files: Mapping[str, Path]) -> None:
+def write_photo(
+    people: "People",
+    body: "BodyModel",
+    pixels: "NDArray[np.uint8]",
+    files: Mapping[str, Path],
+    rig: str = "smpl",
+) -> list[Path]:
     """Write the results of one photo, each file atomically, and as many of them as can be written.
 
     Args:
+        body: the people's.
         pixels: (H, W, 3) RGB of the photo.
         files: as `photo_files` returns them.
+        rig: the skeleton in GLB and BVH, a name of `fullframe.export.RIGS`.
+
+    Returns:
+        The files; some kinds have one for each person.
 
     Raises:
         Exception: the first error, once the other files are written.
     """
-    from fullframe.export import EXPORTERS
+    from fullframe.export import EXPORTERS, write_clip_bvh, write_glb
     from fullframe.io.image import write_jpeg
     from fullframe.render import overlay, sheet
+    from fullframe.results.clip import clip_of
 
     pictures = {"overlay": overlay, "sheet": sheet}
+    written: list[Path] = []
 
     def write(kind: str, path: Path) -> None:
-        if kind in pictures:
-            write_jpeg(path, pictures[kind](pixels, people))
+        if kind == "glb":
+            written.extend(write_glb(people, body, path, rig))
+        elif kind == "bvh":
+            written.extend(write_clip_bvh(clip_of(people), body, path, rig))
         else:
-            EXPORTERS[kind](people, path)
+            if kind in pictures:
+                write_jpeg(path, pictures[kind](pixels, people))
+            else:
+                EXPORTERS[kind](people, path)
+            written.append(path)
 
     _each(write, files)
+    return written
 
 
-def write_clip(clip: "Clip", body: "BodyModel", files: Mapping[str, Path]) -> list[Path]:
+def write_clip(clip: "Clip", body: "BodyModel", files: Mapping[str, Path], rig: str = "smpl") -> list[Path]:
     """Write the results of one video, each file atomically, and as many of them as can be written.
 
     Args:
         files: as `video_files` returns them, without the overlay.
+        rig: the skeleton in GLB and BVH, a name of `fullframe.export.RIGS`.
 
     Returns:
         The files; some kinds have one for each person.
@@ -109,7 +132,12 @@ def write_clip(clip: "Clip", body: "BodyModel", files: Mapping[str, Path]) -> li
     from fullframe.export import CLIP_EXPORTERS
 
     written: list[Path] = []
-    _each(lambda kind, path: written.extend(CLIP_EXPORTERS[kind](clip, body, path)), files)
+
+    def write(kind: str, path: Path) -> None:
+        export = CLIP_EXPORTERS[kind]
+        written.extend(export(clip, body, path, rig) if kind in RIGGED else export(clip, body, path))
+
+    _each(write, files)
     return written
 
 

@@ -187,3 +187,18 @@ _ARRAYS = {
 }
 ROWS = set(_ARRAYS) - {"times", "ground"}
 """Names of the attributes that have one entry per row."""
+
+
+def clip_of(people: People) -> Clip:
+    """The people of a photo as a clip of one frame; `video` is the photo's path."""
+    order = np.argsort(people.track_ids, kind="stable")
+    return Clip(
+        times=np.zeros(1),
+        frames=np.zeros(len(people), np.int64),
+        detected=np.ones(len(people), bool),
+        camera=people.camera,
+        body=people.body,
+        model=people.model,
+        video=people.image,
+        **{name: getattr(people, name)[order] for name in sorted(ROWS - {"frames", "detected", "contacts"})},
+    )

@@ -11,8 +11,7 @@ from fullframe.io.progress import Progress
 from fullframe.recovery.outputs import photo_files, video_files, write_photo
 from fullframe.recovery.photo import Recoverer
 from fullframe.recovery.video import process
-from fullframe.results.clip import Clip
-from fullframe.view.results import clip_of
+from fullframe.results.clip import Clip, clip_of
 
 
 @dataclass
@@ -52,7 +51,7 @@ def _recover_photo(
     people = recoverer(photo)
     progress("writing files", 0, None)
     files = photo_files(stem, ("overlay", "npz", "glb"))
-    write_photo(replace(people, image=name), photo.pixels, files)
+    write_photo(replace(people, image=name), recoverer.body, photo.pixels, files)
     return UploadResult(clip_of(people), list(files.values()))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fullframe.body import BodyModel, load_body
 from fullframe.io.npz import require_regular_file
-from fullframe.results.clip import Clip
+from fullframe.results.clip import Clip, clip_of
 from fullframe.results.people import People
 
 
@@ -39,27 +39,6 @@ def load_clip(path: Path) -> Clip:
         ValueError: if the file is not a result of fullframe; the message names it.
     """
     return Clip.load(path) if _kind(path) is Clip else clip_of(People.load(path))
-
-
-def clip_of(people: People) -> Clip:
-    """The people of a photo as a clip of one frame; `video` is the photo's path."""
-    order = np.argsort(people.track_ids, kind="stable")
-    return Clip(
-        times=np.zeros(1),
-        frames=np.zeros(len(people), np.int64),
-        detected=np.ones(len(people), bool),
-        camera=people.camera,
-        body=people.body,
-        model=people.model,
-        video=people.image,
-        **{name: getattr(people, name)[order] for name in _PER_PERSON},
-    )
-
-
-_PER_PERSON = (
-    *("track_ids", "boxes", "scores", "keypoints", "pose", "betas", "translation", "reprojection"),
-    "reliable",
-)
 
 
 @lru_cache(maxsize=4)
