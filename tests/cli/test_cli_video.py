@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def frames_of(path: Path) -> int:
 def test_a_video_gives_every_output(
     clip: Path, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kinds = [kind for kind in VIDEO_OUTPUTS if kind != "usd"]  # needs a package of its own
+    needed = {"usd": "pxr", "angles": "matplotlib"}
+    kinds = [kind for kind in VIDEO_OUTPUTS if kind not in needed or find_spec(needed[kind])]
     options = ("--model", network, "--save", ",".join(kinds), "--fov", 60)
     assert fullframe("run", clip, "-o", tmp_path / "out", *options) == 0
     said = " ".join(capsys.readouterr().err.split())
@@ -74,8 +76,27 @@ def test_a_video_gives_every_output(
     assert frames_of(tmp_path / "out/three_overlay.mp4") == 8
     assert len(trimesh.load_scene(tmp_path / "out/three.glb").geometry) >= 3
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"three.csv", "three.json", "three_0.bvh", "three_2.smpl.npz"} <= names
+    assert {
+        "three.csv",
+        "three.json",
+        "three_0.bvh",
+        "three_2.smpl.npz",
+        "three_1.trc",
+        "three_0.mot",
+    } <= names
     assert not [name for name in names if name.startswith(".")]
+
+
+def test_angles_need_matplotlib(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Said before anything is computed."""
+    monkeypatch.setattr(
+        "fullframe.cli.run.find_spec", lambda name: None if name == "matplotlib" else find_spec(name)
+    )
+    assert fullframe("run", clip, "-o", tmp_path / "out", "--save", "trc,angles") == 2
+    assert "pip install 'fullframe[evaluate]'" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_network_that_comes_with_fullframe(clip: Path, tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def run(
         smooth: videos: smooth motions over time.
         lock_feet: videos: keep feet that stand on the ground in place.
         save: files to write, separated by commas. Photos: overlay, sheet, npz, json (the default), glb, bvh,
-            obj, ply. Videos: overlay, npz (the default), json, csv, glb, bvh, usd, smpl.
+            obj, ply. Videos: overlay, npz (the default), json, csv, glb, bvh, usd, smpl,
+            trc, mot, angles.
         rig: skeleton in glb and bvh: names, rest pose and axes of the bones.
         fps: frames per second: numbered photos of a folder, and animated images, are frames of a clip.
     """
@@ -215,6 +216,8 @@ def _output_kinds(save: str | None, photos: bool, videos: bool) -> tuple[tuple[s
             raise UsageError(f"--save {kind} is for {only}; take any of {','.join(others)}")
     if "usd" in video_kinds and find_spec("pxr") is None:
         raise UsageError("--save usd needs usd-core: pip install 'fullframe[usd]'")
+    if "angles" in video_kinds and find_spec("matplotlib") is None:
+        raise UsageError("--save angles needs matplotlib: pip install 'fullframe[evaluate]'")
     return photo_kinds, video_kinds
 
 

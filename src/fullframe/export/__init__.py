@@ -4,13 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fullframe.body.model import BodyModel
+from fullframe.export.angles import write_clip_angles
 from fullframe.export.bvh import write_clip_bvh
 from fullframe.export.csv import write_clip_csv
 from fullframe.export.gltf import write_clip_glb, write_glb
 from fullframe.export.json import write_clip_json, write_json
 from fullframe.export.mesh import write_obj, write_ply
+from fullframe.export.mot import write_clip_mot
 from fullframe.export.rigs import RIGS
 from fullframe.export.smpl import write_clip_smpl
+from fullframe.export.trc import write_clip_trc
 from fullframe.export.usd import write_clip_usd
 from fullframe.results.clip import Clip
 from fullframe.results.people import People
@@ -43,20 +46,27 @@ CLIP_EXPORTERS: dict[str, Callable[..., list[Path]]] = {
     "bvh": write_clip_bvh,
     "usd": write_clip_usd,
     "smpl": write_clip_smpl,
+    "trc": write_clip_trc,
+    "mot": write_clip_mot,
+    "angles": write_clip_angles,
 }
-"""Name to exporter of a Clip: takes it, its body and a path, and returns the files written. "bvh" and "smpl"
-write one for each person beside the path, with the track id in its name. "glb" and "bvh" also take a rig."""
+"""Name to exporter of a Clip: takes it, its body and a path, and returns the files written. "bvh", "smpl",
+"trc", "mot" and "angles" write one or two for each person beside the path, with the track id in the name.
+"glb" and "bvh" also take a rig."""
 
 __all__ = [
     "CLIP_EXPORTERS",
     "EXPORTERS",
     "RIGS",
+    "write_clip_angles",
     "write_clip_bvh",
     "write_clip_csv",
     "write_clip_glb",
     "write_clip_json",
+    "write_clip_mot",
     "write_clip_npz",
     "write_clip_smpl",
+    "write_clip_trc",
     "write_clip_usd",
     "write_glb",
     "write_json",

@@ -13,6 +13,7 @@ from fullframe.body.model import BodyModel
 from fullframe.export.rigs import RIGS, RiggedSkeleton, on_rig, rigged
 from fullframe.export.skin import rest_mesh
 from fullframe.export.tracks import even_rate, resampled, tracks
+from fullframe.geometry.rotation import continuous_angles
 from fullframe.geometry.world import Z_UP, WorldFrame, level_frame
 from fullframe.io.atomic import atomic_path
 from fullframe.results.clip import Clip
@@ -111,19 +112,10 @@ def _tips(
 
 
 def _angles(quaternions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Quaternions (T, 24, 4) to z, x, y angles in degrees (T, 24, 3) without jumps in time.
-
-    Of the two triples of angles that give a rotation, (z, x, y) and (z + 180, 180 - x, y + 180), and of all
-    whole turns, each frame takes what is nearest to the frame before.
-    """
+    """Quaternions (T, 24, 4) to z, x, y angles in degrees (T, 24, 3) without jumps in time."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # gimbal lock: any split of z and y is right
         angles = Rotation.from_quat(quaternions.reshape(-1, 4)).as_euler("ZXY", degrees=True)
     first = angles.reshape((*quaternions.shape[:-1], 3))
-    second = first * (1, -1, 1) + 180
-    result = first.copy()
-    for t in range(1, len(result)):
-        near = [x[t] - 360 * np.round((x[t] - result[t - 1]) / 360) for x in (first, second)]
-        far = [np.abs(x - result[t - 1]).sum(-1, keepdims=True) for x in near]
-        result[t] = np.where(far[0] <= far[1], *near)
-    return result
+    start = first[0] if len(first) else np.zeros(first.shape[1:])
+    return continuous_angles(first, first * (1, -1, 1) + 180, start)

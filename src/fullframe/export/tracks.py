@@ -34,6 +34,49 @@ class Track(NamedTuple):
     rest: NDArray[np.float64]
     betas: NDArray[np.float32]
 
+    @property
+    def matrices(self) -> NDArray[np.float64]:
+        """(T, 24, 3, 3) of the rotations."""
+        return Rotation.from_quat(self.rotations.reshape(-1, 4)).as_matrix().reshape(-1, 24, 3, 3)
+
+
+class Motion(NamedTuple):
+    """One person at the clip's mean rate, from the first frame that shows them to the last.
+
+    Attributes:
+        track: at T even times.
+        frames: (T,) numbers of the times from the clip's first on, which are frames if the rate is constant.
+        rows: (T,) the row of the clip that is nearest in time; -1 while the person is out of sight.
+    """
+
+    track: Track
+    frames: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+
+def motions(clip: Clip, body: BodyModel, frame: WorldFrame) -> Iterator[Motion]:
+    """The people of a clip, one after the other, at its mean rate.
+
+    Raises:
+        ValueError: the body is not the clip's, or a pose or translation is not finite.
+    """
+    step = 1 / clip.fps
+    for (_, rows), track in zip(clip.tracks(), tracks(clip, body, frame), strict=True):
+        even = resampled(track, clip.fps, clip.times[0])
+        inside = even.times >= track.times[0] - 1e-3 * step
+        # Of a person seen once between two even times, the one before.
+        inside[-1] = True
+        times = even.times[inside]
+        after = np.clip(np.searchsorted(track.times, times - 1e-3 * step), 0, len(rows) - 1)
+        before = np.maximum(after - 1, 0)
+        nearest = np.where(
+            np.abs(track.times[after] - times) <= np.abs(track.times[before] - times), after, before
+        )
+        away = np.abs(track.times[nearest] - times) > 1e-3 * step
+        gap = away & (clip.frames[rows[after]] - clip.frames[rows[before]] > 1)
+        shown = even._replace(times=times, rotations=even.rotations[inside], pelvis=even.pelvis[inside])
+        yield Motion(shown, np.flatnonzero(inside), np.where(gap, -1, rows[nearest]))
+
 
 def tracks(clip: Clip, body: BodyModel, frame: WorldFrame) -> Iterator[Track]:
     """The people of a clip, one after the other.

@@ -134,6 +134,27 @@ def _rotvec_to_quaternion(rotvec: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate((np.cos(angle / 2), rotvec * np.sinc(angle / 2 / np.pi) / 2), axis=1)
 
 
+def continuous_angles(
+    first: NDArray[np.float64], second: NDArray[np.float64], start: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Euler angles (T, ..., 3) in degrees without jumps in time.
+
+    Two triples of angles give a rotation. Of the two, and of all whole turns, each time takes what is nearest
+    to the time before.
+
+    Args:
+        first, second: (T, ..., 3) the two triples.
+        start: (..., 3) that the first time is nearest to.
+    """
+    result = np.empty_like(first)
+    before = start
+    for t in range(len(first)):
+        near = [x[t] - 360 * np.round((x[t] - before) / 360) for x in (first, second)]
+        far = [np.abs(x - before).sum(-1, keepdims=True) for x in near]
+        result[t] = before = np.where(far[0] <= far[1], *near)
+    return result
+
+
 def nearest_rotation(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     """The rotations nearest to matrices (..., 3, 3), in the sum of squares.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # imported where files are written: names alone need no torch
     from fullframe.results.people import People
 
 PHOTO_OUTPUTS = ("overlay", "sheet", "npz", "json", "glb", "bvh", "obj", "ply")
-VIDEO_OUTPUTS = ("overlay", "npz", "json", "csv", "glb", "bvh", "usd", "smpl")
+VIDEO_OUTPUTS = ("overlay", "npz", "json", "csv", "glb", "bvh", "usd", "smpl", "trc", "mot", "angles")
 """Kinds of files for a photo and for a video."""
 RIGGED = ("glb", "bvh")
 """Those of them that have a skeleton in the rig of one's choice."""
