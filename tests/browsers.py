@@ -90,11 +90,14 @@ def wait_until(condition, seconds: float = 60):
         time.sleep(0.05)
 
 
-def see(page, condition, seconds: float = 60) -> None:
+def see(page, condition, canvas=None, seconds: float = 60) -> None:
     """Look at the scene, (H, W, 3), again and again until it is as wanted."""
     end = time.monotonic() + seconds
+    canvas = page.locator("canvas").first if canvas is None else canvas
+    canvas.wait_for()
     while True:
-        box = page.locator("canvas").first.bounding_box()
+        canvas.evaluate("canvas => canvas.scrollIntoView()")
+        box = canvas.bounding_box()
         png = np.frombuffer(page.screenshot(clip=box, timeout=60_000), np.uint8)
         image = cv2.cvtColor(cv2.imdecode(png, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         try:

@@ -14,7 +14,7 @@ from fullframe.body import load_body
 from fullframe.recovery.photo import Recoverer
 from fullframe.render.colors import person_colors
 from fullframe.results.people import People
-from fullframe.view import app, show, uploads
+from fullframe.view import app, session, show
 from fullframe.view.viewer import fitting_fov
 
 BODY = load_body()
@@ -114,42 +114,58 @@ def test_another_result_is_chosen_while_one_plays(tmp_path, service, page):
     assert not problems
 
 
-def test_app_recovers_a_photo(tmp_path, service, page, chromium, photo_path, monkeypatch):
-    monkeypatch.setattr(uploads, "MAX_BYTES", 1_000_000)
+def bodies_are_seen(page, people: int) -> None:
+    """People in their colours in the scene."""
+
+    def seen(image):
+        for color in person_colors(range(people)):
+            turned = image @ (color - color.mean()) / np.linalg.norm(color - color.mean())
+            assert (turned > 40).sum() > 200
+
+    see(page, seen, page.frame_locator("#scene").locator("canvas").first)
+
+
+@pytest.mark.parametrize("size", [(1440, 860), (390, 844)], ids=["desktop", "phone"])
+def test_app(tmp_path, service, chromium, photo_path, monkeypatch, size):
+    monkeypatch.setattr(session, "MAX_BYTES", 1_000_000)
     monkeypatch.setattr(app.tempfile, "tempdir", str(tmp_path))
-    url = service(app, app.serve_app, Recoverer())
+    url = service(app, app.serve_app, Recoverer(), ["fullframe", "run", "--body", "open"])
+    context = chromium.new_context(viewport={"width": size[0], "height": size[1]})
+    context.set_default_timeout(120_000)
+    page, problems = context.new_page(), []
+    page.on("pageerror", lambda error: problems.append(error))
     page.goto(url)
-    page.locator("input[type=file]").wait_for(state="attached")
-    other = chromium.new_context(viewport={"width": 300, "height": 200})
-    page2 = other.new_page()
-    page2.goto(url)
-    page2.locator("input[type=file]").wait_for(state="attached")
+    # The example is shown at once.
+    page.locator("#summary", has_text="3 people").wait_for()
+    wait_until(lambda: page.locator("#picture img").evaluate("image => image.naturalWidth") > 100)
+    bodies_are_seen(page, 3)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
 
-    def send(name, content):
-        page.locator("input[type=file]").set_input_files(
-            {"name": name, "mimeType": "image/jpeg", "buffer": content}
-        )
-
-    send("fake.jpg", b"hello, world")
-    page.get_by_text("no photo or clip that can be read").wait_for()
-    noise = np.random.default_rng(0).bytes(3_000_000)
-    send("large.jpg", noise)
-    page.get_by_text("The file has 3 MB").wait_for()
-
-    send("../we <b>meet</b> again.jpg", photo_path.read_bytes())
-    page.get_by_text("Found 3 people").wait_for(timeout=240_000)
-    page.locator("label", has_text="person 2").wait_for()
+    names = {"fake.jpg": b"hello, world", "large.jpg": np.random.default_rng(0).bytes(3_000_000)}
+    names["../we <b>meet</b> again.jpg"] = photo_path.read_bytes()
+    page.locator("#input").set_input_files(
+        [{"name": name, "mimeType": "image/jpeg", "buffer": content} for name, content in names.items()]
+    )
+    files = page.locator("#files li")
+    files.filter(has_text="not a photo or clip that can be read").wait_for(state="attached")
+    files.filter(has_text="The file has 3 MB").wait_for(state="attached")
+    # The first result of one's own takes the example's place.
+    page.locator("#title", has_text="again.jpg").wait_for(timeout=240_000)
+    page.locator("#summary", has_text="3 people").wait_for()
+    page.locator("#camera").select_option("70")
+    page.locator("#rig").select_option("mixamo")
+    command = page.locator("#command").inner_text()
+    assert command.startswith("fullframe run '")
+    assert command.endswith("again.jpg' -o out --body open --fov 70 --rig mixamo --save overlay,npz,glb,bvh")
     with page.expect_download() as download:
-        page.get_by_role("button", name=".npz").click()
-    assert download.value.suggested_filename.endswith("again.npz")
+        page.locator("#downloads a", has_text="npz").click()
     people = People.load(io.BytesIO(download.value.path().read_bytes()))
     assert len(people) == 3 and people.image.endswith("again.jpg") and str(tmp_path) not in people.image
-    files = [file for file in tmp_path.rglob("*") if file.is_file()]
-    assert {file.suffix for file in files} == {".jpeg", ".jpg", ".npz", ".glb"}
 
-    for theirs in (page2.get_by_text("Downloads"), page2.locator("label", has_text="person 0")):
-        assert theirs.count() == 0
-    other.close()
-
-    page.close()
-    wait_until(lambda: not any(file.is_file() for file in tmp_path.rglob("*")))
+    files.filter(has_text="squats.mp4").locator(".open").click()
+    page.locator("#picture video").wait_for()
+    wait_until(lambda: page.locator("#picture video").evaluate("video => video.videoWidth") > 100)
+    bodies_are_seen(page, 1)
+    assert not problems
+    context.close()
+    wait_until(lambda: not any(file.is_file() for file in tmp_path.rglob("*") if file.name != ".lock"))

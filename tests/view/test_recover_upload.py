@@ -9,7 +9,7 @@ from fullframe.recovery.photo import Recoverer
 from fullframe.results.clip import Clip
 from fullframe.results.people import People
 from fullframe.view import recover_upload as recover
-from fullframe.view.recover_upload import recover_upload
+from fullframe.view.recover_upload import Choices, recover_upload
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +38,20 @@ def test_a_photo(tmp_path, recoverer, photo_path):
     file.write_bytes(photo_path.read_bytes())
     stages = []
     result = recover_upload(
-        recoverer, file, "My <photo>/..x.jpg", lambda stage, done, total: stages.append(stage)
+        recoverer, file, "My <photo>/..x.jpg", Choices(60), lambda stage, done, total: stages.append(stage)
     )
-    assert [path.name for path in result.files] == ["x_overlay.jpg", "x.npz", "x.glb"]
+    assert [path.name for path in result.files] == ["x_overlay.jpg", "x.npz", "x.glb", "x_bvh.zip"]
     assert all(path.parent == tmp_path and path.stat().st_size > 1000 for path in result.files)
     people = People.load(result.files[1])
     # The temporary folder is not published.
     assert len(people) == 3 == len(result.clip) and str(tmp_path) not in people.image
-    assert result.clip.video == str(file)
+    assert result.clip.video == str(file) and people.camera.source == "fov"
     assert stages == ["finding people", "writing files"]
 
 
 def test_a_clip_without_anybody(empty_clip, recoverer):
     reports = []
-    result = recover_upload(recoverer, empty_clip, "a.mp4", lambda *report: reports.append(report))
+    result = recover_upload(recoverer, empty_clip, "a.mp4", Choices(), lambda *report: reports.append(report))
     assert [path.name for path in result.files][:2] == ["a_overlay.mp4", "a.npz"]
     assert len(result.clip) == 0 and Clip.load(result.files[1]).num_frames == 4
     assert "_bvh.zip" not in str(result.files)
@@ -67,10 +67,12 @@ def test_bvh_of_everybody_in_one_file(empty_clip, recoverer, monkeypatch):
 
     Result.clip = clip
     monkeypatch.setattr(recover, "process", lambda *args, **kwargs: Result)
-    result = recover_upload(recoverer, empty_clip, "b.mov", lambda stage, done, total: None)
-    assert [path.name for path in result.files] == ["b_overlay.mp4", "b.npz", "b.glb", "b_bvh.zip"]
+    choices = Choices(save=("npz", "glb", "bvh"))
+    result = recover_upload(recoverer, empty_clip, "b.mov", choices, lambda stage, done, total: None)
+    assert result.picture.name == "b_overlay.mp4"
+    assert [path.name for path in result.files] == ["b.npz", "b.glb", "b_bvh.zip"]
     assert sorted(zipfile.ZipFile(result.files[-1]).namelist()) == ["b_0.bvh", "b_1.bvh"]
-    assert Clip.load(result.files[1]).video == "b.mov" and result.clip.video == str(empty_clip)
+    assert Clip.load(result.files[0]).video == "b.mov" and result.clip.video == str(empty_clip)
 
 
 def test_progress_can_cancel(empty_clip, recoverer):
@@ -81,5 +83,31 @@ def test_progress_can_cancel(empty_clip, recoverer):
         raise Enough
 
     with pytest.raises(Enough):
-        recover_upload(recoverer, empty_clip, "a.mp4", stop)
+        recover_upload(recoverer, empty_clip, "a.mp4", Choices(), stop)
     assert list(empty_clip.parent.iterdir()) == [empty_clip]
+
+
+def test_choices_of_the_page():
+    assert Choices.from_message({"fov": 60, "lockFeet": True, "save": ["glb", "npz"]}) == Choices(
+        60, True, "smpl", ("npz", "glb")
+    )
+    assert Choices.from_message({"save": []}) == Choices(save=())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"save": ["exe"]},
+        {"save": [], "rig": "maya"},
+        {"save": [], "rig": ["vrm"]},
+        {"save": "glb"},
+        {"save": [["glb"]]},
+        {"save": [], "fov": 0},
+        {"save": [], "fov": "9"},
+    ],
+    ids=str,
+)
+def test_choices_of_no_page(message):
+    with pytest.raises(ValueError, match="Choose|camera angle"):
+        Choices.from_message(message)

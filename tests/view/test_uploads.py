@@ -1,17 +1,12 @@
 import io
-from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("viser", reason="needs the extra view")
-
-from viser import _messages
-
 from fullframe.view import uploads
-from fullframe.view.uploads import MAX_BYTES, MAX_SECONDS, UploadError, check_upload, limit_uploads
+from fullframe.view.uploads import MAX_SECONDS, UploadError, check_upload
 
 
 def photo(kind: str, size: tuple[int, int] = (40, 30)) -> bytes:
@@ -87,50 +82,3 @@ def test_too_many_bytes(monkeypatch):
     monkeypatch.setattr(uploads, "MAX_BYTES", 1000)
     with pytest.raises(UploadError, match="MB"):
         check_upload(photo("bmp"))
-
-
-class Browser:
-    """What `limit_uploads` takes of a client, with viser's own bookkeeping of uploads."""
-
-    def __init__(self):
-        self.handlers = {}
-        self.uploads = {}
-        self.refused = []
-        self.gui = SimpleNamespace(_current_file_upload_states=self.uploads)
-        self._websock_connection = SimpleNamespace(register_handler=self.handlers.__setitem__)
-        limit_uploads(self, self.refused.append)
-
-    def announce(self, uuid: str, size: int) -> None:
-        self.uploads[uuid] = {"total_bytes": size, "transferred_bytes": 0}
-        kind = _messages.FileTransferStartUpload
-        self.handlers[kind](0, kind("button", uuid, "name", "image/png", 1, size))
-
-    def send(self, uuid: str, size: int) -> None:
-        if uuid in self.uploads:
-            self.uploads[uuid]["transferred_bytes"] += size
-        kind = _messages.FileTransferPart
-        self.handlers[kind](0, kind("button", uuid, 0, b""))
-
-
-def test_a_large_upload_ends_when_it_is_announced():
-    browser = Browser()
-    browser.announce("small", MAX_BYTES)
-    browser.announce("large", MAX_BYTES + 1)
-    assert list(browser.uploads) == ["small"] and browser.refused == [MAX_BYTES + 1]
-    browser.send("large", 10)
-    assert list(browser.uploads) == ["small"]
-
-
-def test_who_sends_more_than_announced():
-    browser = Browser()
-    browser.announce("liar", 10)
-    browser.send("liar", MAX_BYTES + 1)
-    assert not browser.uploads and len(browser.refused) == 1
-
-
-def test_many_at_once():
-    browser = Browser()
-    for k in range(5):
-        browser.announce(str(k), MAX_BYTES // 2)
-        browser.send(str(k), MAX_BYTES // 3)
-    assert sum(u["transferred_bytes"] for u in browser.uploads.values()) <= MAX_BYTES

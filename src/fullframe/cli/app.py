@@ -32,5 +32,9 @@ def app(
     with usage_errors():
         with console.status("loading"):
             recoverer = Recoverer(model, body=body, body_path=body_path)
-        serve_app(recoverer, host, port, ready=lambda address: say(f"open {address} (Ctrl-C stops)"))
+        command = ["fullframe", "run"]
+        for option, value in (("--model", model), ("--body", body), ("--body-path", body_path)):
+            if value is not None and value != "open":
+                command += [option, str(value)]
+        serve_app(recoverer, command, host, port, ready=lambda address: say(f"open {address} (Ctrl-C stops)"))
     return 0

@@ -7,12 +7,14 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Protocol
 
 import viser
 import websockets.asyncio.server
+from viser import _messages
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
@@ -28,6 +30,22 @@ class Server(viser.ViserServer):
         return None
 
 
+class Site(Protocol):
+    """Pages of our own, with viser's in a frame: its addresses are those for which `respond` returns None.
+
+    Attributes:
+        socket: the address of the site's own websocket.
+    """
+
+    socket: str
+
+    def respond(self, request: Request) -> Response | None:
+        """The answer to a request."""
+
+    async def talk(self, connection: ServerConnection) -> None:
+        """Serve a websocket until it is closed."""
+
+
 class Page(Protocol):
     """The page of one visitor."""
 
@@ -36,7 +54,7 @@ class Page(Protocol):
 
 
 @contextlib.contextmanager
-def serve(host: str, port: int, title: str) -> Iterator[Server]:
+def serve(host: str, port: int, title: str, site: Site | None = None) -> Iterator[Server]:
     """A running server, stopped at the end of the block.
 
     Requests and websockets that other web pages open are refused. Where other computers can reach the page, a
@@ -44,6 +62,7 @@ def serve(host: str, port: int, title: str) -> Iterator[Server]:
 
     Args:
         port: if it is taken, the next free one is used.
+        site: pages in place of viser's.
 
     Raises:
         ValueError: if there is no such port.
@@ -56,13 +75,19 @@ def serve(host: str, port: int, title: str) -> Iterator[Server]:
             "password and no encryption",
             host,
         )
-    with contextlib.redirect_stdout(io.StringIO()), _own_requests_only(host):  # viser's greeting
+    with contextlib.redirect_stdout(io.StringIO()), _own_requests_only(host, site):  # viser's greeting
         server = Server(host, port, label=title, verbose=False)
     try:
         server.scene.set_up_direction("+y")
         server.scene.configure_default_lights(cast_shadow=False)
         server.gui.configure_theme(show_logo=False, show_share_button=False)
         server.gui.main_panel.dock_right()
+
+        @server.on_client_connect
+        def _(client: viser.ClientHandle) -> None:
+            # No page takes files through viser, which keeps whatever a client sends, of any size, in memory.
+            client.gui._websock_interface.unregister_handler(_messages.FileTransferStartUpload)
+
         yield server
     finally:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -86,8 +111,8 @@ def _free_port(host: str, port: int) -> int:
 
 
 @contextlib.contextmanager
-def _own_requests_only(host: str) -> Iterator[None]:
-    """A viser server created in this block refuses the requests of other web pages.
+def _own_requests_only(host: str, site: Site | None) -> Iterator[None]:
+    """A viser server created in this block refuses the requests of other web pages, and serves a site.
 
     viser has no option for it: it answers HTTP in the `process_request` that it gives to websockets' `serve`.
     That is called for websockets as well, before their handshake, so ours is put before it.
@@ -95,15 +120,31 @@ def _own_requests_only(host: str) -> Iterator[None]:
     original = websockets.asyncio.server.serve
 
     @functools.wraps(original, updated=())
-    def serve_own(*arguments: Any, process_request: Callable[..., Any], **options: Any) -> Any:
+    def serve_own(
+        handle: Callable[[ServerConnection], Awaitable[None]],
+        *arguments: Any,
+        process_request: Callable[..., Any],
+        **options: Any,
+    ) -> Any:
         def check(connection: ServerConnection, request: Request) -> Any:
             reason = refusal(request.headers, host, connection.local_address[0])
             if reason:
                 response: Response = connection.respond(HTTPStatus.FORBIDDEN, f"fullframe: {reason}\n")
                 return response
+            if site is not None and request.headers.get("Upgrade") != "websocket":
+                answer = site.respond(request)
+                if answer is not None:
+                    return answer
+                request = replace(request, path="/")
             return process_request(connection, request)
 
-        return original(*arguments, process_request=check, **options)
+        async def talk(connection: ServerConnection) -> None:
+            own = (
+                site is not None and connection.request is not None and connection.request.path == site.socket
+            )
+            await (site.talk if site is not None and own else handle)(connection)
+
+        return original(talk, *arguments, process_request=check, **options)
 
     websockets.asyncio.server.serve = serve_own  # type: ignore[assignment,misc]
     try:
@@ -138,6 +179,15 @@ def pages(server: Server, open_page: Callable[[viser.ClientHandle], Page]) -> It
     finally:
         for client_id in list(opened):
             close(client_id)
+
+
+def path_of(server: Server, client: viser.ClientHandle) -> str:
+    """The path of the address under which a visitor has opened viser's page; "" if they have left.
+
+    viser keeps it only in its private state.
+    """
+    connection = server._websock_server._live_connections.get(client.client_id)
+    return "" if connection is None or connection.request is None else connection.request.path
 
 
 def address(server: Server) -> str:

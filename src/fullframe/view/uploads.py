@@ -1,13 +1,10 @@
 """Checks of untrusted uploads: size, and type by content."""
 
 import io
-from collections.abc import Callable
 from fractions import Fraction
 
 import av
-import viser
 from PIL import Image
-from viser import _messages
 
 MAX_BYTES = 200_000_000
 MAX_PIXELS = 50_000_000
@@ -77,7 +74,7 @@ def _check_photo(content: bytes) -> str:
             f"The photo has too many pixels; the limit is {MAX_PIXELS // 1_000_000} megapixels."
         ) from error
     except Exception as error:  # Pillow raises many kinds for damaged files
-        raise UploadError(f"This is not a photo or clip that can be read. {LIMITS}") from error
+        raise UploadError("This is not a photo or clip that can be read.") from error
     if width * height > MAX_PIXELS:
         raise UploadError(
             f"The photo has {width * height / 1e6:.0f} megapixels; "
@@ -110,29 +107,3 @@ def _seconds(file: av.container.InputContainer, stream: av.VideoStream) -> float
         return file.duration / av.time_base
     times = [packet.pts for packet in file.demux(stream) if packet.pts is not None]
     return float((max(times) - min(times)) * base) if times else 0.0
-
-
-def limit_uploads(client: viser.ClientHandle, refuse: Callable[[int], None]) -> None:
-    """Stop uploads of more than MAX_BYTES before they are in memory.
-
-    viser collects whatever a browser sends and has no setting for a limit, so its private state is inspected
-    here and its private handlers are extended.
-
-    Args:
-        refuse: called in viser's event loop with the size in bytes of a dropped upload.
-    """
-    uploads = client.gui._current_file_upload_states
-
-    def check(_: int, message: "_messages.FileTransferStartUpload | _messages.FileTransferPart") -> None:
-        upload = uploads.get(message.transfer_uuid)
-        if upload is None:
-            return
-        # A malicious client may announce small sizes, and send several uploads at once.
-        others = sum(u["transferred_bytes"] for u in uploads.values() if u is not upload)
-        size = max(upload["total_bytes"], upload["transferred_bytes"] + others)
-        if size > MAX_BYTES:
-            del uploads[message.transfer_uuid]
-            refuse(size)
-
-    for kind in (_messages.FileTransferStartUpload, _messages.FileTransferPart):
-        client._websock_connection.register_handler(kind, check)
