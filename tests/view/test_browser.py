@@ -1,7 +1,5 @@
 """Both pages in a real browser."""
 
-import io
-
 import av
 import numpy as np
 import pytest
@@ -159,7 +157,7 @@ def test_app(tmp_path, service, chromium, photo_path, monkeypatch, size):
     assert command.endswith("again.jpg' -o out --body open --fov 70 --rig mixamo --save overlay,npz,glb,bvh")
     with page.expect_download() as download:
         page.locator("#downloads a", has_text="npz").click()
-    people = People.load(io.BytesIO(download.value.path().read_bytes()))
+    people = People.load(download.value.path())
     assert len(people) == 3 and people.image.endswith("again.jpg") and str(tmp_path) not in people.image
 
     files.filter(has_text="squats.mp4").locator(".open").click()
