@@ -12,6 +12,7 @@ from fullframe.annotate.crops import usable
 from fullframe.body.joint_sets import JOINT_SETS, closest_joint_set
 from fullframe.data.sample import Sample
 from fullframe.detect import Detector, load_detector
+from fullframe.detect import people as detection
 from fullframe.geometry.box import box_from_keypoints
 from fullframe.geometry.camera import Camera
 from fullframe.io.annotations.keypoint_names import FEWEST, reordered
@@ -250,7 +251,7 @@ def find_people(
             except ImageError as error:
                 problems.append(f"{error}; fix or remove the file")
             else:
-                found += [(number, box) for box in detector.boxes(pixels)[0]]
+                found += [(number, box) for box in detection.find_people(detector, pixels).boxes]
         return {
             "photos": np.array([number for number, _ in found], np.int64),
             "boxes": np.array([box for _, box in found], np.float32).reshape(-1, 4),

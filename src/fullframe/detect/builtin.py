@@ -4,9 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from fullframe.detect.movenet import HIPS, SHOULDERS, Window, multipose, thunder
+from fullframe.detect.movenet import Window, multipose, thunder
 from fullframe.detect.nanodet import candidates
 from fullframe.detect.onnx_model import OnnxModel, verify
+from fullframe.detect.people import lean_angle
 from fullframe.geometry.box import iou, nms
 
 __all__ = ["Builtin", "load", "verify"]
@@ -119,14 +120,6 @@ def select(
 def confidence(joints: NDArray) -> float:
     """Mean confidence of the joints (17, 3)."""
     return float(joints[:, 2].mean())
-
-
-def lean_angle(joints: NDArray) -> float:
-    """How far the trunk leans to the right of upright, radians; 0 if shoulders and hips are not seen."""
-    if min(joints[SHOULDERS, 2].mean(), joints[HIPS, 2].mean()) < 0.2:
-        return 0.0
-    x, y = joints[SHOULDERS, :2].mean(axis=0) - joints[HIPS, :2].mean(axis=0)
-    return float(np.arctan2(x, -y))
 
 
 def consensus(looks: NDArray) -> NDArray[np.float64]:

@@ -1,8 +1,12 @@
-"""People from boxes and their keypoints: duplicates are removed; scores say how much of a body is seen."""
+"""The people of an image: boxes with keypoints, each person once, those who lie or stand on their heads too."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.detect import Detector
+from fullframe.detect.movenet import HIPS, SHOULDERS
 from fullframe.geometry.box import box_from_keypoints, iou
 
 # Measured with the built-in detector on photos of COCO, see benchmarks/detect.py.
@@ -15,6 +19,107 @@ LOWEST_BODY_SCORE = 0.025
 
 # The standard deviations of COCO's labels, by keypoint, as shares of the root of a person's area.
 _SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000
+
+SURE_TRUNK = 0.2
+"""Mean confidence of shoulders, and of hips, from which they show which way up a person is."""
+SEEN_SCORE = 0.15
+"""If nobody has such a score, the whole image may be turned."""
+
+
+class FoundPeople(NamedTuple):
+    """N people of an image.
+
+    Attributes:
+        boxes: (N, 4) x1, y1, x2, y2 px.
+        scores: (N,) of the boxes, 0 to 1.
+        keypoints: (N, 17, 3) COCO-17 keypoints: x, y px, confidence.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    keypoints: NDArray[np.float32]
+
+    def take(self, rows: NDArray) -> "FoundPeople":
+        """Some of the people, by index or mask."""
+        return FoundPeople(*(values[rows] for values in self))
+
+    @property
+    def body_scores(self) -> NDArray[np.float32]:
+        """(N,) see `body_scores`."""
+        return body_scores(self.scores, self.keypoints)
+
+    def joined(self, other: "FoundPeople") -> "FoundPeople":
+        """These people and others."""
+        return FoundPeople(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+
+    def distinct(self) -> "FoundPeople":
+        """Without those hardly seen and without second boxes of one person, see `distinct_people`."""
+        return self.take(distinct_people(*self))
+
+
+def find_people(detector: Detector, image: NDArray[np.uint8], empty_looks: bool = True) -> FoundPeople:
+    """The people of an image, with boxes and keypoints.
+
+    Detectors of boxes know upright people. Where somebody's keypoints show them on their side or upside down,
+    the image is searched again turned by as many quarters; where hardly anybody is found, in all
+    orientations. If that finds more, it is the photo that is turned, and everybody found there stays; else
+    those do who are turned themselves.
+
+    Args:
+        image: (H, W, 3) RGB.
+        empty_looks: search an image with hardly anybody in all orientations.
+    """
+    found = _find(detector, image)
+    turns = {turn for turn in map(quarter_turns, found.keypoints) if turn}
+    if found.body_scores.max(initial=0) < SEEN_SCORE and empty_looks:
+        turns = {1, 2, 3}
+    looks = [(turn, _find(detector, image, turn)) for turn in sorted(turns)]
+    # The best look first: where others find the same people, its boxes stay.
+    for turn, more in sorted(looks, key=lambda look: -look[1].body_scores.sum()):
+        if more.body_scores.sum() < found.body_scores.sum():
+            more = more.take(np.array([quarter_turns(person) == turn for person in more.keypoints], bool))
+            first, second = found, more
+        else:
+            first, second = more, found
+        new = (iou(second.boxes, first.boxes) < 0.5).all(axis=1)
+        found = first.joined(second.take(new)).distinct()
+    return found
+
+
+def lean_angle(keypoints: NDArray) -> float:
+    """How far the trunk of a person (17, 3) leans to the right of upright, radians; 0 if it is not seen."""
+    shoulders, hips = (keypoints[rows].mean(axis=0) for rows in (SHOULDERS, HIPS))
+    if min(shoulders[2], hips[2]) < SURE_TRUNK:
+        return 0.0
+    x, y = (shoulders - hips)[:2]
+    return float(np.arctan2(x, -y))
+
+
+def quarter_turns(keypoints: NDArray) -> int:
+    """Counterclockwise quarter turns of the image that put a person (17, 3) upright, 0 to 3."""
+    return round(lean_angle(keypoints) / (np.pi / 2)) % 4
+
+
+def _find(detector: Detector, image: NDArray[np.uint8], turn: int = 0) -> FoundPeople:
+    """The distinct people of np.rot90(image, turn), in px of the image."""
+    turned = np.ascontiguousarray(np.rot90(image, turn))
+    boxes, scores = detector.boxes(turned)
+    found = FoundPeople(boxes, scores, detector.keypoints(turned, boxes)).distinct()
+    if turn == 0:
+        return found
+    height, width = image.shape[:2]
+    corners = _turned_back(found.boxes.reshape(-1, 2, 2), turn, width, height)
+    boxes = np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1)
+    # Keypoints are centres of pixels, boxes edges.
+    points = _turned_back(found.keypoints[..., :2] + 0.5, turn, width, height) - 0.5
+    return FoundPeople(boxes, found.scores, np.concatenate((points, found.keypoints[..., 2:]), axis=2))
+
+
+def _turned_back(points: NDArray, turn: int, width: int, height: int) -> NDArray:
+    """Points (..., 2) of np.rot90(image, turn) in px of the image of this width and height."""
+    x, y = points[..., 0], points[..., 1]
+    back = {1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}
+    return np.stack(back[turn], axis=-1)
 
 
 def body_scores(scores: NDArray[np.float32], keypoints: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fullframe.body import load_body
 from fullframe.detect import load_detector
-from fullframe.detect.people import body_scores, distinct_people
+from fullframe.detect.people import body_scores, find_people
 from fullframe.fit import KeypointFitter
 from fullframe.geometry.box import box_from_keypoints, clip_boxes
 from fullframe.geometry.camera import Camera
@@ -260,21 +260,16 @@ class Recoverer:
                 boxes = box_from_keypoints(points, threshold=0.0)
                 if not np.isfinite(boxes).all():
                     raise ValueError("a person has fewer than 2 keypoints of confidence above 0: give boxes")
-        detected = boxes is None
         if boxes is None:
-            xyxy, found_scores = self.detector.boxes(pixels)
-        else:
-            xyxy = clip_boxes(boxes, (pixels.shape[1], pixels.shape[0]))
-            found_scores = np.ones(len(xyxy), np.float32)
-            if scores is not None:
-                found_scores = np.asarray(scores, np.float32).reshape(len(xyxy))
+            found = find_people(self.detector, pixels)
+            return found.boxes, body_scores(found.scores, found.keypoints), found.keypoints
+        xyxy = clip_boxes(boxes, (pixels.shape[1], pixels.shape[0]))
+        found_scores = np.ones(len(xyxy), np.float32)
+        if scores is not None:
+            found_scores = np.asarray(scores, np.float32).reshape(len(xyxy))
         if keypoints is None:
             # Also without a fit: they are part of the result.
             points = self.detector.keypoints(pixels, xyxy)
-            if detected:
-                keep = distinct_people(xyxy, found_scores, points)
-                xyxy, points = xyxy[keep], points[keep]
-                found_scores = body_scores(found_scores[keep], points)
         if len(points) != len(xyxy):
             raise ValueError(f"got {len(xyxy)} boxes but keypoints of {len(points)} people")
         return xyxy, found_scores, points

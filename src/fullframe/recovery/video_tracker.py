@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fullframe.detect.own_people import VideoPeople
-from fullframe.detect.people import distinct_people
+from fullframe.detect.people import find_people
 from fullframe.geometry.box import PersonBox
 from fullframe.geometry.camera import Camera
 from fullframe.io.progress import Progress, silent
@@ -88,13 +88,11 @@ def plan_detections(frames: Iterable[Frame], max_gap_s: float, max_gap_frames: i
 
 def detect(recoverer: Recoverer, frame: Frame) -> Detections:
     """Detect the people of a frame; their keypoints too, if bodies are fitted to them."""
-    boxes, scores = recoverer.detector.boxes(frame.image)
-    keypoints = _zeros(len(boxes), 17, 3)
-    if recoverer.fitter is not None and len(boxes):
-        keypoints = recoverer.detector.keypoints(frame.image, boxes)
-        keep = distinct_people(boxes, scores, keypoints)
-        boxes, scores, keypoints = boxes[keep], scores[keep], keypoints[keep]
-    return Detections(boxes, scores, keypoints)
+    if recoverer.fitter is None:
+        boxes, scores = recoverer.detector.boxes(frame.image)
+        return Detections(boxes, scores, _zeros(len(boxes), 17, 3))
+    # Empty frames are common, and cost as little as possible.
+    return Detections(*find_people(recoverer.detector, frame.image, empty_looks=False))
 
 
 def given_detections(recoverer: Recoverer, frame: Frame, own: VideoPeople) -> Detections:
