@@ -2,7 +2,11 @@
 
     python tools/train_lifter.py RUN --people 20e6           # stopped and started again, it goes on
     python tools/train_lifter.py RUN --people 22e6 --cool    # the learning rate falls to zero
+    python tools/train_lifter.py RUN --people 23e6 --labels LABELS.npz --detected FOLDER --rate 2e-4 --cool
     python tools/train_lifter.py RUN --save lifter.safetensors
+
+With --labels (of `fullframe annotate`) poses of photos are simulated too; with --detected half of the people
+are those whom tools/detect_augmented.py detected in pictures.
 
 One core learns from about 3,000 people a second. RUN/log.csv has a line for every half million: the losses'
 terms, and what the mean of the weights reaches on people whose poses training never draws.
@@ -11,13 +15,15 @@ terms, and what the mean of the weights reaches on people whose poses training n
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import tyro
 
 from fullframe.models.checkpoint import save_checkpoint
 from fullframe.models.residual_regressor import ResidualRegressor
 from fullframe.synth.detections import LIMBS, FastBody, Simulator
-from fullframe.train.lifter_training import LifterTrainer
+from fullframe.synth.poses import poses_of_labels
+from fullframe.train.lifter_training import LifterTrainer, load_detections
 
 PEOPLE = 4000
 DATA = (
@@ -35,10 +41,21 @@ def main(
     blocks: int = 4,
     batch: int = 256,
     rate: float = 8e-4,
+    labels: tuple[Path, ...] = (),
+    detected: Path | None = None,
     save: Path | None = None,
 ) -> None:
     torch.set_num_threads(1)
-    trainer = LifterTrainer(run, {"width": width, "blocks": blocks}, batch=batch, rate=rate)
+    poses = np.concatenate([poses_of_labels(path) for path in labels]) if labels else None
+    people_in_pictures = None if detected is None else load_detections(detected)
+    trainer = LifterTrainer(
+        run,
+        {"width": width, "blocks": blocks},
+        batch=batch,
+        rate=rate,
+        poses=poses,
+        detected=people_in_pictures,
+    )
     if save is None:
         trainer.run(int(people), Measure(), cool=cool)
         return

@@ -121,18 +121,6 @@ def test_consensus_drops_the_outlier_and_averages_the_rest():
     np.testing.assert_allclose(builtin.consensus(pair)[:, :2], person[:, :2], atol=1e-3)
 
 
-@pytest.mark.parametrize("degrees", [0, 35, 90, -120, 180])
-def test_lean_of_the_trunk(degrees):
-    joints = np.zeros((17, 3))
-    joints[[5, 6, 11, 12]] = [[-20, -50, 1], [20, -50, 1], [-10, 50, 1], [10, 50, 1]]
-    angle = np.radians(degrees)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    joints[:, :2] = joints[:, :2] @ turn.T
-    assert np.isclose(np.exp(1j * builtin.lean_angle(joints)), np.exp(1j * angle))
-    joints[[11, 12], 2] = 0.1
-    assert builtin.lean_angle(joints) == 0
-
-
 def test_threads_follow_torch(photo):
     detector = load_detector()
     before = torch.get_num_threads()

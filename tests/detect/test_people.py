@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from fullframe.detect.people import body_scores, distinct_people, keypoint_similarity
+from fullframe.detect.people import (
+    body_scores,
+    distinct_people,
+    find_people,
+    keypoint_similarity,
+    lean_angle,
+    quarter_turns,
+)
 
 # A standing person in a box of 100 x 200 px: nose to ankles.
 STANDING = np.array(
@@ -65,3 +72,63 @@ def test_similarity_is_coco_s():
     b[0] = *(a[0, :2] + (2 * 0.026 * np.sqrt(area), 0)), 1
     similarity = keypoint_similarity(np.stack((a, b)), np.array([BOX, BOX], np.float32))
     np.testing.assert_allclose(similarity, [[1, np.exp(-0.5)], [np.exp(-0.5), 1]], rtol=1e-4)
+
+
+@pytest.mark.parametrize("degrees", [0, 35, 90, -120, 180])
+def test_lean_of_the_trunk(degrees):
+    joints = np.zeros((17, 3))
+    joints[[5, 6, 11, 12]] = [[-20, -50, 1], [20, -50, 1], [-10, 50, 1], [10, 50, 1]]
+    angle = np.radians(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    joints[:, :2] = joints[:, :2] @ turn.T
+    assert np.isclose(np.exp(1j * lean_angle(joints)), np.exp(1j * angle))
+    joints[[11, 12], 2] = 0.1
+    assert lean_angle(joints) is None
+
+
+class UprightDetector:
+    """Finds a standing person in images whose first pixel is white."""
+
+    name = "upright"
+
+    def __init__(self):
+        self.looks = 0
+
+    def boxes(self, image):
+        self.looks += 1
+        if not image[0, 0].all():
+            return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+        return BOX[None].astype(np.float32), np.array([0.9], np.float32)
+
+    def keypoints(self, image, boxes):
+        return np.stack([person() for _ in boxes]) if len(boxes) else np.zeros((0, 17, 3), np.float32)
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2, 3])
+def test_people_in_turned_photos_are_found_where_they_are(turn):
+    """The image is that of an upright person, turned clockwise."""
+    image = np.zeros((210, 120, 3), np.uint8)
+    image[0, 0] = 255
+    height, width = image.shape[:2]
+    detector = UprightDetector()
+    found = find_people(detector, np.ascontiguousarray(np.rot90(image, -turn)))
+    assert detector.looks == (1 if turn == 0 else 4)
+    back = {
+        0: lambda x, y: (x, y),
+        1: lambda x, y: (y, width_of[1] - x),
+        2: lambda x, y: (width - x, height - y),
+        3: lambda x, y: (height_of[3] - y, x),
+    }
+    width_of, height_of = {1: height}, {3: width}
+    x, y = back[turn](found.keypoints[0, :, 0] + 0.5, found.keypoints[0, :, 1] + 0.5)
+    np.testing.assert_allclose(np.c_[x, y] - 0.5, STANDING, atol=1e-4)
+    assert quarter_turns(found.keypoints[0]) == turn
+    x1, y1, x2, y2 = found.boxes[0]
+    corners = np.array([back[turn](x1, y1), back[turn](x2, y2)])
+    np.testing.assert_allclose(np.r_[corners.min(0), corners.max(0)], BOX, atol=1e-4)
+
+
+def test_empty_frames_of_a_clip_cost_one_look():
+    detector = UprightDetector()
+    assert not len(find_people(detector, np.zeros((100, 100, 3), np.uint8), empty_looks=False).boxes)
+    assert detector.looks == 1

@@ -91,7 +91,7 @@ class Builtin:
             turned = max((look(FIRST, angle) for angle in np.pi / 2 * np.arange(1, 4)), key=confidence)
             if confidence(turned) > confidence(first) + TURNING_GAIN:
                 first = turned
-        lean = lean_angle(first)
+        lean = lean_angle(first) or 0.0
         return consensus(np.stack((first, look(LATER, lean), look(LATER, lean, flip=True))))
 
 

@@ -1,4 +1,4 @@
-"""The people of an image: boxes with keypoints, each person once, those who lie or stand on their heads too."""
+"""The people of an image: boxes with keypoints, each person once, also those on their side or upside down."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ _SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87
 
 SURE_TRUNK = 0.2
 """Mean confidence of shoulders, and of hips, from which they show which way up a person is."""
-SEEN_SCORE = 0.15
+SEEN_SCORE = 0.3
 """If nobody has such a score, the whole image may be turned."""
 
 
@@ -69,35 +69,33 @@ def find_people(detector: Detector, image: NDArray[np.uint8], empty_looks: bool 
         image: (H, W, 3) RGB.
         empty_looks: search an image with hardly anybody in all orientations.
     """
-    found = _find(detector, image)
-    turns = {turn for turn in map(quarter_turns, found.keypoints) if turn}
+    found, direction = _find(detector, image), 0
+    turns = {quarter_turns(person) for person in found.keypoints} - {0, None}
     if found.body_scores.max(initial=0) < SEEN_SCORE and empty_looks:
         turns = {1, 2, 3}
-    looks = [(turn, _find(detector, image, turn)) for turn in sorted(turns)]
-    # The best look first: where others find the same people, its boxes stay.
-    for turn, more in sorted(looks, key=lambda look: -look[1].body_scores.sum()):
-        if more.body_scores.sum() < found.body_scores.sum():
-            more = more.take(np.array([quarter_turns(person) == turn for person in more.keypoints], bool))
-            first, second = found, more
-        else:
-            first, second = more, found
-        new = (iou(second.boxes, first.boxes) < 0.5).all(axis=1)
-        found = first.joined(second.take(new)).distinct()
+    looks = [(_find(detector, image, turn), turn) for turn in (1, 2, 3) if turn in turns]
+    for more, turn in sorted(looks, key=lambda look: -look[0].body_scores.sum()):
+        if more.body_scores.sum() >= found.body_scores.sum():
+            (found, direction), (more, turn) = (more, turn), (found, direction)
+        turned = np.array([quarter_turns(person) == turn for person in more.keypoints], bool)
+        new = iou(more.boxes, found.boxes).max(axis=1, initial=0) < 0.5
+        found = found.joined(more.take(new & turned)).distinct()
     return found
 
 
-def lean_angle(keypoints: NDArray) -> float:
-    """How far the trunk of a person (17, 3) leans to the right of upright, radians; 0 if it is not seen."""
+def lean_angle(keypoints: NDArray) -> float | None:
+    """Angle in radians from upright to the right of the trunk of a person (17, 3); None if it is not seen."""
     shoulders, hips = (keypoints[rows].mean(axis=0) for rows in (SHOULDERS, HIPS))
     if min(shoulders[2], hips[2]) < SURE_TRUNK:
-        return 0.0
+        return None
     x, y = (shoulders - hips)[:2]
     return float(np.arctan2(x, -y))
 
 
-def quarter_turns(keypoints: NDArray) -> int:
-    """Counterclockwise quarter turns of the image that put a person (17, 3) upright, 0 to 3."""
-    return round(lean_angle(keypoints) / (np.pi / 2)) % 4
+def quarter_turns(keypoints: NDArray) -> int | None:
+    """Counterclockwise quarter turns of the image that put a person (17, 3) upright; None if unknown."""
+    lean = lean_angle(keypoints)
+    return None if lean is None else round(lean / (np.pi / 2)) % 4
 
 
 def _find(detector: Detector, image: NDArray[np.uint8], turn: int = 0) -> FoundPeople:

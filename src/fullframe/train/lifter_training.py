@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fullframe.geometry.camera import project
@@ -114,6 +116,31 @@ def batches(simulator: Simulator, size: int) -> Iterator[Detections]:
         count -= size
 
 
+def load_detections(folder: Path) -> Detections:
+    """All people of the files that tools/detect_augmented.py wrote.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    names = Detections._fields[:-1]
+    parts = [np.load(file) for file in sorted(folder.glob("*.npz"))]
+    if not parts:
+        raise FileNotFoundError(f"{folder} has no .npz files: make them with tools/detect_augmented.py")
+    values = [torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in names]
+    visible = torch.ones(values[0].shape[:2], dtype=torch.bool)
+    return Detections._make([*values, visible])
+
+
+def mixed(
+    simulated: Iterator[Detections], detected: Detections, count: int, seed: int
+) -> Iterator[Detections]:
+    """Batches of simulated people with `count` at random of those who were detected in pictures."""
+    generator = torch.Generator().manual_seed(seed)
+    for batch in simulated:
+        rows = torch.randint(len(detected.betas), (count,), generator=generator)
+        yield Detections(*(torch.cat((a, b[rows])) for a, b in zip(batch, detected, strict=True)))
+
+
 class LifterTrainer:
     """A training run that resumes from its last checkpoint.
 
@@ -125,6 +152,8 @@ class LifterTrainer:
         seed: of weights and people.
         decay: of the mean of the weights over steps.
         weights: of the losses.
+        poses: (N, 24, 3) to simulate as often as motion capture, see synth.poses.Poses.
+        detected: people who were detected in pictures: half of each batch.
     """
 
     def __init__(
@@ -137,7 +166,8 @@ class LifterTrainer:
         seed: int = 1,
         decay: float = 0.999,
         weights: LifterWeights | None = None,
-        simulator: dict[str, Any] | None = None,
+        poses: NDArray[np.floating] | None = None,
+        detected: Detections | None = None,
     ) -> None:
         self.folder, self.rate, self.batch, self.decay = folder, rate, batch, decay
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,7 +188,10 @@ class LifterTrainer:
             self.people, self.steps = state["people"], state["steps"]
         self.losses = Losses(weights)
         # Another seed each time: people are never seen twice.
-        self.source = batches(Simulator(seed + self.people, **(simulator or {})), batch)
+        count = 0 if detected is None else batch // 2
+        self.source = batches(Simulator(seed + self.people, extra=poses), batch - count)
+        if detected is not None:
+            self.source = mixed(self.source, detected, count, seed + self.people)
 
     def step(self, rate: float) -> dict[str, Tensor]:
         """Learn from one batch."""
