@@ -1,6 +1,7 @@
-"""The annotator and its rivals on synthetic people of whom only 2D is told.
+"""Methods of `fullframe annotate` on people of whom only 2D is given.
 
     python benchmarks/annotator.py cliff-lite [--people 1000] [--out runs/annotator]
+    python benchmarks/annotator.py cliff-lite --gestures --out runs/annotator-gestures
     python benchmarks/annotator.py cliff-lite --grid --people 200 --out runs/annotator-grid
 
 The first people of synth-val are labelled from their 17 COCO keypoints in the photo: once true, once with the
@@ -8,8 +9,12 @@ noise, the gaps and the confusions of a detector. The truth is only measured aga
 explicit prior (nothing holds the network to its first predictions) or the implicit one (the network starts
 with its encoder's released weights alone, and is held to the pretrained network's predictions).
 
+--gestures takes the frames of gestures instead, real people: their true joints in the image, and those that
+the built-in detector finds, as for photos without annotations. Errors are those of `fullframe evaluate
+gestures`.
+
 --grid measures settings of the fine-tuning on other synthetic people than those of synth-val, so that the
-table stays a test. Both go on where they were stopped, and write <out>/annotator.md or grid.md, ready for
+table stays a test. Stopped runs are resumed; all write <out>/annotator.md or grid.md, ready for
 docs/experiments/annotator.md. Seconds are those spent, crops already cut.
 """
 
@@ -32,11 +37,17 @@ from fullframe.annotate.job import Job, predict
 from fullframe.annotate.methods import cliff_annotator as cliff
 from fullframe.annotate.methods import eft, smplify
 from fullframe.annotate.methods.tuner import Tuning
+from fullframe.annotate.photos import LEAST_CONFIDENCE
 from fullframe.body import JOINT_SETS, load_body
+from fullframe.data.crop import read_pixels
 from fullframe.data.sample import Sample
+from fullframe.detect import load_detector
 from fullframe.evaluate import predictions as evaluation
 from fullframe.evaluate.posed_bodies import Bodies as LoadedBodies
+from fullframe.evaluate.protocol import Protocol
 from fullframe.evaluate.protocols import PROTOCOLS
+from fullframe.evaluate.protocols.shared import LIMB_COLUMNS
+from fullframe.evaluate.protocols.synth import ROTATION
 from fullframe.evaluate.report import markdown_table, number
 from fullframe.io.atomic import atomic_path
 from fullframe.io.workdir import WorkDir
@@ -69,6 +80,7 @@ def keep(job: Job) -> Bodies:
 
 METHODS = {
     "no fine-tuning": Method(keep),
+    "fit": Method(smplify.annotate_lifted),
     "CLIFF annotator": Method(cliff.annotate),
     "EFT": Method(eft.annotate),
     "SMPLify from scratch": Method(smplify.annotate, scratch=True),
@@ -86,21 +98,31 @@ def main(
     people: int = 1000,
     out: Path = Path("runs/annotator"),
     grid: bool = False,
+    gestures: bool = False,
     methods: tuple[str, ...] = tuple(METHODS),
 ) -> None:
     network, card = load_model(model)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     body = load_body(card.body, num_betas=network.num_betas)
-    request = {"model": card.sha256, "people": people, "grid": grid, "tuning": asdict(Tuning())}
-    work = WorkDir(out, request)
-    everyone = SyntheticPeople("val", VAL_SEED + 1) if grid else synth_val()
-    some: Sequence[Sample] = Subset(everyone, range(people))  # type: ignore[arg-type, assignment]
-    made_by = {"model": card.sha256, "grid": grid}
+    if gestures:
+        protocol = PROTOCOLS["gestures"]
+        some = protocol.open(Path())
+        people = len(some)
+    else:
+        protocol = PROTOCOLS["synth"]
+        everyone = SyntheticPeople("val", VAL_SEED + 1) if grid else synth_val()
+        some = Subset(everyone, range(people))  # type: ignore[arg-type, assignment]
+    made_by = {"model": card.sha256, "grid": grid, "gestures": gestures}
+    work = WorkDir(out, {**made_by, "people": people, "tuning": asdict(Tuning())})
     truth = evaluation.predict(evaluation.load_predictor(model), some, out / "truth", made_by)
     shards = work.shards("crops", size=SHARD_SIZE, count=people)
     crops, problems, _ = prepare(some, "coco17", shards, network)
     assert not [p for p in problems if "outside" not in p], problems
-    given = {"true 2D": crops, "detector-like 2D": as_detected(crops)}
+    given = {"true 2D": crops}
+    if gestures:
+        given["detected 2D"] = detected(crops, some)
+    else:
+        given["detector-like 2D"] = as_detected(crops)
     rows = []
     for told, seen in given.items():
         stage = told.replace(" ", "_")
@@ -119,10 +141,10 @@ def main(
             clock = Clock(out / own.stage)
             bodies = method.run(replace(own, progress=clock))
             seconds = clock.seconds() / people * 1000
-            rows.append([told, name, *measured(truth, bodies, body.name), f"{seconds:.0f}"])
+            rows.append([told, name, *measured(protocol, truth, bodies, body.name), f"{seconds:.0f}"])
             print(" | ".join(rows[-1]), flush=True)
     first = ["2D", *(GRID if grid else ["method"])]
-    last = ["MPJPE mm", "PA-MPJPE mm", "PVE mm", "root rotation deg", "root position mm"]
+    last = [*protocol_columns(protocol), *(["root position mm"] if protocol is PROTOCOLS["synth"] else [])]
     table = markdown_table([[*first, *last, *([] if grid else ["s / 1,000 people"])], *rows])
     device = (
         torch.cuda.get_device_name()
@@ -144,7 +166,7 @@ def try_settings(told: str, job: Job, truth: evaluation.Predictions) -> list[lis
         scores = job.work.path / own.stage / "scores.json"
         if not scores.is_file():
             bodies = cliff.annotate(own, replace(Tuning(), **settings))
-            row = measured(truth, bodies, job.body.name)
+            row = measured(PROTOCOLS["synth"], truth, bodies, job.body.name)
             own.state.clear()
             with atomic_path(scores) as temporary:
                 temporary.write_text(json.dumps(row))
@@ -198,18 +220,35 @@ def as_detected(crops: Crops) -> Crops:
     return replace(crops, keypoints=points.astype(np.float32))
 
 
-def measured(truth: evaluation.Predictions, bodies: Bodies, body: str) -> list[str]:
-    """MPJPE, PA-MPJPE, PVE, root rotation and position errors."""
+def detected(crops: Crops, people: Sequence[Sample]) -> Crops:
+    """The people with the keypoints that the built-in detector finds in their boxes."""
+    detector = load_detector()
+    found = [detector.keypoints(read_pixels(one), one.box[None])[0] for one in people]
+    keypoints = np.stack(found)
+    return replace(crops, keypoints=keypoints * (keypoints[..., 2:] >= LEAST_CONFIDENCE))
+
+
+def protocol_columns(protocol: Protocol) -> tuple[str, ...]:
+    """The errors that the table shows."""
+    if protocol is PROTOCOLS["gestures"]:
+        return LIMB_COLUMNS
+    return ("MPJPE mm", "PA-MPJPE mm", "PVE mm", ROTATION)
+
+
+def measured(protocol: Protocol, truth: evaluation.Predictions, bodies: Bodies, body: str) -> list[str]:
+    """The protocol's errors, and root position errors of synthetic people."""
     predictions = replace(truth, pose=bodies.pose, betas=bodies.betas, translation=bodies.translation)
     loaded = LoadedBodies(body)
-    scores = PROTOCOLS["synth"].measure(predictions, loaded).values
-    names = ["MPJPE mm", "PA-MPJPE mm", "PVE mm", "root rotation deg"]
-    away = np.linalg.norm(
-        pelvis(loaded, body, bodies.betas, bodies.translation)
-        - pelvis(loaded, "open", truth.true_betas, truth.true_translation),
-        axis=1,
-    )
-    return [number(value) for value in (*(scores[name] for name in names), 1000 * float(np.median(away)))]
+    scores = protocol.measure(predictions, loaded).values
+    values = [float(scores[name]) for name in protocol_columns(protocol)]
+    if protocol is PROTOCOLS["synth"]:
+        away = np.linalg.norm(
+            pelvis(loaded, body, bodies.betas, bodies.translation)
+            - pelvis(loaded, "open", truth.true_betas, truth.true_translation),
+            axis=1,
+        )
+        values.append(1000 * float(np.median(away)))
+    return [number(value) for value in values]
 
 
 def pelvis(

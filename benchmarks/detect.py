@@ -5,9 +5,9 @@
 Needs the folder of photos that FULLFRAME_SHARED names (default: shared/ beside the repository).
 
 Recall is that of labelled people at least 80 px high, at IoU 0.5, each matched to one box: of the boxes by
-their lowest score, and of those that remain of the default ones once their keypoints are known. Boxes that
-match nobody are counted apart: those on a labelled person (parts, doubles, two people in one box, but also
-people behind who are not labelled) and those elsewhere. Both need a look, since COCO leaves many people
+their lowest score, and of the people who remain once their keypoints are known, also in turned photos. Boxes
+that match nobody are counted apart: those on a labelled person (parts, doubles, two people in one box, but
+also people behind who are not labelled) and those elsewhere. Both need a look, since COCO leaves many people
 without labels: --overlays draws them in red. Photos without people are a second count of wrong boxes.
 PCK@0.1 (error below a tenth of the box's longer side) is over the labelled joints of people with at least 12
 of them and 100 px of height, in labelled boxes and in the detected boxes that match them.
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, minimize
 
 from fullframe.detect import builtin
-from fullframe.detect.people import distinct_people
+from fullframe.detect.people import boxes_turned_back, find_people
 from fullframe.geometry.box import iou
 from fullframe.io.image import read_photo
 
@@ -72,13 +72,12 @@ def main() -> None:
         alone = np.mean([len(builtin.select(*candidates, lowest)[0]) for candidates in nobody])
         default = " (default)" if lowest == builtin.LOWEST_SCORE else ""
         print(f"{lowest:.2f}{default} | {recall:.3f} | {wrong} | {elsewhere} | {alone:.2f}")
-    kept = [
-        people_boxes(detector, photo.path, candidates)
-        for photo, candidates in zip(photos, found, strict=True)
-    ]
-    alone = np.mean([len(people_boxes(detector, *pair)) for pair in zip(empty, nobody, strict=True)])
-    recall, wrong, elsewhere = count(photos, kept)
-    print(f"people, by keypoints | {recall:.3f} | {wrong} | {elsewhere} | {alone:.2f}")
+    alone = np.mean([len(people_boxes(detector, path, 0)) for path in empty])
+    for turn in range(4):
+        kept = [people_boxes(detector, photo.path, turn) for photo in photos]
+        recall, wrong, elsewhere = count(photos, kept)
+        where = f"people, photo turned by {90 * turn} degrees" if turn else "people, by keypoints"
+        print(f"{where} | {recall:.3f} | {wrong} | {elsewhere} | {'' if turn else f'{alone:.2f}'}")
     print(f"boxes: median {np.median(seconds) * 1e3:.0f} ms, least {min(seconds) * 1e3:.0f} ms, 1 thread")
 
     errors: dict[str, list[NDArray]] = {"labelled boxes": [], "detected boxes": []}
@@ -115,10 +114,12 @@ def main() -> None:
     print(f"keypoints: median {middle:.0f} ms, least {least:.0f} ms a person, 1 thread")
 
 
-def people_boxes(detector: builtin.Builtin, path: Path, candidates: Candidates) -> NDArray[np.float32]:
-    """The boxes that remain once their keypoints are known."""
-    boxes, scores = builtin.select(*candidates)
-    return boxes[distinct_people(boxes, scores, detector.keypoints(read_photo(path).pixels, boxes))]
+def people_boxes(detector: builtin.Builtin, path: Path, turn: int) -> NDArray[np.float32]:
+    """The boxes of the people found in a photo that is turned by quarters, in px of the upright photo."""
+    pixels = read_photo(path).pixels
+    boxes = find_people(detector, np.ascontiguousarray(np.rot90(pixels, turn))).boxes
+    height, width = pixels.shape[:2]
+    return boxes_turned_back(boxes, turn, width, height)
 
 
 def match(labelled: NDArray, boxes: NDArray) -> tuple[NDArray, NDArray]:

@@ -54,10 +54,11 @@ def same(a: Bodies, b: Bodies) -> bool:
     [
         (lambda job: cliff.annotate(job, QUICK), 0.9),
         (lambda job: eft.annotate(job, ALONE), 0.7),
+        (smplify.annotate_lifted, 0.5),
         (smplify.annotate, 0.5),
         (lambda job: smplify.annotate(replace(job, network=None, initial=None)), 0.5),
     ],
-    ids=["cliff", "eft", "smplify", "smplify from scratch"],
+    ids=["cliff", "eft", "fit", "smplify", "smplify from scratch"],
 )
 def test_a_method_brings_bodies_to_their_keypoints(job, method, factor):
     before = labels(job, keep_predictions(job))

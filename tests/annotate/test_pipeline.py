@@ -54,9 +54,9 @@ def test_labels_from_annotations(checkpoint, photos, tmp_path, monkeypatch):
     assert contents(out)["annot_id"].tolist() == [100, 101, 102, 103]
     first = contents(out)
     again = annotate(photos, out, given, model=checkpoint, progress=lambda *report: None)
-    assert again.labels.model == "tiny+cliff"
+    assert again.labels.model == "tiny+fit"
     assert all(np.array_equal(first[key], value) for key, value in contents(out).items() if key != "name")
-    with pytest.raises(WorkError, match="other settings .method: cliff, now none"):
+    with pytest.raises(WorkError, match="other settings .method: fit, now none"):
         annotate(photos, out, given, model=checkpoint, method="none")
 
 
@@ -75,7 +75,7 @@ cliff.Tuning = lambda: Tuning(least_steps=4, passes=1)
 def progress(stage, done, total):
     if stage == "fine-tuning" and done == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-pipeline.annotate(*sys.argv[1:4], model=sys.argv[4], progress=progress)
+pipeline.annotate(*sys.argv[1:4], method="cliff", model=sys.argv[4], progress=progress)
 """
 
 
@@ -92,14 +92,13 @@ def test_the_same_call_resumes_after_a_kill(checkpoint, photos, tmp_path, monkey
     )
     assert ended.returncode == -9 and not (tmp_path / "b.npz").exists()
     stages = []
-    annotate(
-        photos, tmp_path / "b.npz", given, model=checkpoint, progress=lambda *report: stages.append(report)
-    )
+    options = {"method": "cliff", "model": checkpoint}
+    annotate(photos, tmp_path / "b.npz", given, **options, progress=lambda *report: stages.append(report))
     assert [report for report in stages if report[0] == "fine-tuning"] == [
         ("fine-tuning", 3, 4),
         ("fine-tuning", 4, 4),
     ]
-    annotate(photos, tmp_path / "a.npz", given, model=checkpoint)
+    annotate(photos, tmp_path / "a.npz", given, **options)
     whole, resumed = contents(tmp_path / "a.npz"), contents(tmp_path / "b.npz")
     assert all(np.array_equal(value, resumed[key]) for key, value in whole.items())
 
@@ -110,7 +109,7 @@ def test_the_same_call_resumes_after_a_kill(checkpoint, photos, tmp_path, monkey
         ((), {}, "give the folder"),
         (("nowhere",), {"method": "smplify"}, "nowhere: no such folder"),
         (("no.json", "photos"), {"method": "smplify"}, "no.json: no such file"),
-        (("photos",), {"method": "magic"}, "unknown method 'magic'; known: cliff"),
+        (("photos",), {"method": "magic"}, "unknown method 'magic'; known: fit, cliff"),
         (("photos",), {"model": "none.safetensors"}, "no model none.safetensors"),
         (("photos",), {"out": Path("labels.txt")}, "ends in .npz"),
         (("photos",), {"model": "keypoint-fit"}, "use the method smplify"),

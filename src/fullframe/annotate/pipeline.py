@@ -33,6 +33,7 @@ def keep_predictions(job: Job) -> Bodies:
 
 
 METHODS: dict[str, Callable[[Job], Bodies]] = {
+    "fit": smplify.annotate_lifted,
     "cliff": cliff_annotator.annotate,
     "eft": eft.annotate,
     "smplify": smplify.annotate,
@@ -61,7 +62,7 @@ def annotate(
     out: str | Path,
     annotations: str | Path | None = None,
     *,
-    method: str = "cliff",
+    method: str = "fit",
     model: str | Path | None = None,
     detector: str = "builtin",
     body: str | None = None,

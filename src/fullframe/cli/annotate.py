@@ -12,7 +12,7 @@ def annotate(
     ],
     /,
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
-    method: str = "cliff",
+    method: str = "fit",
     model: str | None = None,
     detector: str = "builtin",
     body: str | None = None,
@@ -28,9 +28,9 @@ def annotate(
         inputs: COCO keypoint annotations, and the folder that their file names are relative to. Without
             annotations, or where they have no keypoints, a detector finds people and keypoints.
         out: file for the labels, ending in .npz.
-        method: cliff (a network fine-tuned to all people), eft (to one person at a time), smplify (bodies
-            fitted to the keypoints, from the network's with --model, else from scratch), none (the network's
-            predictions).
+        method: fit (as fullframe run: bodies fitted to the keypoints, from a network's and a lifter's), cliff
+            (CLIFF's annotator: a network fine-tuned to all people), eft (to one person at a time), smplify
+            (fitted from the network's with --model, else from scratch), none (the network's predictions).
         model: a trained network (.safetensors) to start from; by default cliff-lite, and none for smplify.
         detector: builtin, torchvision, rtmlib or transformers.
         body: open or smpl (smpl-neutral, -male, -female), for smplify without --model; else the model's.

@@ -86,9 +86,9 @@ def find_people(detector: Detector, image: NDArray[np.uint8], empty_looks: bool 
 def lean_angle(keypoints: NDArray) -> float | None:
     """Angle in radians from upright to the right of the trunk of a person (17, 3); None if it is not seen."""
     shoulders, hips = (keypoints[rows].mean(axis=0) for rows in (SHOULDERS, HIPS))
-    if min(shoulders[2], hips[2]) < SURE_TRUNK:
-        return None
     x, y = (shoulders - hips)[:2]
+    if min(shoulders[2], hips[2]) < SURE_TRUNK or x == y == 0:
+        return None
     return float(np.arctan2(x, -y))
 
 
@@ -106,18 +106,23 @@ def _find(detector: Detector, image: NDArray[np.uint8], turn: int = 0) -> FoundP
     if turn == 0:
         return found
     height, width = image.shape[:2]
-    corners = _turned_back(found.boxes.reshape(-1, 2, 2), turn, width, height)
-    boxes = np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1)
     # Keypoints are centres of pixels, boxes edges.
-    points = _turned_back(found.keypoints[..., :2] + 0.5, turn, width, height) - 0.5
-    return FoundPeople(boxes, found.scores, np.concatenate((points, found.keypoints[..., 2:]), axis=2))
+    points = turned_back(found.keypoints[..., :2] + 0.5, turn, width, height) - 0.5
+    keypoints = np.concatenate((points, found.keypoints[..., 2:]), axis=2)
+    return FoundPeople(boxes_turned_back(found.boxes, turn, width, height), found.scores, keypoints)
 
 
-def _turned_back(points: NDArray, turn: int, width: int, height: int) -> NDArray:
+def turned_back(points: NDArray, turn: int, width: int, height: int) -> NDArray:
     """Points (..., 2) of np.rot90(image, turn) in px of the image of this width and height."""
     x, y = points[..., 0], points[..., 1]
-    back = {1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}
+    back = {0: (x, y), 1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}
     return np.stack(back[turn], axis=-1)
+
+
+def boxes_turned_back(boxes: NDArray, turn: int, width: int, height: int) -> NDArray:
+    """The same for boxes (N, 4) x1, y1, x2, y2."""
+    corners = turned_back(boxes.reshape(-1, 2, 2), turn, width, height)
+    return np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1)
 
 
 def body_scores(scores: NDArray[np.float32], keypoints: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from fullframe.assets import LIFTER
+from fullframe.body import BodyModel
 from fullframe.geometry.box import DETECTION_ENLARGE, PersonBox, box_from_xyxy
 from fullframe.geometry.camera import Camera, crop_to_full_translation
 from fullframe.models.base import box_to_bbox_info
@@ -37,6 +38,14 @@ def load_lifter(path: Path = LIFTER) -> ResidualRegressor:
         ) from error
     load_weights(regressor, path, card)
     return regressor.eval()
+
+
+def lifter_of(body: BodyModel, joint_set: str = "coco17") -> ResidualRegressor | None:
+    """The built-in lifter, if it predicts this body from keypoints of this joint set."""
+    if body.name != "open" or joint_set != "coco17":
+        return None
+    lifter = load_lifter()
+    return lifter if lifter.num_betas == body.num_betas else None
 
 
 class Lifted(NamedTuple):

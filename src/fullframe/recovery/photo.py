@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from fullframe.assets import LIFTER
 from fullframe.body import load_body
 from fullframe.detect import load_detector
 from fullframe.detect.people import body_scores, find_people
@@ -20,7 +21,7 @@ from fullframe.io.image import Photo, photo_from_pil, read_photo
 from fullframe.models import load_model, predict_people
 from fullframe.models.batchnorm import fuse_conv_bn
 from fullframe.models.checkpoint import read_card
-from fullframe.models.lifter import load_lifter
+from fullframe.models.lifter import lifter_of
 from fullframe.recovery.plausibility import bounded, check
 from fullframe.results.people import People
 from fullframe.video.prefetch import ordered_map
@@ -122,17 +123,15 @@ class Recoverer:
             model = NETWORK if body == "open" else FIT
         weights = None if str(model) == FIT else model
         self.card = read_card(weights) if weights else None
-        lifter = load_lifter() if body == "open" and (refine or weights is None) else None
-        options = self.card.options if self.card else lifter.options if lifter else {}
+        # Without a network the open body is the lifter's.
+        options = self.card.options if self.card else read_card(LIFTER).options if body == "open" else {}
         self.body = load_body(body, body_path, options.get("num_betas", 10))
-        if lifter is not None and lifter.num_betas != self.body.num_betas:
-            lifter = None  # a network with other coefficients of shape
         self.detector = load_detector(detector)
         self.network = load_model(weights, self.body.name).network if weights else None
         if self.network is not None:
             fuse_conv_bn(self.network.encoder.net)
         fits = self.network is None or refine
-        self.fitter = KeypointFitter(self.body, lifter=lifter) if fits else None
+        self.fitter = KeypointFitter(self.body, lifter=lifter_of(self.body)) if fits else None
         names = [] if weights is None else [Path(weights).stem]
         self.name = "+".join(names + ([] if self.fitter is None else [self.fitter.name]))
 

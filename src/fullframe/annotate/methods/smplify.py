@@ -1,24 +1,29 @@
-"""SMPLify (Bogo et al., ECCV 2016) as in `fullframe.fit`: parameters are fitted, not weights."""
+"""Fits of parameters, not weights: SMPLify (Bogo et al., ECCV 2016), and the fit of `fullframe run`."""
 
 import numpy as np
 
 from fullframe.annotate.job import Job
 from fullframe.fit import KeypointFitter
 from fullframe.io.workdir import Arrays
+from fullframe.models.lifter import lifter_of
 from fullframe.models.predict import Bodies
+from fullframe.models.residual_regressor import ResidualRegressor
 
 _SHARD_SIZE = 16
 
 
-def annotate(job: Job) -> Bodies:
+def annotate(job: Job, lifter: ResidualRegressor | None = None) -> Bodies:
     """Labels of all people, from the network's predictions, or from scratch without a network.
+
+    Args:
+        lifter: fits start from the mean of its bodies and the network's, and are held to them.
 
     Raises:
         BodyFileError: the body has no regressor for the keypoints.
         WorkError: files of an earlier run are damaged.
     """
     crops, initial = job.crops, job.initial  # workers get these without the job, which cannot be pickled
-    fitter = KeypointFitter(job.body, crops.joint_set)
+    fitter = KeypointFitter(job.body, crops.joint_set, lifter=lifter)
 
     def make(start: int, end: int) -> Arrays:
         cameras = [crops.camera(index) for index in range(start, end)]
@@ -32,3 +37,8 @@ def annotate(job: Job) -> Bodies:
         return Bodies.joined(parts)._asdict()
 
     return Bodies(**job.shards(_SHARD_SIZE).compute(make, job.progress, job.workers))
+
+
+def annotate_lifted(job: Job) -> Bodies:
+    """The same from the lifter's bodies too, where it predicts this body from these keypoints."""
+    return annotate(job, lifter_of(job.body, job.crops.joint_set))
