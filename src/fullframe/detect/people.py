@@ -108,7 +108,7 @@ def _find(detector: Detector, image: NDArray[np.uint8], turn: int = 0) -> FoundP
     height, width = image.shape[:2]
     # Keypoints are centres of pixels, boxes edges.
     points = turned_back(found.keypoints[..., :2] + 0.5, turn, width, height) - 0.5
-    keypoints = np.concatenate((points, found.keypoints[..., 2:]), axis=2)
+    keypoints = np.concatenate((points, found.keypoints[..., 2:]), axis=2, dtype=np.float32)
     return FoundPeople(boxes_turned_back(found.boxes, turn, width, height), found.scores, keypoints)
 
 
@@ -119,10 +119,10 @@ def turned_back(points: NDArray, turn: int, width: int, height: int) -> NDArray:
     return np.stack(back[turn], axis=-1)
 
 
-def boxes_turned_back(boxes: NDArray, turn: int, width: int, height: int) -> NDArray:
+def boxes_turned_back(boxes: NDArray, turn: int, width: int, height: int) -> NDArray[np.float32]:
     """The same for boxes (N, 4) x1, y1, x2, y2."""
     corners = turned_back(boxes.reshape(-1, 2, 2), turn, width, height)
-    return np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1)
+    return np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1, dtype=np.float32)
 
 
 def body_scores(scores: NDArray[np.float32], keypoints: NDArray[np.float32]) -> NDArray[np.float32]:
