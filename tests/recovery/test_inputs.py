@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fullframe.io.image import PHOTO_SUFFIXES
-from fullframe.recovery.inputs import VIDEO_SUFFIXES, find_inputs, is_video, left_out_summary
+from fullframe.recovery.inputs import VIDEO_SUFFIXES, find_inputs, is_video, left_out_summary, parse_height
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "files.md"
 
@@ -77,3 +77,13 @@ def test_an_error_while_looking_at_a_file_does_not_escape(
 def test_the_documentation_lists_all_suffixes(kind: str, suffixes: frozenset[str]) -> None:
     (row,) = (line for line in PAGE.read_text().splitlines() if line.startswith(f"| {kind} |"))
     assert sorted(re.findall(r"`(\.\w+)`", row.split("|")[2])) == sorted(suffixes)
+
+
+def test_heights():
+    assert parse_height("1.75") == 1.75
+    assert parse_height("0:1.75,1:1.62") == {0: 1.75, 1: 1.62}
+    for text in ("tall", "1,75", "0:1.75,0:1.6", "0:", "a:1.7", ""):
+        with pytest.raises(ValueError, match="--height takes metres"):
+            parse_height(text)
+    with pytest.raises(ValueError, match=r"17\.5 m is no person's.*did you mean 1\.75"):
+        parse_height("17.5")

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.util import find_spec
@@ -20,7 +21,14 @@ from fullframe.cli.console import (
     usage_errors,
 )
 from fullframe.io.text import plural
-from fullframe.recovery.inputs import find_inputs, is_live, is_video, left_out_summary, searched_folder
+from fullframe.recovery.inputs import (
+    find_inputs,
+    is_live,
+    is_video,
+    left_out_summary,
+    parse_height,
+    searched_folder,
+)
 from fullframe.recovery.outputs import (
     PHOTO_OUTPUTS,
     RIGGED,
@@ -65,6 +73,7 @@ def run(
     detector: str = "builtin",
     smooth: bool = True,
     lock_feet: bool = False,
+    height: str | None = None,
     save: str | None = None,
     rig: Rig = "smpl",
     fps: float | None = None,
@@ -89,6 +98,7 @@ def run(
         detector: builtin, torchvision, rtmlib or transformers.
         smooth: videos: smooth motions over time.
         lock_feet: videos: keep feet that stand on the ground in place.
+        height: the person's in metres, 1.75, or 0:1.75,1:1.62 by track id: it sets the scale of everything.
         save: files to write, separated by commas. Photos: overlay, sheet, npz, json (the default), glb, bvh,
             obj, ply. Videos: overlay, npz (the default), json, csv, glb, bvh, usd, smpl,
             trc, mot, angles.
@@ -97,6 +107,7 @@ def run(
     """
     with usage_errors():
         request = _plan(inputs, out, save, rig, fps, (boxes, keypoints, body_path, model))
+        heights = None if height is None else parse_height(height)
         make_writable(out)
 
         # torch takes seconds to import: only once the request is known to make sense.
@@ -109,7 +120,7 @@ def run(
         camera = CameraOptions(focal, fov, intrinsics)
         own = read_own_people(boxes, keypoints, [Path(photo) for photo in request.photos])
         with console.status("loading"):
-            recoverer = Recoverer(model, refine, body, body_path, detector)
+            recoverer = Recoverer(model, refine, body, body_path, detector, heights)
         runner = _Runner(request, recoverer, camera, smooth, lock_feet, own)
         if request.live is not None:
             runner.run_live(request.live)
@@ -254,6 +265,8 @@ class _Runner:
                     else:
                         done, found = done + 1, found + len(people)
                         say(_photo_summary(people, self.given.get(path), written))
+                        if note := self._missing_people(set(people.track_ids.tolist())):
+                            say(f"{path}: {note}")
                     progress("photos", number, len(photos))
             except KeyboardInterrupt:
                 finished = f"after {done} of {plural(len(photos), 'photo')}"
@@ -329,8 +342,9 @@ class _Runner:
         if overlay is not None and result.drawn:
             written.insert(0, overlay)
         say(_video_summary(str(video), result, self.own is not None, written))
-        if late := _late_entries(result.clip):
-            say(f"{video}: {late}")
+        for note in (_late_entries(result.clip), self._missing_people(set(result.clip.track_ids.tolist()))):
+            if note:
+                say(f"{video}: {note}")
         return result.complete
 
     def run_live(self, source: str) -> None:
@@ -354,6 +368,15 @@ class _Runner:
         if overlay is not None:
             written.insert(0, overlay)
         say(f"{source}: {_people_of(clip)} -> {_names(written)}")
+
+    def _missing_people(self, tracks: set[int]) -> str:
+        """The people whose height is given but who are not there; empty if there are none."""
+        height = self.recoverer.height
+        missing = sorted(set(height) - tracks) if isinstance(height, Mapping) else []
+        if not missing:
+            return ""
+        there = ", ".join(map(str, sorted(tracks))) or "none"
+        return f"--height names {', '.join(map(str, missing))}, who is not there; track ids are {there}"
 
     def _fail(self, name: str, error: Exception) -> None:
         reason = out_of_memory(error) or str(error) or type(error).__name__

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fullframe.body.model import BodyModel
 from fullframe.motion.feet import lock_feet as lock
 from fullframe.motion.ground import LEVEL, contacts, fit_ground
-from fullframe.motion.shape import constant_shape
+from fullframe.motion.shape import Height, constant_shape
 from fullframe.motion.skeleton import joint_positions, middles, soles
 from fullframe.motion.smooth import smooth_robustly, smooth_rotations
 from fullframe.motion.trajectories import (
@@ -37,6 +37,7 @@ def postprocess(
     lock_feet: bool = False,
     cuts: Sequence[int] = (),
     keep_tracks: bool = False,
+    height: Height | None = None,
 ) -> Clip:
     """Cleans and smooths per-frame results.
 
@@ -52,6 +53,7 @@ def postprocess(
         lock_feet: keep feet in place while they stand.
         cuts: first frames of shots.
         keep_tracks: the tracks are given: none is dropped, and none is joined to another.
+        height: of people by the ids of the result, or of all; it sets the scale of everything about them.
 
     Raises:
         ValueError: for another body, or another number of betas.
@@ -70,7 +72,7 @@ def postprocess(
         clip = step(clip, shot)
     if not len(clip):
         return replace(clip, ground=np.full(4, np.nan))
-    betas, translation = constant_shape(clip, body)
+    betas, translation = constant_shape(clip, body, height)
     clip = replace(clip, betas=betas, translation=translation)
     pieces = list(segments(clip, shot))
     if smooth:

@@ -92,6 +92,31 @@ def find_inputs(patterns: Iterable[str]) -> Inputs:
     return inputs
 
 
+def parse_height(text: str) -> float | dict[int, float]:
+    """Heights in metres: 1.75 of everybody, or 0:1.75,1:1.62 by track id.
+
+    Raises:
+        ValueError: the text is neither, or no person is of such a height.
+    """
+    from fullframe.motion.shape import check_height
+
+    height: float | dict[int, float]
+    try:
+        if ":" in text:
+            pairs = [part.split(":") for part in text.split(",")]
+            height = {int(track): float(metres) for track, metres in pairs}
+            if len(height) < len(pairs):
+                raise ValueError
+        else:
+            height = float(text)
+    except ValueError as error:
+        raise ValueError(
+            f"--height takes metres, 1.75, or metres by track id, 0:1.75,1:1.62; got {text!r}"
+        ) from error
+    check_height(height)
+    return height
+
+
 def left_out_summary(left_out: dict[str, str]) -> str:
     """In one line: how many files were left out, and the first of them with the reasons."""
     shown = [f"{os.path.basename(name) or name} ({why})" for name, why in list(left_out.items())[:_SHOWN]]

@@ -22,6 +22,7 @@ from fullframe.models import load_model, predict_people
 from fullframe.models.batchnorm import fuse_conv_bn
 from fullframe.models.checkpoint import read_card
 from fullframe.models.lifter import lifter_of
+from fullframe.motion.shape import Height, check_height, keep_in_view, with_height
 from fullframe.recovery.plausibility import bounded, check
 from fullframe.results.people import People
 from fullframe.video.prefetch import ordered_map
@@ -105,9 +106,10 @@ class Recoverer:
         body: "open" or "smpl"; "smpl-neutral", "-male" or "-female" if the file name does not say which.
         body_path: SMPL file (.npz or .pkl).
         detector: provider of boxes and keypoints, see `fullframe.detect`.
+        height: the people's in metres, of all or by track id: it sets the scale of everything about them.
 
     Raises:
-        ValueError: for unknown names, or files that do not match.
+        ValueError: for unknown names, impossible heights, or files that do not match.
         FileNotFoundError: if a body or checkpoint is missing.
     """
 
@@ -118,7 +120,10 @@ class Recoverer:
         body: str = "open",
         body_path: str | Path | None = None,
         detector: str = "builtin",
+        height: Height | None = None,
     ) -> None:
+        check_height(height)
+        self.height = height
         if model is None:
             model = NETWORK if body == "open" else FIT
         weights = None if str(model) == FIT else model
@@ -220,11 +225,16 @@ class Recoverer:
             bodies = self.fitter.fit(points, xyxy, camera, start=bodies).bodies
         assert bodies is not None
         bodies, possible = bounded(bodies, xyxy, camera)
+        track_ids = np.arange(len(xyxy))
+        if self.height is not None:
+            betas = with_height(self.body, bodies.betas, track_ids, self.height)
+            moved = keep_in_view(self.body, bodies.pose, bodies.translation, bodies.betas, betas)
+            bodies = bodies._replace(betas=betas, translation=moved)
         people = People.posed(
             self.body,
             boxes=xyxy,
             scores=detected.scores,
-            track_ids=np.arange(len(xyxy)),
+            track_ids=track_ids,
             keypoints=points,
             pose=bodies.pose,
             betas=bodies.betas,
@@ -349,16 +359,17 @@ def recover(
     body: str = "open",
     body_path: str | Path | None = None,
     detector: str = "builtin",
+    height: Height | None = None,
 ) -> People:
     """The people in one photo, as 3D meshes in the camera of the full frame.
 
     `image` is a path, the content of a file, an image of Pillow, or upright (H, W, 3) uint8 RGB pixels. For
-    several photos, create one `Recoverer` and use its `stream`. `model`, `refine`, `body`, `body_path`
-    and `detector` are arguments of `Recoverer`, the others of its call.
+    several photos, create one `Recoverer` and use its `stream`. `model`, `refine`, `body`, `body_path`,
+    `detector` and `height` are arguments of `Recoverer`, the others of its call.
 
     Raises:
         fullframe.io.image.ImageError: if the file cannot be read.
         ValueError: for impossible cameras, boxes or keypoints, or files that do not match.
     """
-    recoverer = Recoverer(model, refine, body, body_path, detector)
+    recoverer = Recoverer(model, refine, body, body_path, detector, height)
     return recoverer(image, focal=focal, fov=fov, intrinsics=intrinsics, boxes=boxes, keypoints=keypoints)

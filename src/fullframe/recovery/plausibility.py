@@ -11,11 +11,10 @@ from fullframe.body.model import BodyModel
 from fullframe.fit.keypoint_fitter import DISTANCES, SEEN_LENGTHS
 from fullframe.geometry.camera import Camera
 from fullframe.models.predict import Bodies
+from fullframe.motion.shape import STATURES
 from fullframe.motion.skeleton import blocks
 from fullframe.results.clip import Clip
 
-STATURES = (0.5, 2.4)
-"""Metres between which a body's height at rest is plausible."""
 MAX_TANGENT = 10.0
 """Of the angle off the optical axis, sideways and up, at which a photo can show a body."""
 MIN_KEYPOINTS, MIN_CONFIDENCE = 6, 0.2

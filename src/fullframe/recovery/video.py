@@ -19,6 +19,7 @@ from fullframe.geometry.camera import Camera
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import WorkDir
 from fullframe.motion.postprocess import postprocess
+from fullframe.motion.shape import Height
 from fullframe.recovery.frame_results import CHUNK, FrameResults, FrameStore
 from fullframe.recovery.photo import UNKNOWN_CAMERA, CameraOptions, Recoverer
 from fullframe.recovery.plausibility import check_clip
@@ -141,6 +142,7 @@ def recover_video(
     body: str = "open",
     body_path: str | Path | None = None,
     detector: str = "builtin",
+    height: Height | None = None,
 ) -> Clip:
     """The people of a video: tracked, each with one shape, smoothed, in the camera of the full frame.
 
@@ -153,8 +155,8 @@ def recover_video(
         lock_feet: keep feet that stand on the ground in place.
 
     `focal`, `fov` and `intrinsics` are those of `fullframe.recover`; without them the focal length is the
-    diagonal of the frame. `model`, `refine`, `body`, `body_path` and `detector` are arguments of
-    `fullframe.Recoverer`.
+    diagonal of the frame. `model`, `refine`, `body`, `body_path`, `detector` and `height` are
+    arguments of `fullframe.Recoverer`.
 
     Raises:
         fullframe.video.reader.VideoError: if the file cannot be read or has no video.
@@ -162,7 +164,7 @@ def recover_video(
         ValueError: for impossible cameras, or files that do not match.
     """
     result = process(
-        Recoverer(model, refine, body, body_path, detector),
+        Recoverer(model, refine, body, body_path, detector, height),
         video,
         CameraOptions(focal, fov, intrinsics),
         overlay=None if overlay is None else Path(overlay),
@@ -213,7 +215,13 @@ def finish_clip(
         seen = clip.keypoints[..., 2].any(axis=1)
         clip.scores = np.where(seen, body_scores(clip.scores, clip.keypoints), clip.scores)
     clip = postprocess(
-        clip, recoverer.body, smooth=smooth, lock_feet=lock_feet, cuts=cuts, keep_tracks=keep_tracks
+        clip,
+        recoverer.body,
+        smooth=smooth,
+        lock_feet=lock_feet,
+        cuts=cuts,
+        keep_tracks=keep_tracks,
+        height=recoverer.height,
     )
     return check_clip(recoverer.body, clip)
 
