@@ -16,13 +16,12 @@ Predictions are kept in --out, so that a stopped run can be resumed.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import tyro
-from common import PAIRS, PHOTOS, pairs
+from common import PAIRS, PHOTOS, protocol_of
 from rich.progress import Progress
 
 from fullframe.assets import WEIGHTS
@@ -30,7 +29,6 @@ from fullframe.data.sample import Sample
 from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import Predictions, load_predictor, predict
 from fullframe.evaluate.protocol import Protocol, Scores
-from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.evaluate.protocols.shared import LIMB_COLUMNS
 from fullframe.evaluate.protocols.synth import ROTATION
 from fullframe.evaluate.report import estimate, markdown_table, off_axis_bins
@@ -92,13 +90,6 @@ def main(
         print(markdown_table(synth))
         print("synth-val by the angle of the box's centre from the optical axis:\n")
         print(markdown_table(angles))
-
-
-def protocol_of(name: Set) -> Protocol:
-    """pairs is measured as gestures, its intervals draw people."""
-    if name != "pairs":
-        return PROTOCOLS[name]
-    return replace(PROTOCOLS["gestures"], title="pairs", open=pairs, by_sequence=False)
 
 
 def measured(

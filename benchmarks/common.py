@@ -13,6 +13,8 @@ from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.limbs import limb_sample
 from fullframe.data.formats.paths import image_size
 from fullframe.data.sample import Sample
+from fullframe.evaluate.protocol import Protocol
+from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.geometry.box import clip_boxes
 from fullframe.geometry.camera import Camera
 
@@ -67,6 +69,13 @@ def pairs(folder: Path) -> list[Sample]:
         sample = limb_sample(folder / image, camera, joints, f"{image}#{number}", image, 0)
         samples.append(replace(sample, box=clip_boxes(truth["box"][number, None], camera.size)[0]))
     return samples
+
+
+def protocol_of(name: str) -> Protocol:
+    """A benchmark of `fullframe evaluate`, or pairs: measured as gestures, but its intervals draw people."""
+    if name != "pairs":
+        return PROTOCOLS[name]
+    return replace(PROTOCOLS["gestures"], title="pairs", open=pairs, by_sequence=False)
 
 
 def labelled_photos() -> Iterator[LabelledPhoto]:

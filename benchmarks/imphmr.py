@@ -1,9 +1,11 @@
 """What each part of ImpHMR brings: trains it part by part, like its baselines, and measures all alike.
 
     python benchmarks/imphmr.py configs/ablation.toml data.lspet.weight=0.2 data.lspet.path=FOLDER
+    python benchmarks/imphmr.py configs/imphmr-lite.toml --only HMR "+ consistency = ImpHMR" "ImpHMR, gated"
 
 All share one frozen encoder, or with `--features 0` train their own, and see the same people
-in the same order, for each seed. Measured are synth-val, synth-val behind occluders, labelled COCO photos
+in the same order, for each seed. With configs/imphmr-lite.toml all start from one trained HMR. Measured are
+synth-val, synth-val behind occluders, gestures, pairs and labelled COCO photos
 where there are any (see benchmarks/common.py), how far apart what is inferred from other directions is from
 the turned result, and what a forward pass costs. The same command resumes. Writes
 imphmr.md and imphmr.csv (a line for each number with its interval) into the folder: the means over seeds, and
@@ -23,7 +25,7 @@ import numpy as np
 import roma
 import torch
 import tyro
-from common import SHARED
+from common import PAIRS, SHARED, protocol_of
 from torch.utils.flop_counter import FlopCounterMode
 from variants import (
     Options,
@@ -37,18 +39,23 @@ from variants import (
     train,
 )
 
-from fullframe.evaluate.metrics import bootstrap
-from fullframe.evaluate.protocol import Scores, mean
-from fullframe.evaluate.report import Estimate, markdown_table, number
+from fullframe.evaluate.protocol import Scores
+from fullframe.evaluate.protocols.shared import LIMB_COLUMNS
+from fullframe.evaluate.report import Estimate, estimate, markdown_table, number
 from fullframe.io.atomic import atomic_path
 from fullframe.models import CropRegressor, ImpHMR, load_model
 from fullframe.models.imphmr.volume import rotate_root
 from fullframe.train.config import read_config
 from fullframe.train.validation import hold_out
 
-PAPER = {"network.bbox_info_input": False, "network.full_frame_loss": False}
+PAPER = {
+    "network.bbox_info_input": False,
+    "network.full_frame_loss": False,
+    "network.feature_gate": False,
+}
 ALONE = {"loss.novel_view.consistent_pose": 0.0, "loss.novel_view.consistent_betas": 0.0}
 CONSISTENCY = "+ consistency = ImpHMR"
+GATED = "ImpHMR, gated"
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "HMR": {"network.model": "hmr", **PAPER},
@@ -56,6 +63,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "+ imagination": {"network.model": "imphmr", **PAPER, **ALONE, "loss.novel_view.silhouette": 0.0},
     "+ silhouettes": {"network.model": "imphmr", **PAPER, **ALONE},
     CONSISTENCY: {"network.model": "imphmr", **PAPER},
+    GATED: {"network.model": "imphmr", **PAPER, "network.feature_gate": True},
     "CLIFF": {"network.model": "cliff", "network.bbox_info_input": True, "network.full_frame_loss": True},
     "ImpHMR with CLIFF's switches": {
         "network.model": "imphmr",
@@ -74,6 +82,7 @@ AGAINST = {
     "+ imagination": ("HMR", "+ field"),
     "+ silhouettes": ("HMR", "+ imagination"),
     CONSISTENCY: ("HMR", "+ silhouettes", "+ field"),
+    GATED: ("HMR", CONSISTENCY),
     "ImpHMR with CLIFF's switches": ("CLIFF",),
     "ImpHMR, directions up to 30 degrees": ("HMR", CONSISTENCY),
     "ImpHMR, directions up to 90 degrees": ("HMR", CONSISTENCY),
@@ -83,6 +92,8 @@ AGAINST = {
 SHOWN = {
     "synth": ("MPJPE mm", "PA-MPJPE mm", "PVE mm"),
     "synth-occluded": ("MPJPE mm", "PA-MPJPE mm", "PVE mm"),
+    "gestures": LIMB_COLUMNS,
+    "pairs": LIMB_COLUMNS,
     "coco": ("PCK@0.1 % per person",),
 }
 
@@ -115,6 +126,8 @@ def main(
     apart: dict[str, dict[str, Estimate | float]] = {}
     scored: dict[str, dict[str, Scores]] = {}
     for name, changes in wanted.items():
+        if changes["network.model"] != "imphmr":
+            changes = changes | {"distillation": 0}
         runs = [configure(common, out, name, seed, shared | changes) for seed in range(seeds)]
         paths = [train(run) for run in runs]
         scored[name] = score(paths, people)
@@ -134,7 +147,7 @@ def main(
 def score(paths: list[Path], people: int) -> dict[str, Scores]:
     """Everyone's errors, the mean over seeds, on each benchmark there is."""
     coco = SHARED / "data" / "photos" / "coco_dev"
-    roots = {"synth": None, "synth-occluded": None, "coco": coco}
+    roots = {"synth": None, "synth-occluded": None, "gestures": None, "pairs": PAIRS, "coco": coco}
     return {
         benchmark: mean_over_seeds([measure(path, benchmark, root, people)[0] for path in paths])
         for benchmark, root in roots.items()
@@ -146,9 +159,11 @@ def errors(of: dict[str, Scores]) -> dict[str, Estimate | float]:
     """Means over people, with their intervals."""
     values: dict[str, Estimate | float] = {}
     for benchmark, scores in of.items():
+        clusters = None
+        if protocol_of(benchmark).by_sequence:
+            clusters = np.array([sample.sequence for sample in opened(benchmark, None, None)])
         for column in SHOWN[benchmark]:
-            known = scores.people[column][~np.isnan(scores.people[column])]
-            values[f"{benchmark} {column}"] = Estimate(mean(known), *bootstrap(known))
+            values[f"{benchmark} {column}"] = estimate(scores.people[column], clusters)
     return values
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
+from common import protocol_of
 
 from fullframe.body import load_body
 from fullframe.cli.console import say, show_progress
@@ -17,7 +18,6 @@ from fullframe.data.sample import Sample
 from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import load_predictor, predict
 from fullframe.evaluate.protocol import Scores
-from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.models.checkpoint import read_card
 from fullframe.train.config import TrainConfig, read_config, update_config
 from fullframe.train.loop import fit
@@ -71,7 +71,10 @@ def shared_encoder(options: Options) -> dict[str, Any]:
     """The settings with which variants share one encoder and its cached features, see train.feature_cache.
 
     The encoder is trained if it is not there yet. Without a cache, each variant trains an encoder of its own.
+    A configuration with a frozen encoder has all of this itself.
     """
+    if read_config(options.config, options.settings).network.freeze_encoder:
+        return {}
     if not options.features:
         return {"lifting": 0}  # which not every model can
     encoder = train(configure(options, options.cache, "encoder", 0, ENCODER))
@@ -124,22 +127,22 @@ def measure(
 
     Args:
         path: of the network; predictions are kept beside it.
-        benchmark: key of PROTOCOLS.
+        benchmark: see common.protocol_of.
         root: of its data.
         people: only the first so many.
     """
-    recoverer, protocol = load_predictor(path), PROTOCOLS[benchmark]
+    recoverer, protocol = load_predictor(path), protocol_of(benchmark)
     samples = opened(benchmark, root, people)
     made_by = {"network.model": read_card(path).sha256, "benchmark": benchmark, "root": str(root or "")}
     folder = path.parent / f"{benchmark}-{len(samples)}"
-    predictions = predict(recoverer, samples, folder, made_by)
+    predictions = predict(recoverer, samples, folder, made_by, enlarge=protocol.enlarge)
     return protocol.measure(predictions, Bodies(recoverer.body.name)), predictions.off_axis
 
 
 @functools.cache
 def opened(benchmark: str, root: Path | None, people: int | None) -> list[Sample]:
     """The first people of a benchmark, kept in memory: drawing synthetic ones takes longer than measuring."""
-    samples = PROTOCOLS[benchmark].open(root or Path())
+    samples = protocol_of(benchmark).open(root or Path())
     return [samples[i] for i in range(min(len(samples), people or len(samples)))]
 
 

@@ -17,7 +17,7 @@ from fullframe.imagine.novel_views import NovelViews, imagine_people
 from fullframe.io.image import read_photo
 from fullframe.models import ENCODERS, box_to_bbox_info, create_model, save_checkpoint
 from fullframe.models.imphmr.volume import rotate_root
-from fullframe.models.predict import cut_crops
+from fullframe.models.predict import cut_crops, predict_people
 
 SMALL = {"encoder": "tiny", "crop": (48, 36), "num_betas": 11}
 FIELD = {"field_size": 8, "field_samples": 4, "field_width": 16}
@@ -130,3 +130,33 @@ def test_the_largest_people_are_drawn(tmp_path, photo_path, monkeypatch, capsys)
     boxes, _ = load_detector().boxes(read_photo(photo_path).pixels)
     largest = np.argmax(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
     np.testing.assert_array_equal(drawn[0], boxes[largest][None])
+
+
+def test_the_camera_is_the_users(tmp_path, photo_path, monkeypatch):
+    cameras = []
+    monkeypatch.setattr(
+        "fullframe.imagine.novel_views.imagine_people",
+        lambda net, image, boxes, camera: cameras.append(camera) or imagine_people(net, image, boxes, camera),
+    )
+    model = tmp_path / "imphmr.safetensors"
+    save(model, **FIELD)
+    width, height = read_photo(photo_path).size
+    for given in ({}, {"focal": 900.0}, {"fov": 60.0}, {"intrinsics": (800.0, 810.0, 300.0, 200.0)}):
+        assert imagine(photo_path, tmp_path, model=model, **given) == 0
+    unknown, focal, fov, intrinsics = cameras
+    assert unknown == Camera.from_diagonal((width, height))
+    assert focal.focal == (900.0, 900.0)
+    assert fov.focal[0] == pytest.approx(width / 2 / np.tan(np.radians(30)))
+    assert intrinsics.focal == (800.0, 810.0) and intrinsics.principal_point == (300.0, 200.0)
+    with pytest.raises(UsageError, match="give only one of focal, fov and intrinsics"):
+        imagine(photo_path, tmp_path, model=model, focal=900.0, fov=60.0)
+
+
+def test_the_first_column_of_a_gated_network_is_what_run_says():
+    torch.manual_seed(0)
+    net = create_model("imphmr", **SMALL, **FIELD, feature_gate=True).eval()
+    torch.nn.init.xavier_uniform_(net.regressor.decpose.weight)
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    camera, boxes = Camera.from_diagonal((160, 120)), np.array([[10, 10, 60, 100]])
+    views, bodies = imagine_people(net, image, boxes, camera), predict_people(net, image, boxes, camera)
+    np.testing.assert_allclose(views.pose[:, 0].numpy(), bodies.pose, atol=1e-5)

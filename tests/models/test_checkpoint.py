@@ -278,3 +278,47 @@ def test_an_interrupted_save_leaves_the_old_checkpoint(model, path, monkeypatch)
         save_checkpoint(model, path, **FACTS)
     assert path.read_bytes() == before and len(os.listdir(path.parent)) == 2
     load_model(path)
+
+
+@pytest.fixture(scope="module")
+def beside_cliff_lite():
+    """An HMR behind the encoder of cliff-lite."""
+    cliff, card = load_model("cliff-lite")
+    torch.manual_seed(0)
+    options = {key: card.options[key] for key in ("encoder", "crop", "num_betas", "pool")}
+    hmr = create_model("hmr", **options, regressor_width=16)
+    hmr.encoder.load_state_dict(cliff.encoder.state_dict())
+    return hmr
+
+
+def test_an_encoder_that_ships_is_not_stored_again(beside_cliff_lite, tmp_path):
+    path = tmp_path / "hmr.safetensors"
+    card = save_checkpoint(beside_cliff_lite, path, **FACTS, dtype="fp16", encoder_of="cliff-lite")
+    assert card.encoder_of == "cliff-lite" and path.stat().st_size < 200_000
+    assert all(name.startswith("regressor.") for name in safetensors.torch.load_file(path))
+    loaded = load_model(path).network.state_dict()
+    for name, tensor in beside_cliff_lite.state_dict().items():
+        torch.testing.assert_close(loaded[name], tensor, atol=1e-7, rtol=1e-3)
+        assert not name.startswith("encoder.") or torch.equal(loaded[name], tensor)
+
+
+def test_a_shared_encoder_is_exactly_that_of_the_other_model(beside_cliff_lite, model, tmp_path):
+    path = tmp_path / "hmr.safetensors"
+    with pytest.raises(ValueError, match="the model's encoder is not that of cliff-lite"):
+        save_checkpoint(model, path, **FACTS, encoder_of="cliff-lite")
+    with pytest.raises(CheckpointError, match="no model net ships"):
+        save_checkpoint(model, path, **FACTS, encoder_of="net")
+    save_checkpoint(beside_cliff_lite, path, **FACTS, encoder_of="cliff-lite")
+    edit_card(path, encoder_sha256="0" * 64)
+    with pytest.raises(CheckpointError, match="belongs to the encoder of another cliff-lite"):
+        load_model(path)
+    for name in ("../cliff-lite", "absent"):
+        edit_card(path, encoder_of=name)
+        with pytest.raises(CheckpointError, match="ships with this fullframe"):
+            load_model(path)
+    edit_card(path, encoder_of=7)
+    with pytest.raises(CheckpointError, match="encoder_of must be text"):
+        load_model(path)
+    edit_card(path, encoder_of="")
+    with pytest.raises(CheckpointError, match="missing: encoder"):
+        load_model(path)

@@ -58,6 +58,25 @@ def test_precomputed_crops_replace_crops(network, people):
     )
 
 
+@torch.inference_mode()
+def test_of_a_frozen_encoder_the_features_are_kept(network, tmp_path):
+    drawn = next(batches(CONFIG)(0, 0, 1))
+    crops = network.prepare(drawn.crops)
+    expected, width = network.encoder(crops)[0], network.encoder.precompute(crops).shape[1]
+    network.encoder.requires_grad_(False)
+    try:
+        kept = network.encoder.precompute(crops)
+        assert kept.dtype == torch.float16 and kept.shape == expected.shape and kept.shape[1] < width
+        features, heatmaps = network.encoder(network.prepare(kept))
+        assert heatmaps is None
+        torch.testing.assert_close(features, expected, atol=5e-3, rtol=5e-3)
+        FeatureCache(tmp_path / "features", network, batches(CONFIG), 4, 12, {})
+    finally:
+        network.encoder.requires_grad_(True)
+    with pytest.raises(WorkError):  # the same encoder, but its cells would be trained
+        FeatureCache(tmp_path / "features", network, batches(CONFIG), 4, 12, {})
+
+
 def identities(drawn) -> list[float]:
     """Numbers that tell people apart."""
     return drawn.bbox_info[:, 0].tolist()

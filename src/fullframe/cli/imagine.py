@@ -17,6 +17,9 @@ def imagine(
     /,
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     *,
+    focal: float | None = None,
+    fov: float | None = None,
+    intrinsics: tuple[float, float, float, float] | None = None,
     model: str,
     body_path: Path | None = None,
     detector: str = "builtin",
@@ -30,6 +33,9 @@ def imagine(
     Args:
         photo: if it has more than 60 people, the largest are drawn.
         out: folder for the picture, <name of the photo>_imagined.jpg.
+        focal: focal length in px. Without --focal, --fov, --intrinsics: from EXIF, else the image diagonal.
+        fov: horizontal field of view in degrees.
+        intrinsics: fx fy cx cy in px.
         model: path of an imphmr network (.safetensors). None is built in: train one with fullframe train.
         body_path: your SMPL file, for a network that predicts SMPL; default: the one that fullframe doctor
             finds.
@@ -45,10 +51,12 @@ def imagine(
     from fullframe.io.image import read_photo, write_jpeg
     from fullframe.models import load_model
     from fullframe.recovery.outputs import make_writable
+    from fullframe.recovery.photo import CameraOptions
 
     if photo.is_dir():
         raise UsageError(f"{photo} is a folder; give one photo in it")
     with usage_errors():
+        given = CameraOptions(focal, fov, intrinsics)
         make_writable(out)
         network, card = load_model(model)
         try:
@@ -62,7 +70,7 @@ def imagine(
             raise UsageError(f"{photo}: no person found; another --detector may find more")
         areas = np.prod(found[:, 2:] - found[:, :2], axis=1)
         boxes = found[np.argsort(-areas, kind="stable")[:_MAX_PEOPLE]]
-        camera = taken.exif_camera or Camera.from_diagonal(taken.size)
+        camera = given.camera(taken.size) or taken.exif_camera or Camera.from_diagonal(taken.size)
         views = imagine_people(imagining, taken.pixels, boxes, camera)
         path = out / f"{photo.stem}_imagined.jpg"
         write_jpeg(path, draw(views, body))

@@ -69,7 +69,7 @@ class CropRegressor(nn.Module):
         full_frame_loss: `project` uses the camera of the full frame; else HMR's camera of the crop.
         bbox_norm: "plain", or "h36m": the scaling of CLIFF's released weights.
         num_betas: number of shape coefficients.
-        regressor_act, regressor_dropout: of the regressor, see models.regressor.
+        regressor_width, regressor_act, regressor_dropout: of the regressor, see models.regressor.
         pool: from the encoder's maps to features, see Encoder.
         crop_method: how its crops are resampled, see geometry.box.crop_image.
         pretrained: start the encoder from ImageNet weights.
@@ -93,6 +93,7 @@ class CropRegressor(nn.Module):
         full_frame_loss: bool,
         bbox_norm: str,
         num_betas: int,
+        regressor_width: int,
         regressor_act: str,
         regressor_dropout: float,
         pool: str,
@@ -111,6 +112,7 @@ class CropRegressor(nn.Module):
         self.full_frame_loss = full_frame_loss
         self.bbox_norm = bbox_norm
         self.num_betas = num_betas
+        self.regressor_width = regressor_width
         self.regressor_act = regressor_act
         self.regressor_dropout = regressor_dropout
         self.pool = pool

@@ -21,8 +21,11 @@ from fullframe.models.residual_regressor import ResidualRegressor
 
 _CARD_BYTES = 1 << 20
 # Bounds of a model's options: those of sizes, and of all others.
-_MAX_OPTIONS = {"crop": 2048, "num_betas": 300}
+_MAX_OPTIONS = {"crop": 2048, "num_betas": 300, "regressor_width": 8192}
 _MAX_OPTION = 10**6
+_OPTIONAL = {"encoder_of", "encoder_sha256"}
+"""Keys that cards of networks with their own encoder may lack."""
+_ENCODER = "encoder."
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
@@ -36,12 +39,20 @@ def find_weights(model: str | Path) -> Path:
     Raises:
         CheckpointError: if there is none.
     """
-    shipped = WEIGHTS / f"{model}.safetensors"
-    path = shipped if shipped.is_file() else Path(model)
+    path = _shipped(model) if is_shipped(model) else Path(model)
     if path.suffix != ".safetensors" or not (path.is_file() or path.with_suffix(".json").is_file()):
         names = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.safetensors")))
         raise CheckpointError(f"no model {model}: give {names}, or the path of a checkpoint (.safetensors)")
     return path
+
+
+def is_shipped(model: str | Path) -> bool:
+    """Whether this is the name of a model that comes with fullframe."""
+    return bool(model) and Path(model).name == str(model) and _shipped(model).is_file()
+
+
+def _shipped(name: str | Path) -> Path:
+    return WEIGHTS / f"{name}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,8 @@ class Card:
         dtype: "fp32" or "fp16".
         sha256: of the weights file, so that neither file is used with another's partner.
         fullframe: version that wrote it.
+        encoder_of: name of the model that ships whose encoder it has and does not store; "" if it stores it.
+        encoder_sha256: of that model's weights file.
     """
 
     model: str
@@ -71,6 +84,8 @@ class Card:
     dtype: str
     sha256: str
     fullframe: str
+    encoder_of: str = ""
+    encoder_sha256: str = ""
 
 
 def save_checkpoint(
@@ -82,6 +97,7 @@ def save_checkpoint(
     licence: str,
     metrics: Mapping[str, float],
     dtype: str = "fp32",
+    encoder_of: str = "",
 ) -> Card:
     """Write `<name>.safetensors` and its card `<name>.json`; each appears whole or not at all.
 
@@ -90,10 +106,12 @@ def save_checkpoint(
 
     Args:
         path: of the weights, ending in .safetensors.
-        body, data, licence, metrics, dtype: see Card.
+        body, data, licence, metrics, dtype, encoder_of: see Card.
 
     Raises:
-        ValueError: for another suffix or dtype, an empty body, data or licence, or weights not finite.
+        ValueError: for another suffix or dtype, an empty body, data or licence, weights not finite, or if the
+            model's encoder is not that of `encoder_of`.
+        CheckpointError: if `encoder_of` is not the name of a model that ships.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -105,6 +123,15 @@ def save_checkpoint(
     tensors = {name: _store(tensor, DTYPES[dtype]) for name, tensor in model.state_dict().items()}
     if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
         raise ValueError(f"{path}: not saved, since these weights are not finite in {dtype}: {_some(broken)}")
+    encoder_sha256 = ""
+    if encoder_of:
+        shared, encoder_sha256 = _shipped_encoder(encoder_of)
+        own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(_ENCODER)}
+        if own.keys() != shared.keys() or any(
+            not torch.equal(own[k].cpu(), v.to(own[k].dtype)) for k, v in shared.items()
+        ):
+            raise ValueError(f"{path}: the model's encoder is not that of {encoder_of}: store it too")
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in shared}
     weights = safetensors.torch.save(tensors)
     card = Card(
         model=model.name,
@@ -117,6 +144,8 @@ def save_checkpoint(
         dtype=dtype,
         sha256=hashlib.sha256(weights).hexdigest(),
         fullframe=version("fullframe"),
+        encoder_of=encoder_of,
+        encoder_sha256=encoder_sha256,
     )
     with atomic_path(path) as temporary:
         temporary.write_bytes(weights)
@@ -144,12 +173,13 @@ def read_card(model: str | Path) -> Card:
         raise CheckpointError(
             f"{path} is not a JSON card ({error}): copy it again from where it came"
         ) from error
-    expected = {field.name for field in fields(Card)}
+    known = {field.name for field in fields(Card)}
+    expected = known - _OPTIONAL
     found = set(content) if isinstance(content, dict) else set()
-    if found != expected:
+    if not expected <= found <= known:
         raise CheckpointError(
             f"{path} is not a card that fullframe {version('fullframe')} can read: missing are "
-            f"{_some(expected - found)}; unknown are {_some(found - expected)}; copy it again or update"
+            f"{_some(expected - found)}; unknown are {_some(found - known)}; copy it again or update"
         )
     if problem := _wrong_value(content):
         raise CheckpointError(f"{path}: {problem}; copy the card again from where it came")
@@ -162,6 +192,9 @@ def _wrong_value(card: Mapping[str, Any]) -> str:
     for key in texts:
         if not isinstance(card[key], str) or not card[key]:
             return f"{key} must be text that is not empty, not {str(card[key])[:100]!r}"
+    for key in _OPTIONAL & card.keys():
+        if not isinstance(card[key], str):
+            return f"{key} must be text, not {str(card[key])[:100]!r}"
     for key in ("options", "normalisation", "metrics"):
         if not isinstance(card[key], dict):
             return f"{key} must be an object, not {str(card[key])[:100]!r}"
@@ -206,6 +239,14 @@ def load_weights(model: CropRegressor | ResidualRegressor, path: str | Path, car
         tensors = safetensors.torch.load(content)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file ({error}); no other kind is read") from error
+    if card.encoder_of:
+        shared, sha256 = _shipped_encoder(card.encoder_of)
+        if sha256 != card.encoder_sha256:
+            raise CheckpointError(
+                f"{path} belongs to the encoder of another {card.encoder_of} than this fullframe has: use "
+                f"fullframe {card.fullframe}, which wrote it"
+            )
+        tensors |= shared
     reasons = {
         "missing": wanted.keys() - tensors.keys(),
         "unexpected": tensors.keys() - wanted.keys(),
@@ -233,6 +274,18 @@ def load_weights(model: CropRegressor | ResidualRegressor, path: str | Path, car
             f"uses {_normalisation(model)}: use fullframe {card.fullframe}, which wrote it"
         )
     model.load_state_dict(tensors)
+
+
+def _shipped_encoder(name: str) -> tuple[dict[str, Tensor], str]:
+    """The stored tensors of the encoder of a model that ships, and the checksum of its file."""
+    if not is_shipped(name):
+        raise CheckpointError(
+            f"no model {name} ships with this fullframe whose encoder could be used: update it"
+        )
+    content = _shipped(name).read_bytes()
+    tensors = safetensors.torch.load(content)
+    encoder = {key: tensor for key, tensor in tensors.items() if key.startswith(_ENCODER)}
+    return encoder, hashlib.sha256(content).hexdigest()
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -5,7 +5,7 @@ frame. Each is a switch, for the paper's ablation; with both off this is HMR.
 """
 
 from fullframe.models.base import CropRegressor
-from fullframe.models.regressor import Regressor
+from fullframe.models.regressor import WIDTH, Regressor
 
 
 class CLIFF(CropRegressor):
@@ -22,6 +22,7 @@ class CLIFF(CropRegressor):
         full_frame_loss: bool = True,
         bbox_norm: str = "plain",
         num_betas: int = 10,
+        regressor_width: int = WIDTH,
         regressor_act: str = "none",
         regressor_dropout: float = 0.5,
         pool: str = "mean",
@@ -35,10 +36,13 @@ class CLIFF(CropRegressor):
             full_frame_loss=full_frame_loss,
             bbox_norm=bbox_norm,
             num_betas=num_betas,
+            regressor_width=regressor_width,
             regressor_act=regressor_act,
             regressor_dropout=regressor_dropout,
             pool=pool,
             crop_method=crop_method,
             pretrained=pretrained,
         )
-        self.regressor = Regressor(self.input_width, num_betas, regressor_act, regressor_dropout)
+        self.regressor = Regressor(
+            self.input_width, num_betas, regressor_width, regressor_act, regressor_dropout
+        )

@@ -160,6 +160,8 @@ class Encoder(nn.Module):
 
         In the place of crops it takes the output of `precompute`, (N, P), and then gives no heatmaps.
         """
+        if crop.ndim == 2 and crop.shape[1] == self.features:
+            return crop.float(), None
         if self.joints is None:
             return self.net(crop), None
         if crop.ndim == 2:
@@ -167,11 +169,16 @@ class Encoder(nn.Module):
         return self.joints(self._maps(crop))
 
     def precompute(self, crop: Tensor) -> Tensor:
-        """Everything of normalised crops that does not depend on the cells' weights, (N, P) float16.
+        """Everything of normalised crops that does not depend on weights in training, (N, P) float16.
+
+        The features themselves if all weights are frozen; else what the cells' convolution is applied to.
 
         Raises:
-            ValueError: without a HeatmapPool.
+            ValueError: without a HeatmapPool, if not all weights are frozen.
         """
+        if self.frozen:
+            features: Tensor = self(crop)[0]
+            return features.half()
         if self.joints is None:
             raise ValueError('only an encoder with pool = "heatmaps" can precompute')
         return self.joints.precompute(self._maps(crop))
@@ -181,6 +188,11 @@ class Encoder(nn.Module):
         assert self.joints is not None
         self.requires_grad_(False)
         self.joints.cells.requires_grad_(True)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether none of its weights is trained."""
+        return not any(p.requires_grad for p in self.parameters())
 
     def _maps(self, crop: Tensor) -> tuple[Tensor, ...]:
         """At 1/32, 1/16 and 1/8 of the crop."""

@@ -5,7 +5,7 @@ are placed in the full frame as CLIFF's are.
 """
 
 from fullframe.models.base import CropRegressor
-from fullframe.models.regressor import Regressor
+from fullframe.models.regressor import WIDTH, Regressor
 
 
 class HMR(CropRegressor):
@@ -19,6 +19,7 @@ class HMR(CropRegressor):
         crop: tuple[int, int] = (256, 192),
         *,
         num_betas: int = 10,
+        regressor_width: int = WIDTH,
         regressor_act: str = "none",
         regressor_dropout: float = 0.5,
         pool: str = "mean",
@@ -31,9 +32,12 @@ class HMR(CropRegressor):
             full_frame_loss=False,
             bbox_norm="plain",
             num_betas=num_betas,
+            regressor_width=regressor_width,
             regressor_act=regressor_act,
             regressor_dropout=regressor_dropout,
             pool=pool,
             pretrained=pretrained,
         )
-        self.regressor = Regressor(self.input_width, num_betas, regressor_act, regressor_dropout)
+        self.regressor = Regressor(
+            self.input_width, num_betas, regressor_width, regressor_act, regressor_dropout
+        )

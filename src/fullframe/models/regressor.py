@@ -11,6 +11,8 @@ from fullframe.geometry.rotation import matrix_to_rot6d, rotvec_to_matrix
 
 JOINTS = 24
 ITERATIONS = 3
+WIDTH = 1024
+"""Of the hidden layers in HMR, SPIN and CLIFF."""
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU}
 
 
@@ -23,6 +25,7 @@ class Regressor(nn.Module):
     Args:
         inputs: width of the input vector.
         num_betas: number of shape coefficients.
+        width: of both hidden layers.
         act: "none" (SPIN, CLIFF), or "relu" after each hidden layer (HMR of 2018).
         dropout: probability of dropout after each hidden layer.
 
@@ -38,19 +41,20 @@ class Regressor(nn.Module):
         self,
         inputs: int,
         num_betas: int = 10,
+        width: int = WIDTH,
         act: str = "none",
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
         if act not in ACTIVATIONS:
             raise ValueError(f"unknown regressor_act {act!r}; known: {', '.join(ACTIVATIONS)}")
-        pose, camera, hidden = 6 * JOINTS, 3, 1024
-        self.fc1 = nn.Linear(inputs + pose + num_betas + camera, hidden)
-        self.fc2 = nn.Linear(hidden, hidden)
+        pose, camera = 6 * JOINTS, 3
+        self.fc1 = nn.Linear(inputs + pose + num_betas + camera, width)
+        self.fc2 = nn.Linear(width, width)
         self.act, self.dropout = ACTIVATIONS[act](), nn.Dropout(dropout)
-        self.decpose = nn.Linear(hidden, pose)
-        self.decshape = nn.Linear(hidden, num_betas)
-        self.deccam = nn.Linear(hidden, camera)
+        self.decpose = nn.Linear(width, pose)
+        self.decshape = nn.Linear(width, num_betas)
+        self.deccam = nn.Linear(width, camera)
         for head in (self.decpose, self.decshape, self.deccam):
             nn.init.xavier_uniform_(head.weight, gain=0.01)  # starts close to the mean person
         self.register_buffer("init_pose", mean_pose6d())

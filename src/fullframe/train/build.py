@@ -39,7 +39,9 @@ def build_network(config: TrainConfig) -> CropRegressor:
     if options.freeze_batchnorm:
         freeze_batchnorm(network.encoder.net)
     network.encoder.freeze_stages(options.frozen_stages)
-    if config.cache.features:
+    if options.freeze_encoder:
+        network.encoder.requires_grad_(False)
+    elif config.cache.features:
         network.encoder.freeze_precomputed()
     return network
 
@@ -50,15 +52,25 @@ def _initial_network(options: NetworkConfig) -> CropRegressor:
         return create_model(options.model, **options.model_options, pretrained=pretrained)
     network = create_model(options.model, **options.model_options)
     trained = load_model(options.init_checkpoint, options.body).network
+    from_hmr = isinstance(network, ImpHMR) and not isinstance(trained, ImpHMR)
     found, expected = ({"model": m.name, **m.options} for m in (trained, network))
     # Encoders take crops of any size: training on small ones first saves time. Other models have other keys.
-    differing = [key for key in expected if key != "crop" and key in found and expected[key] != found[key]]
+    skipped = {"crop", "model"} if from_hmr else {"crop"}
+    differing = [
+        key for key in expected if key not in skipped and key in found and expected[key] != found[key]
+    ]
+    if trained.bbox_info_input != network.bbox_info_input:  # which HMR has no option for
+        differing = sorted({*differing, "bbox_info_input"})
+        found["bbox_info_input"] = trained.bbox_info_input
     if differing:
         raise ConfigError(
             f"network.init_checkpoint: {options.init_checkpoint} is of another kind: "
             + ", ".join(f"its {key} is {found.get(key)}, not {expected.get(key)}" for key in differing)
         )
-    network.load_state_dict(trained.state_dict())
+    if isinstance(network, ImpHMR) and not isinstance(trained, ImpHMR):
+        network.start_from(trained)
+    else:
+        network.load_state_dict(trained.state_dict())
     return network
 
 

@@ -8,7 +8,7 @@ import torch
 from lightning.fabric import Fabric
 
 from fullframe.data.batch import Batch
-from fullframe.models.checkpoint import save_checkpoint
+from fullframe.models.checkpoint import is_shipped, save_checkpoint
 from fullframe.train.config import TrainConfig
 from fullframe.train.logs import write_provenance
 from fullframe.train.state import State, load_state, save_state
@@ -79,6 +79,8 @@ class Checkpoints:
     def export(self, body: str, metrics: Mapping[str, float]) -> Path:
         """Write the averaged network with its card."""
         path = self.folder / f"{self.config.network.model}.safetensors"
+        network = self.config.network
+        shared = network.freeze_encoder and is_shipped(network.encoder_checkpoint)
         seen = ", ".join(f"{number:,} from {name}" for name, number in self.state.seen.items())
         save_checkpoint(
             self.state.average,
@@ -88,5 +90,6 @@ class Checkpoints:
             licence=self.config.licence,
             metrics=metrics,
             dtype="fp16",
+            encoder_of=network.encoder_checkpoint if shared else "",
         )
         return path

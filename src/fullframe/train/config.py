@@ -25,7 +25,7 @@ from fullframe.models import ENCODERS, MODELS
 from fullframe.models.encoder import POOLS
 from fullframe.models.imphmr.losses import ImpHMRLossWeights
 from fullframe.models.imphmr.model import SIZES
-from fullframe.models.regressor import ACTIVATIONS
+from fullframe.models.regressor import ACTIVATIONS, WIDTH
 
 MAX_FROZEN_STAGES = 5
 
@@ -46,17 +46,22 @@ class NetworkConfig:
         bbox_info_input: CLIFF's first switch, the bounding-box info is an input; hmr has it off.
         full_frame_loss: CLIFF's second switch, the 2D loss is in the full frame; hmr has it off.
         pool: of the encoder's maps to features: mean, or heatmaps; see models.heatmap_pool.
+        regressor_width: of the regressor's two hidden layers.
         regressor_act: after the regressor's hidden layers: none, or relu.
         regressor_dropout: rate of dropout in the regressor.
         field_size: of imphmr, height and width of the rendered feature map in px: 8, 16, 32 or 64.
         field_samples: of imphmr, points per ray.
         field_width: of imphmr, of the field's layers and features, a multiple of 8.
+        feature_gate: of imphmr, for the image's direction the regressor also sees the encoder's features.
         view_range: of imphmr, viewing directions of training are up to so many degrees from the image's.
         body: name of the body model whose pose and betas are predicted.
         body_path: file of an SMPL body model, unless it is where fullframe looks for it.
         pretrained: start the encoder from ImageNet weights.
-        init_checkpoint: trained network (.safetensors) to start from.
+        init_checkpoint: trained network to start from, a name or .safetensors. imphmr can also start from an
+            hmr or cliff, see train.distillation.
         encoder_checkpoint: trained network of any model whose encoder to start from.
+        freeze_encoder: the encoder is not trained. If `encoder_checkpoint` is the name of a model that ships,
+            the trained network's file leaves the encoder out and refers to that model's.
         freeze_batchnorm: batch normalisation keeps its statistics, which saves a CPU 40 % of a step.
         frozen_stages: stages of the encoder, from the first on, that are not trained.
     """
@@ -68,17 +73,20 @@ class NetworkConfig:
     bbox_info_input: bool = True
     full_frame_loss: bool = True
     pool: str = "mean"
+    regressor_width: int = WIDTH
     regressor_act: str = "none"
     regressor_dropout: float = 0.5
     field_size: int = 16
     field_samples: int = 24
     field_width: int = 128
+    feature_gate: bool = False
     view_range: float = 180.0
     body: str = "open"
     body_path: str = ""
     pretrained: bool = True
     init_checkpoint: str = ""
     encoder_checkpoint: str = ""
+    freeze_encoder: bool = False
     freeze_batchnorm: bool = False
     frozen_stages: int = 0
 
@@ -89,7 +97,7 @@ class NetworkConfig:
         _choice(self, "regressor_act", ACTIVATIONS)
         _choice(self, "field_size", SIZES)
         _choice(self, "body", BODY_NAMES)
-        _positive(self, "num_betas", "field_samples", "field_width")
+        _positive(self, "num_betas", "regressor_width", "field_samples", "field_width")
         _not_negative(self, "regressor_dropout", "view_range", "frozen_stages")
         _require(min(self.crop) >= 32, f"crop must be at least 32 px high and wide, not {list(self.crop)}")
         _require(
@@ -100,6 +108,10 @@ class NetworkConfig:
         _require(
             self.frozen_stages <= MAX_FROZEN_STAGES,
             f"frozen_stages must be at most {MAX_FROZEN_STAGES}, not {self.frozen_stages}",
+        )
+        _require(
+            bool(self.init_checkpoint or self.encoder_checkpoint) or not self.freeze_encoder,
+            "freeze_encoder needs a trained encoder: init_checkpoint or encoder_checkpoint",
         )
         _require(
             self.freeze_batchnorm or not self.frozen_stages, "frozen_stages needs freeze_batchnorm = true"
@@ -240,6 +252,8 @@ class TrainConfig:
         batch_size: of all processes together.
         lifting: with the pool heatmaps, the regressor is first trained on labels of so many people, without
             images; see train.pretraining.
+        distillation: an imphmr network that starts from an hmr or cliff first learns, on so many people, to
+            render that network's features; see train.distillation.
         precision: 32, bf16-mixed or 16-mixed.
         seed: of data, weights and dropout.
         threads: torch's threads per process on the CPU; 0 for torch's default.
@@ -259,6 +273,7 @@ class TrainConfig:
     samples: int = 1_000_000
     batch_size: int = 64
     lifting: int = 0
+    distillation: int = 0
     precision: str = "32"
     seed: int = 0
     threads: int = 0
@@ -282,8 +297,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _positive(self, "samples", "batch_size")
         _not_negative(
-            self, "lifting", "seed", "threads", "workers", "minutes", "checkpoint_minutes", "log_every",
-            "preview_every", "validate_every", "validation_people",
+            self, "lifting", "distillation", "seed", "threads", "workers", "minutes", "checkpoint_minutes",
+            "log_every", "preview_every", "validate_every", "validation_people",
         )  # fmt: skip
         _choice(self, "precision", ("32", "bf16-mixed", "16-mixed"))
         _require("synth" not in self.data, "data.synth must have another name: [synth] is a section")
@@ -291,6 +306,10 @@ class TrainConfig:
         _require(
             not self.lifting or (heatmaps and self.synth.weight > 0 and network.model != "imphmr"),
             'lifting needs network.pool = "heatmaps", synth.weight above 0, and not the model imphmr',
+        )
+        _require(
+            not self.distillation or (network.model == "imphmr" and bool(network.init_checkpoint)),
+            "distillation needs the model imphmr, and network.init_checkpoint: a trained hmr or cliff",
         )
         _require(
             not self.cache.features or (heatmaps and not self.lifting),

@@ -17,10 +17,11 @@ from fullframe.body.model import BodyModel
 from fullframe.data.batch import Batch
 from fullframe.data.mixture import DataError
 from fullframe.io.progress import Progress, silent
-from fullframe.models import CropRegressor, Prediction
+from fullframe.models import CropRegressor, ImpHMR, Prediction, load_model
 from fullframe.train.build import build_network, build_objective, build_optimizer, learning_rate
 from fullframe.train.checkpoints import Checkpoints
 from fullframe.train.config import ConfigError, TrainConfig, write_config
+from fullframe.train.distillation import distil
 from fullframe.train.distributed import all_reduce_mean, any_process, launch
 from fullframe.train.ema import EMA
 from fullframe.train.feature_cache import open_feature_cache
@@ -122,10 +123,18 @@ class _Run:
             self.checkpoints.save()
         self.batches = batches
         if config.cache.features:
-            cache = open_feature_cache(config, network, batches, self.progress)
+            cache = open_feature_cache(config, network, batches, fabric.autocast, self.progress)
             self.batches = functools.partial(
                 cache.batches, config.seed, config.batch_size // fabric.world_size
             )
+        if config.distillation and not resumed:
+            teacher = load_model(config.network.init_checkpoint).network
+            assert isinstance(network, ImpHMR)
+            left = distil(network, teacher, self.batches(0, fabric.global_rank, fabric.world_size),
+                          config.distillation, fabric.autocast, self.progress)  # fmt: skip
+            _log.info("the field renders the features but for %.1f %% of their variance", 100 * left)
+            self.state.average.load_state_dict(network.state_dict())
+            self.checkpoints.save()
         # The first process's weights become everyone's.
         self.wrapped, self.optimizer = fabric.setup(network, optimizer)
         self.wrapped.mark_forward_method("forward_train")

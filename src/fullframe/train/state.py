@@ -85,7 +85,7 @@ class State:
         before, now = packed["config"], flatten(asdict(config))
         # Keys that are newer than the run do not count.
         changed = {key: (before[key], now[key]) for key in now if key in before and before[key] != now[key]}
-        names = ("model", "body", "frozen_stages", *config.network.model_options)
+        names = ("model", "body", "frozen_stages", "freeze_encoder", *config.network.model_options)
         if fixed := [key for key in changed if key in {f"network.{name}" for name in names}]:
             differences = ", ".join(f"its {key} is {changed[key][0]}, not {changed[key][1]}" for key in fixed)
             raise ConfigError(

@@ -195,3 +195,50 @@ def test_terms_about_other_directions_can_be_learned(labelled):
             assert last < 0.85 * first, (name, first, last)
         else:
             assert first == last == 0, name
+
+
+def spread(net):
+    """Weights as after training: differences show."""
+    for head in (net.regressor.decpose, net.regressor.decshape, net.regressor.deccam):
+        torch.nn.init.xavier_uniform_(head.weight)
+    return net
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["hmr", "cliff"])
+def test_a_gated_network_starts_as_the_one_it_comes_from(inputs, name):
+    torch.manual_seed(2)
+    options = {key: SMALL[key] for key in ("num_betas", "crop")}
+    start = spread(create_model(name, encoder="tiny", regressor_width=64, **options)).eval()
+    net = small(feature_gate=True, regressor_width=64, bbox_info_input=name == "cliff").eval()
+    net.start_from(start)
+    for own, other in zip(net(*inputs), start(*inputs), strict=True):
+        torch.testing.assert_close(own, other, atol=1e-5, rtol=1e-4)
+    net.gate.fill_(1.0)
+    assert (net(*inputs).pose - start(*inputs).pose).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_other_directions_of_a_gated_network_see_the_field_alone(inputs):
+    net = small(feature_gate=True).eval()
+    phi = torch.tensor([0.5, 1.0, 2.0])
+    before, canonical = net.imagine(*inputs, phi).prediction, net(*inputs)
+    net.regressor.fc1.weight[:, : net.input_width] += 0.1
+    torch.testing.assert_close(net.imagine(*inputs, phi).prediction.pose, before.pose)
+    assert (net(*inputs).pose - canonical.pose).abs().max() > 1e-3
+    net.gate.fill_(1.0)
+    torch.testing.assert_close(net.imagine(*inputs, phi).prediction.pose, before.pose)
+
+
+@torch.no_grad()
+def test_the_papers_form_starts_from_hmr_except_for_what_sees_the_map(inputs):
+    torch.manual_seed(2)
+    start = create_model("hmr", encoder="tiny", num_betas=11, crop=(48, 36)).eval()
+    net = small().eval()
+    own = net.regressor.fc1.weight[:, net.map_columns].clone()
+    net.start_from(start)
+    assert torch.equal(net.regressor.fc1.weight[:, net.map_columns], own)
+    state = 24 * 6 + 11 + 3
+    assert torch.equal(net.regressor.fc1.weight[:, -state:], start.regressor.fc1.weight[:, -state:])
+    assert torch.equal(net.regressor.fc2.weight, start.regressor.fc2.weight)
+    assert net.regressor.fc1.weight.shape[1] == net.map_features + state

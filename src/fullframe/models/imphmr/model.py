@@ -9,7 +9,8 @@ only 2D labels are known to the other views (losses.py).
 
 Not stated, and our choice: the axis and sense of phi, field and renderer (volume.py, field.py), one regressor
 for all directions, the layers between map and regressor and of the silhouette branch, all normalisation, and
-CLIFF's two switches, which neither paper has.
+CLIFF's two switches, which neither paper has. The option `feature_gate` is ours: for the image's direction
+the regressor sees the encoder's feature too, so that an untrained field leaves HMR as it was.
 """
 
 import math
@@ -22,7 +23,7 @@ from torch.nn import functional
 from fullframe.models.base import CropRegressor, Prediction
 from fullframe.models.imphmr.field import Field
 from fullframe.models.imphmr.volume import render, sample_rays
-from fullframe.models.regressor import Regressor
+from fullframe.models.regressor import WIDTH, Regressor
 
 CODE = 256
 """Width of the code that conditions the field (GIRAFFE's)."""
@@ -72,7 +73,10 @@ class ImpHMR(CropRegressor):
 
     Args:
         encoder, crop, bbox_info_input, full_frame_loss, bbox_norm, num_betas, regressor_act,
-            regressor_dropout, pool, pretrained: as for CLIFF.
+            regressor_width, regressor_dropout, pool, pretrained: as for CLIFF.
+        feature_gate: our addition, not the paper's. For the image's direction the regressor's input is the
+            encoder's features (and bounding-box info) beside the map's, which are multiplied by a gate that
+            starts at zero: the network starts as HMR, or CLIFF. For other directions it is the map's alone.
         field_size: height and width of the rendered feature map in px.
         field_samples: points per ray.
         field_width: of the field's layers and features, a multiple of 8.
@@ -97,6 +101,7 @@ class ImpHMR(CropRegressor):
         full_frame_loss: bool = False,
         bbox_norm: str = "plain",
         num_betas: int = 10,
+        regressor_width: int = WIDTH,
         regressor_act: str = "none",
         regressor_dropout: float = 0.5,
         pool: str = "mean",
@@ -104,6 +109,7 @@ class ImpHMR(CropRegressor):
         field_samples: int = 24,
         field_width: int = 128,
         view_range: float = 180.0,
+        feature_gate: bool = False,
         pretrained: bool = False,
     ) -> None:
         super().__init__(
@@ -113,6 +119,7 @@ class ImpHMR(CropRegressor):
             full_frame_loss=full_frame_loss,
             bbox_norm=bbox_norm,
             num_betas=num_betas,
+            regressor_width=regressor_width,
             regressor_act=regressor_act,
             regressor_dropout=regressor_dropout,
             pool=pool,
@@ -128,8 +135,13 @@ class ImpHMR(CropRegressor):
             raise ValueError(f"view_range must lie between 0 and 180 degrees, not {view_range}")
         self.field_size, self.field_samples, self.field_width = field_size, field_samples, field_width
         self.view_range = view_range
-        # Its input comes from the field alone, the same from every direction.
-        self.regressor = Regressor(_LAST**2 * field_width, num_betas, regressor_act, regressor_dropout)
+        self.feature_gate = feature_gate
+        self.map_features = _LAST**2 * field_width
+        seen = self.input_width if feature_gate else 0
+        self.regressor = Regressor(
+            seen + self.map_features, num_betas, regressor_width, regressor_act, regressor_dropout
+        )
+        self.gate = nn.Parameter(torch.zeros(self.map_features)) if feature_gate else None
         self.to_code = nn.Linear(self.input_width, CODE)
         self.field = Field(CODE, field_width)
         points, lengths = sample_rays(field_size, field_samples)
@@ -140,7 +152,8 @@ class ImpHMR(CropRegressor):
 
     def forward(self, crop: Tensor, bbox_info: Tensor) -> Prediction:
         """Bodies from crops, seen as the image's camera does; arguments as for CropRegressor."""
-        return self._infer(self._code(crop, bbox_info)[0], None)[0]
+        inputs, _ = self._inputs(crop, bbox_info)
+        return self._canonical(inputs, self._code(inputs))
 
     def imagine(self, crop: Tensor, bbox_info: Tensor, phi: Tensor) -> NovelViewPrediction:
         """Bodies and silhouettes inferred in other directions.
@@ -149,35 +162,75 @@ class ImpHMR(CropRegressor):
             crop, bbox_info: (N, ...) as for `forward`.
             phi: (N,) radians, see models.volume.
         """
-        return self._imagine(self._code(crop, bbox_info)[0], phi)
+        inputs, _ = self._inputs(crop, bbox_info)
+        return self._imagine(self._code(inputs), phi)
 
     def forward_train(self, crop: Tensor, bbox_info: Tensor) -> ImpHMROutput:
         """The prediction, and another for one random direction per person."""
-        code, heatmaps = self._code(crop, bbox_info)
-        prediction = self._infer(code, None)[0]
+        inputs, heatmaps = self._inputs(crop, bbox_info)
+        code = self._code(inputs)
+        prediction = self._canonical(inputs, code)
         if not self.view_range:
             return ImpHMROutput(prediction, heatmaps)
         limit = math.radians(self.view_range)
         phi = (2 * torch.rand(len(code), device=code.device, dtype=bbox_info.dtype) - 1) * limit
         return ImpHMROutput(prediction, heatmaps, self._imagine(code, phi))
 
-    def _code(self, crop: Tensor, bbox_info: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The code (N, CODE) that conditions the field, and the encoder's heatmaps."""
-        features, heatmaps = self.encoder(crop)
-        code = self.to_code(self.assemble_input(features, bbox_info))
-        # Encoders' features differ in size by orders of magnitude; the field's first layers expect about 1.
-        return functional.layer_norm(code, (CODE,)), heatmaps
+    @torch.no_grad()
+    def start_from(self, network: CropRegressor) -> None:
+        """Copy the encoder and the regressor of a network without a field, except what sees the map.
 
-    def _infer(self, code: Tensor, phi: Tensor | None) -> tuple[Prediction, Tensor]:
-        """Bodies seen from phi, and the rendered maps that they were inferred from."""
-        maps, _ = render(self.field, code, self.points, self.lengths, phi)
-        return self.run_regressor(self.head(maps)), maps
+        Args:
+            network: HMR or CLIFF with the same encoder, bounding-box info and regressor's sizes.
+        """
+        self.encoder.load_state_dict(network.encoder.state_dict())
+        own, other = self.regressor.fc1.weight, network.regressor.fc1.weight
+        state = other.shape[1] - network.input_width  # the estimate so far
+        layers = network.regressor.state_dict()
+        layers["fc1.weight"] = torch.cat((own[:, :-state], other[:, -state:]), dim=1)
+        if self.feature_gate:
+            layers["fc1.weight"][:, : self.input_width] = other[:, : self.input_width]
+        self.regressor.load_state_dict(layers)
+
+    @property
+    def map_columns(self) -> slice:
+        """The inputs of the regressor that come from the map."""
+        start = self.input_width if self.feature_gate else 0
+        return slice(start, start + self.map_features)
+
+    def render_features(self, inputs: Tensor) -> Tensor:
+        """What the regressor sees of the map in the image's direction (N, map_features).
+
+        Args:
+            inputs: (N, input_width) from `assemble_input`.
+        """
+        return self.head(self._maps(self._code(inputs), None))
+
+    def _inputs(self, crop: Tensor, bbox_info: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The encoder's features with the bounding-box info (N, input_width), and its heatmaps."""
+        features, heatmaps = self.encoder(crop)
+        return self.assemble_input(features, bbox_info), heatmaps
+
+    def _code(self, inputs: Tensor) -> Tensor:
+        """The code (N, CODE) that conditions the field."""
+        # Encoders' features differ in size by orders of magnitude; the field's first layers expect about 1.
+        return functional.layer_norm(self.to_code(inputs), (CODE,))
+
+    def _maps(self, code: Tensor, phi: Tensor | None) -> Tensor:
+        return render(self.field, code, self.points, self.lengths, phi)[0]
+
+    def _canonical(self, inputs: Tensor, code: Tensor) -> Prediction:
+        """Bodies as the image's camera sees them."""
+        seen = self.head(self._maps(code, None))
+        return self.run_regressor(seen if self.gate is None else torch.cat((inputs, self.gate * seen), dim=1))
 
     def _imagine(self, code: Tensor, phi: Tensor) -> NovelViewPrediction:
-        prediction, maps = self._infer(code, phi)
-        return NovelViewPrediction(
-            phi, prediction, None if self.silhouette is None else self.silhouette(maps)[:, 0]
-        )
+        maps = self._maps(code, phi)
+        seen = self.head(maps)
+        if self.gate is not None:
+            seen = functional.pad(seen, (self.input_width, 0))
+        silhouette = None if self.silhouette is None else self.silhouette(maps)[:, 0]
+        return NovelViewPrediction(phi, self.run_regressor(seen), silhouette)
 
 
 class _Norm(nn.GroupNorm):
