@@ -126,7 +126,9 @@ class BodyModel(nn.Module):
         posed = self._blended(betas, pose)
         offsets = joints - (rotations @ rest[..., None])[..., 0]
         transforms = torch.cat((rotations, offsets[..., None]), -1).permute(0, 3, 2, 1)
-        vertices = _Skin.apply(posed, transforms.flatten(1, 2), self._weights)
+        # An exported graph has no gradient and batches of any size.
+        skin = _skin if torch.compiler.is_compiling() else _Skin.apply
+        vertices = skin(posed, transforms.flatten(1, 2), self._weights)
         if translation is not None:
             vertices, joints = vertices + translation[:, None], joints + translation[:, None]
         return BodyOutput(vertices, joints)
@@ -220,11 +222,7 @@ class _Skin(torch.autograd.Function):
         vertices = posed.new_empty(len(posed), posed.shape[2], 3)
         for start in range(0, len(posed), _Skin.CHUNK):
             chunk = slice(start, start + _Skin.CHUNK)
-            blended = (transforms[chunk] @ weights).unflatten(1, (4, 3))
-            result = blended[:, 3]
-            for axis in range(3):
-                result.addcmul_(blended[:, axis], posed[chunk, axis, None])
-            vertices[chunk] = result.transpose(1, 2)
+            vertices[chunk] = _skin(posed[chunk], transforms[chunk], weights)
         return vertices
 
     @staticmethod
@@ -240,6 +238,15 @@ class _Skin(torch.autograd.Function):
             to_blended = torch.cat((direction[:, None] * posed[chunk, :, None], direction[:, None]), 1)
             to_transforms[chunk] = to_blended.flatten(1, 2) @ weights.T
         return to_posed, to_transforms, None
+
+
+def _skin(posed: Tensor, transforms: Tensor, weights: Tensor) -> Tensor:
+    """Arguments and result as for _Skin, all bodies at once."""
+    blended = (transforms @ weights).unflatten(1, (4, 3))
+    result = blended[:, 3]
+    for axis in range(3):
+        result.addcmul_(blended[:, axis], posed[:, axis, None])
+    return result.transpose(1, 2)
 
 
 def pose_feature(pose: Tensor) -> Tensor:
@@ -265,9 +272,9 @@ def forward_kinematics(rest: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
     doubles the length of the chain covered, so SMPL's nine levels take four products.
     """
     bones = torch.cat((rest[:, :1], rest[:, 1:] - rest[:, PARENTS[1:]]), 1)
-    bottom = torch.eye(4, dtype=rest.dtype, device=rest.device)[3:].expand(len(rest), 24, 1, 4)
+    bottom = torch.eye(4, dtype=rest.dtype, device=rest.device)[3:].expand(rest.shape[0], 24, 1, 4)
     transforms = torch.cat((torch.cat((pose, bones[..., None]), -1), bottom), -2)
-    nothing = torch.eye(4, dtype=rest.dtype, device=rest.device).expand(len(rest), 1, 4, 4)
+    nothing = torch.eye(4, dtype=rest.dtype, device=rest.device).expand(rest.shape[0], 1, 4, 4)
     transforms = torch.cat((transforms, nothing), 1)
     for ancestors in _ANCESTORS:
         transforms = transforms[:, ancestors] @ transforms

@@ -16,8 +16,10 @@ from fullframe.cli.console import UsageError, out_of_memory, say, show_log
 from fullframe.cli.convert_checkpoint import convert_checkpoint
 from fullframe.cli.doctor import doctor
 from fullframe.cli.evaluate import evaluate
+from fullframe.cli.export import export
 from fullframe.cli.imagine import imagine
 from fullframe.cli.run import run
+from fullframe.cli.serve import serve
 from fullframe.cli.synth import synth
 from fullframe.cli.train import train
 from fullframe.cli.view import view
@@ -26,12 +28,14 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "run": run,
     "view": view,
     "app": app,
+    "serve": serve,
     "imagine": imagine,
     "synth": synth,
     "train": train,
     "evaluate": evaluate,
     "annotate": annotate,
     "review": review,
+    "export": export,
     "convert-checkpoint": convert_checkpoint,
     "doctor": doctor,
 }

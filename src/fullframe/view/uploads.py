@@ -1,7 +1,10 @@
 """Checks of untrusted uploads: size, and type by content."""
 
 import io
+from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
 
 import av
 from PIL import Image
@@ -20,12 +23,36 @@ LIMITS = (
 )
 
 
+@dataclass(frozen=True)
+class UploadLimits:
+    """Of one upload: its bytes, the pixels of a photo or frame, and the seconds of a clip."""
+
+    bytes: int = MAX_BYTES
+    pixels: int = MAX_PIXELS
+    seconds: float = MAX_SECONDS
+
+
+_OF_PAGE = UploadLimits()
+
+
 class UploadError(ValueError):
     """A rejected upload; the message is for the visitor of the page."""
 
 
-def check_upload(content: bytes) -> str:
+class TooLargeError(UploadError):
+    """It exceeds a limit."""
+
+
+class UnknownFormatError(UploadError):
+    """It is not a photo or clip."""
+
+
+def check_upload(source: bytes | Path, limits: UploadLimits = _OF_PAGE) -> str:
     """Check the content alone; name and type as sent by the browser are not trusted.
+
+    Args:
+        source: the content, or a file with it.
+        limits: that it has to keep.
 
     Returns:
         The suffix for the file: ".jpg", ".mp4" and so on.
@@ -33,19 +60,25 @@ def check_upload(content: bytes) -> str:
     Raises:
         UploadError: if it is too large or too long, or not a photo or clip.
     """
-    if not content:
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+    if not size:
         raise UploadError("The file is empty.")
-    if len(content) > MAX_BYTES:
-        raise UploadError(too_large(len(content)))
-    container = _container(content)
+    if size > limits.bytes:
+        raise TooLargeError(too_large(size, limits))
+    with _opened(source) as file:
+        container = _container(file.read(12))
     if container is None:
-        return _check_photo(content)
-    _check_clip(content, container)
+        return _check_photo(source, limits)
+    _check_clip(source, container, limits)
     return {"mov": ".mp4", "matroska": ".mkv", "avi": ".avi"}[container]
 
 
-def too_large(size: int) -> str:
-    return f"The file has {size / 1e6:.0f} MB; the limit is {MAX_BYTES // 1_000_000} MB."
+def too_large(size: int, limits: UploadLimits = _OF_PAGE) -> str:
+    return f"The file has {size / 1e6:.0f} MB; the limit is {limits.bytes / 1e6:.0f} MB."
+
+
+def _opened(source: bytes | Path) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
 def _container(content: bytes) -> str | None:
@@ -64,38 +97,44 @@ def _container(content: bytes) -> str | None:
     return None
 
 
-def _check_photo(content: bytes) -> str:
+def _check_photo(source: bytes | Path, limits: UploadLimits) -> str:
     try:
-        with Image.open(io.BytesIO(content), formats=PHOTOS) as image:
+        with _opened(source) as file, Image.open(file, formats=PHOTOS) as image:
             width, height = image.size
             suffix = f".{(image.format or '').lower()}"
     except Image.DecompressionBombError as error:
-        raise UploadError(
-            f"The photo has too many pixels; the limit is {MAX_PIXELS // 1_000_000} megapixels."
+        raise TooLargeError(
+            f"The photo has too many pixels; the limit is {limits.pixels / 1e6:.0f} megapixels."
         ) from error
     except Exception as error:  # Pillow raises many kinds for damaged files
-        raise UploadError("This is not a photo or clip that can be read.") from error
-    if width * height > MAX_PIXELS:
-        raise UploadError(
+        raise UnknownFormatError("This is not a photo or clip that can be read.") from error
+    if width * height > limits.pixels:
+        raise TooLargeError(
             f"The photo has {width * height / 1e6:.0f} megapixels; "
-            f"the limit is {MAX_PIXELS // 1_000_000} megapixels."
+            f"the limit is {limits.pixels / 1e6:.0f} megapixels."
         )
     return suffix
 
 
-def _check_clip(content: bytes, container: str) -> None:
+def _check_clip(source: bytes | Path, container: str, limits: UploadLimits) -> None:
     try:
-        with av.open(io.BytesIO(content), "r", format=container) as file:
+        with _opened(source) as content, av.open(content, "r", format=container) as file:
             if not file.streams.video:
                 raise UploadError("This file has no video stream, only sound.")
             stream = file.streams.video[0]
-            seconds = _seconds(file, stream)
+            seconds, pixels = _seconds(file, stream), stream.width * stream.height
     except UploadError:
         raise
     except Exception as error:  # FFmpeg's, and ValueError of PyAV
         raise UploadError("The clip is damaged, incomplete, or of an unsupported format.") from error
-    if seconds > MAX_SECONDS + 0.5:
-        raise UploadError(f"The clip is {seconds:.0f} s long; the limit is {MAX_SECONDS} s: cut out a part.")
+    if pixels > limits.pixels:
+        raise TooLargeError(
+            f"The frames have {pixels / 1e6:.0f} megapixels; the limit is {limits.pixels / 1e6:.0f}."
+        )
+    if seconds > limits.seconds + 0.5:
+        raise TooLargeError(
+            f"The clip is {seconds:.0f} s long; the limit is {limits.seconds:g} s: cut out a part."
+        )
 
 
 def _seconds(file: av.container.InputContainer, stream: av.VideoStream) -> float:

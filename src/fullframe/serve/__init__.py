@@ -1,0 +1,1 @@
+"""`fullframe serve`: recovering people over HTTP."""

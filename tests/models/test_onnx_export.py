@@ -1,0 +1,156 @@
+"""ONNX files compute what torch does, in onnxruntime and OpenVINO."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+pytest.importorskip("onnxscript", reason="needs the extra onnx")
+
+from fullframe.assets import DEMO
+from fullframe.body import load_body
+from fullframe.body.joint_sets import JOINT_SETS
+from fullframe.cli.console import UsageError
+from fullframe.cli.export import export
+from fullframe.io.image import read_photo
+from fullframe.models import MODELS, LoadedModel, create_model, load_model, predict_people, save_checkpoint
+from fullframe.models.onnx_export import OUTPUTS, TOLERANCE, OnnxError, demo_crops, export_onnx
+
+BOXES = np.array([[62.0, 299, 668, 860], [687, 33, 1049, 860]])
+
+
+def small(name: str, folder: Path) -> LoadedModel:
+    torch.manual_seed(0)
+    model = create_model(name, encoder="resnet18", crop=(64, 64), num_betas=10)
+    path = folder / f"{name}.safetensors"
+    save_checkpoint(model, path, body="open", data="none", licence="Apache-2.0", metrics={})
+    return load_model(path)
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that `fullframe export cliff-lite --body` writes."""
+    path = tmp_path_factory.mktemp("onnx") / "cliff-lite.onnx"
+    assert export("cliff-lite", path, body=True) == 0
+    return path
+
+
+def expected(boxes: np.ndarray) -> dict[str, np.ndarray]:
+    """What torch computes for people of the demo photo."""
+    network = load_model("cliff-lite").network
+    photo = read_photo(DEMO / "three_people.jpg")
+    camera = photo.exif_camera
+    assert camera is None  # the example takes the diagonal
+    from fullframe.geometry.camera import Camera
+
+    bodies = predict_people(network, photo.pixels, boxes, Camera.from_diagonal(photo.size))
+    values = (torch.from_numpy(value) for value in (bodies.betas, bodies.pose, bodies.translation))
+    with torch.no_grad():
+        posed = load_body(num_betas=network.num_betas)(*values)
+    return bodies._asdict() | {"vertices": posed.vertices.numpy(), "joints": posed.joints.numpy()}
+
+
+@pytest.mark.slow
+def test_the_network_with_its_body(lite: Path) -> None:
+    """On real crops, in batches of any size."""
+    session = onnxruntime.InferenceSession(str(lite))
+    network = load_model("cliff-lite").network
+    crop, info = (value.numpy() for value in demo_crops(network))
+    names = [output.name for output in session.get_outputs()]
+    assert names == [*OUTPUTS, "vertices", "joints"]
+    together = session.run(names, {"crop": crop, "bbox_info": info})
+    for person in range(len(crop)):
+        one = slice(person, person + 1)
+        alone = session.run(names, {"crop": crop[one], "bbox_info": info[one]})
+        for value, other in zip(alone, together, strict=True):
+            np.testing.assert_allclose(value, other[one], atol=TOLERANCE)
+    with torch.no_grad():
+        prediction = network(torch.from_numpy(crop), torch.from_numpy(info))
+        posed = load_body(num_betas=network.num_betas)(
+            prediction.betas, prediction.pose, network.to_full_frame(prediction, torch.from_numpy(info))
+        )
+    for name, value in {**prediction._asdict(), **posed._asdict()}.items():
+        np.testing.assert_allclose(together[names.index(name)], value, atol=TOLERANCE)
+
+
+@pytest.mark.slow
+def test_metadata(lite: Path) -> None:
+    about = onnxruntime.InferenceSession(str(lite)).get_modelmeta().custom_metadata_map
+    network, card = load_model("cliff-lite")
+    assert json.loads(about["crop"]) == [128, 96] and json.loads(about["mean"]) == [0.5] * 3
+    assert json.loads(about["joints"]) == list(JOINT_SETS["smpl24"].names)
+    assert about["sha256"] == card.sha256 and about["licence"] == "Apache-2.0" and about["body"] == "open"
+    np.testing.assert_array_equal(json.loads(about["faces"]), load_body().faces)
+    assert network.crop_method == about["crop_method"]
+
+
+@pytest.mark.slow
+def test_openvino(lite: Path) -> None:
+    openvino = pytest.importorskip("openvino", reason="pip install openvino")
+    crops = demo_crops(load_model("cliff-lite").network)
+    feeds = {name: value.numpy() for name, value in crops._asdict().items()}
+    precise = {"INFERENCE_PRECISION_HINT": "f32"}  # by default bf16 where the CPU has it
+    compiled = openvino.Core().compile_model(str(lite), "CPU", precise)
+    session = onnxruntime.InferenceSession(str(lite))
+    for output, value in zip(compiled.outputs, session.run(None, feeds), strict=True):
+        np.testing.assert_allclose(compiled(feeds)[output.any_name], value, atol=TOLERANCE)
+
+
+@pytest.mark.slow
+def test_the_example(lite: Path) -> None:
+    """Its crops are Pillow's, so that it is near to ours but not equal."""
+    file = Path(__file__).parents[2] / "examples/onnx_numpy.py"
+    spec = importlib.util.spec_from_file_location("onnx_numpy", file)
+    assert spec is not None and spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    found = example.main(str(lite), str(DEMO / "three_people.jpg"), BOXES)
+    for name, value in expected(BOXES).items():
+        assert found[name].shape == value.shape
+    distance = np.linalg.norm(found["joints"] - expected(BOXES)["joints"], axis=-1)
+    assert distance.mean() < 0.05  # m
+
+
+@pytest.mark.slow
+def test_8_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export("cliff-lite", tmp_path / "a.onnx", int8=True) == 0
+    assert (tmp_path / "a.onnx").stat().st_size < 20e6
+    session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"))
+    network = load_model("cliff-lite").network
+    crops = demo_crops(network)
+    pose = session.run(["pose"], {name: value.numpy() for name, value in crops._asdict().items()})[0]
+    with torch.no_grad():
+        cosine = (np.einsum("njkl,njkl->nj", pose, network(*crops).pose.numpy()) - 1) / 2
+    assert np.degrees(np.arccos(cosine.clip(-1, 1))).mean() < 6
+    assert session.get_modelmeta().custom_metadata_map["weights"] == "int8 convolutions"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_can_be_exported(name: str, tmp_path: Path) -> None:
+    differences = export_onnx(small(name, tmp_path), tmp_path / "a.onnx")
+    assert list(differences) == list(OUTPUTS) and max(differences.values()) < TOLERANCE
+
+
+def test_what_cannot_be_exported(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"ends in \.onnx"):
+        export("cliff-lite", tmp_path / "a.pt")
+    with pytest.raises(UsageError, match="no model none"):
+        export("none", tmp_path / "a.onnx")
+    with pytest.raises(OnnxError, match="11 betas of the body open, not 10 of open"):
+        export_onnx(load_model("cliff-lite"), tmp_path / "a.onnx", load_body())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fullframe.models import onnx_export
+
+    monkeypatch.setattr(onnx_export, "_export", lambda graph, crops, path: path.write_bytes(b""))
+    monkeypatch.setattr(onnx_export, "compare", lambda graph, path, crops: {"pose": 0.0, "betas": 0.1})
+    with pytest.raises(OnnxError, match=r"betas differs by 0\.1"):
+        export_onnx(load_model("cliff-lite"), tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []
