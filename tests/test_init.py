@@ -32,7 +32,7 @@ def parameters(function: Callable) -> str:
 
 
 CAMERA = "focal=None, fov=None, intrinsics=None"
-MODELS = "model=None, refine=True, body='open', body_path=None, detector='builtin'"
+MODELS = "model=None, refine=True, body='open', body_path=None, detector='builtin', height=None"
 SIGNATURES = {
     "recover": f"(image, *, {CAMERA}, boxes=None, keypoints=None, {MODELS})",
     "recover_video": (
@@ -63,7 +63,7 @@ def test_public_signatures(name: str) -> None:
 FIELDS = {
     "Camera": "focal principal_point size source",
     "Clip": "times frames track_ids detected boxes scores keypoints pose betas translation "
-    "camera body model contacts ground video",
+    "camera body model contacts ground reprojection reliable video",
     "People": "boxes scores track_ids keypoints pose betas translation vertices joints faces camera "
     "body model image orientation reprojection reliable",
 }

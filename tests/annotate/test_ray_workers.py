@@ -14,17 +14,17 @@ import pytest
 import tiny
 
 from fullframe.annotate import pipeline
-from fullframe.annotate import ray_workers as ray_module
 from fullframe.annotate.labels import Labels
 from fullframe.annotate.methods import cliff_annotator as cliff
 from fullframe.annotate.methods import eft, smplify
 from fullframe.annotate.methods.tuner import Tuning
 from fullframe.annotate.photos import SharedDetector
 from fullframe.annotate.pipeline import annotate
-from fullframe.annotate.ray_workers import ray_workers
 from fullframe.cli.annotate import annotate as command
 from fullframe.cli.console import UsageError
+from fullframe.io import ray_workers as ray_module
 from fullframe.io.image import read_photo
+from fullframe.io.ray_workers import ray_workers
 from fullframe.io.workdir import WorkError
 
 

@@ -15,13 +15,13 @@ from fullframe.annotate.labels import Labels, score_labels, write_cliff
 from fullframe.annotate.methods import cliff_annotator, eft, smplify
 from fullframe.annotate.methods.tuner import Tuning
 from fullframe.annotate.photos import PhotoPeople, SharedDetector, find_people, read_people
-from fullframe.annotate.ray_workers import ray_workers
 from fullframe.annotate.report_page import write_page
 from fullframe.body import BodyModel, load_body
 from fullframe.io.annotations.read import annotations_digest
 from fullframe.io.atomic import atomic_path
 from fullframe.io.image import PHOTO_SUFFIXES
 from fullframe.io.progress import Progress, silent
+from fullframe.io.ray_workers import ray_workers
 from fullframe.io.workdir import WorkDir, Workers, in_process
 from fullframe.models import Bodies, CropRegressor, LoadedModel, load_model
 from fullframe.recovery.photo import FIT, NETWORK
@@ -86,7 +86,7 @@ def annotate(
         detector: provider of boxes and keypoints, see `fullframe.detect`.
         body: name of the body; by default the model's, without a model the open one.
         body_path: your file of it, if it is not where `load_body` looks.
-        ray: address of a Ray cluster that shares the work, see `fullframe.annotate.ray_workers`; None for
+        ray: address of a Ray cluster that shares the work, see `fullframe.io.ray_workers`; None for
             this process alone. The labels are the same.
 
     Raises:

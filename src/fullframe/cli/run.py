@@ -1,9 +1,13 @@
 """The command `fullframe run`."""
 
 import errno
+import glob
+import hashlib
+import json
+import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +24,7 @@ from fullframe.cli.console import (
     show_progress,
     usage_errors,
 )
+from fullframe.io.progress import Progress, silent
 from fullframe.io.text import plural
 from fullframe.recovery.inputs import (
     find_inputs,
@@ -44,6 +49,7 @@ from fullframe.recovery.outputs import (
 if TYPE_CHECKING:
     from fullframe.detect.own_people import GivenPeople, OwnPeople
     from fullframe.io.image import Photo
+    from fullframe.io.workdir import Shards
     from fullframe.recovery.photo import CameraOptions, Recoverer
     from fullframe.recovery.video import VideoResult
     from fullframe.results.clip import Clip
@@ -77,6 +83,7 @@ def run(
     save: str | None = None,
     rig: Rig = "smpl",
     fps: float | None = None,
+    ray: str | None = None,
 ) -> int:
     """Recover the people of photos and videos as 3D meshes in the camera of the full frame.
 
@@ -104,8 +111,13 @@ def run(
             trc, mot, angles.
         rig: skeleton in glb and bvh: names, rest pose and axes of the bones.
         fps: frames per second: numbered photos of a folder, and animated images, are frames of a clip.
+        ray: share photos and videos among the workers of a Ray cluster: local (the cores of this computer),
+            auto (the cluster that it belongs to), or host:port of one. The same command resumes.
     """
     with usage_errors():
+        if ray is not None:  # the workers have other working directories
+            inputs, out = tuple(map(_absolute, inputs)), out.absolute()
+            model, body_path = model and _absolute(model), body_path and body_path.absolute()
         request = _plan(inputs, out, save, rig, fps, (boxes, keypoints, body_path, model))
         heights = None if height is None else parse_height(height)
         make_writable(out)
@@ -123,11 +135,24 @@ def run(
             recoverer = Recoverer(model, refine, body, body_path, detector, heights)
         runner = _Runner(request, recoverer, camera, smooth, lock_feet, own)
         if request.live is not None:
+            if ray is not None:
+                raise UsageError("--ray is for photos and videos, not for cameras and streams")
             runner.run_live(request.live)
             return 0
+        if ray is not None:
+            finished = runner.run_shared(ray, (model, refine, body, body_path, detector, heights))
+            return runner.report_failures() if finished else 130
     if runner.run_photos() and runner.run_videos():
         return runner.report_failures()
     return 130
+
+
+def _absolute(name: str) -> str:
+    """The absolute path of a file, folder or pattern; addresses and the names of models as they are."""
+    path = os.path.expanduser(name)
+    if "://" in name or not (glob.has_magic(path) or os.path.lexists(path)):
+        return name
+    return os.path.abspath(path)
 
 
 @dataclass(frozen=True)
@@ -237,7 +262,7 @@ class _Runner:
     """Processes the inputs one after another; a failed one does not stop the others."""
 
     request: _Request
-    recoverer: "Recoverer"
+    recoverer: Any  # a Recoverer; None on the way to a worker, which loads its own
     camera: "CameraOptions"
     smooth: bool
     lock_feet: bool
@@ -247,26 +272,13 @@ class _Runner:
 
     def run_photos(self) -> bool:
         """Write the results of all photos; False if interrupted."""
-        from fullframe.recovery.photo import recover_photos
-
         photos = self.request.photos
         done = found = 0
         with show_progress(disable=len(photos) < 2) as progress:
             try:
-                results = recover_photos(self.recoverer, photos, self._read_photo)
-                for number, (path, result) in enumerate(results, 1):
-                    try:
-                        if isinstance(result, Exception):
-                            raise result
-                        photo, people = result
-                        written = self._write_photo(path, photo, people)
-                    except Exception as error:
-                        self._fail(path, error)
-                    else:
-                        done, found = done + 1, found + len(people)
-                        say(_photo_summary(people, self.given.get(path), written))
-                        if note := self._missing_people(set(people.track_ids.tolist())):
-                            say(f"{path}: {note}")
+                for number, outcome in enumerate(self.photo_outcomes(photos), 1):
+                    self._report(outcome)
+                    done, found = done + (not outcome.failed), found + outcome.people
                     progress("photos", number, len(photos))
             except KeyboardInterrupt:
                 finished = f"after {done} of {plural(len(photos), 'photo')}"
@@ -275,6 +287,24 @@ class _Runner:
         if done:
             say(f"{plural(found, 'person', 'people')} in {plural(done, 'photo')} -> {self.request.out}")
         return True
+
+    def photo_outcomes(self, photos: Sequence[str]) -> "Iterator[_Outcome]":
+        """Write the results of photos, one after the other."""
+        from fullframe.recovery.photo import recover_photos
+
+        for path, result in recover_photos(self.recoverer, photos, self._read_photo):
+            try:
+                if isinstance(result, Exception):
+                    raise result
+                photo, people = result
+                written = self._write_photo(path, photo, people)
+            except Exception as error:
+                yield self._failure(path, error)
+            else:
+                text = _photo_summary(people, self.given.get(path), written)
+                if note := self._missing_people(set(people.track_ids.tolist())):
+                    text += f"\n{path}: {note}"
+                yield _Outcome(text, len(people), [str(file) for file in written])
 
     def _read_photo(self, path: str) -> "tuple[Photo, dict[str, Any]]":
         from fullframe.io.image import read_photo
@@ -309,7 +339,7 @@ class _Runner:
                     say(f"{video}: re-run the command to resume", "interrupted ", "yellow")
                     return False
                 except Exception as error:
-                    self._fail(str(video), error)
+                    self._report(self._failure(str(video), error))
                 else:
                     if not complete:
                         return False
@@ -319,7 +349,16 @@ class _Runner:
         return True
 
     def _run_video(self, video: "str | FrameFiles", interrupt: Interrupt) -> bool:
-        """Write `<stem>_overlay.mp4`, `<stem>.npz`, ...; False if an interrupt left frames out.
+        """Write the results of a video; False if an interrupt left frames out."""
+        with show_progress() as progress:
+            result, written = self._recover_video(video, lambda: interrupt.requested, progress)
+        self._report(self._video_outcome(video, result, written))
+        return result.complete
+
+    def _recover_video(
+        self, video: "str | FrameFiles", stop: Callable[[], bool], progress: Progress
+    ) -> "tuple[VideoResult, list[Path]]":
+        """Write `<stem>_overlay.mp4`, `<stem>.npz`, ...
 
         Unfinished results are kept in a hidden folder beside the files.
         """
@@ -329,23 +368,104 @@ class _Runner:
         files = video_files(stem, self.request.video_kinds)
         overlay = files.pop("overlay", None)
         work = stem.with_name(f".{stem.name}_work")
-        with show_progress() as progress:
-            result = process(
-                self.recoverer, video, self.camera, overlay=overlay, work=work, restart=True,
-                smooth=self.smooth, lock_feet=self.lock_feet, stop=lambda: interrupt.requested,
-                progress=progress, own=self.own, own_is_for_this_alone=len(self.request.videos) == 1,
-            )  # fmt: skip
-        with console.status("writing files"):
-            written = write_clip(result.clip, self.recoverer.body, files, self.request.rig)
+        result = process(
+            self.recoverer, video, self.camera, overlay=overlay, work=work, restart=True,
+            smooth=self.smooth, lock_feet=self.lock_feet, stop=stop,
+            progress=progress, own=self.own, own_is_for_this_alone=len(self.request.videos) == 1,
+        )  # fmt: skip
+        progress("writing files", 0, None)
+        written = write_clip(result.clip, self.recoverer.body, files, self.request.rig)
         if result.complete:
             shutil.rmtree(work)
         if overlay is not None and result.drawn:
             written.insert(0, overlay)
-        say(_video_summary(str(video), result, self.own is not None, written))
-        for note in (_late_entries(result.clip), self._missing_people(set(result.clip.track_ids.tolist()))):
+        return result, written
+
+    def _video_outcome(
+        self, video: "str | FrameFiles", result: "VideoResult", written: list[Path]
+    ) -> "_Outcome":
+        text = _video_summary(str(video), result, self.own is not None, written)
+        tracks = set(result.clip.track_ids.tolist())
+        for note in (_late_entries(result.clip), self._missing_people(tracks)):
             if note:
-                say(f"{video}: {note}")
-        return result.complete
+                text += f"\n{video}: {note}"
+        return _Outcome(text, len(tracks), [str(file) for file in written])
+
+    def video_outcomes(self, videos: "Sequence[str | FrameFiles]") -> "Iterator[_Outcome]":
+        """Write the results of videos, one after the other."""
+        for video in videos:
+            try:
+                outcome = self._video_outcome(video, *self._recover_video(video, lambda: False, silent))
+            except Exception as error:
+                outcome = self._failure(str(video), error)
+            yield outcome
+
+    def run_shared(self, address: str, models: tuple[Any, ...]) -> bool:
+        """Write the results of all photos and videos on a Ray cluster; False if interrupted.
+
+        What is done is recorded in a hidden folder of the results, which is removed once everything is done
+        without a failure.
+
+        Args:
+            address: see io.ray_workers.
+            models: arguments of Recoverer, for the workers.
+        """
+        from fullframe.io.ray_workers import ray_workers
+        from fullframe.io.workdir import WorkDir
+
+        request, found, folder = self.request, [0, 0], self.request.out / ".fullframe_ray"
+        try:
+            with (
+                WorkDir(folder, self._fingerprint(), restart=True) as work,
+                ray_workers(address) as workers,
+                show_progress() as progress,
+            ):
+                for stage, names, size in (("photos", request.photos, SHARD), ("videos", request.videos, 1)):
+                    shards = work.shards(stage, size=size, count=len(names))
+                    missing = [
+                        (start, end)
+                        for start, end in shards.spans
+                        if not _is_whole(shards, start, names[start:end])
+                    ]
+                    done = [span for span in shards.spans if span not in missing]
+                    task = _SharedTask(replace(self, recoverer=None), models, stage, names, shards)
+                    finished = 0
+                    for spans in (done, workers(task, missing)):
+                        for start, end in spans:
+                            for outcome in _load_outcomes(shards, start):
+                                self._report(outcome)
+                                found = [found[0] + (not outcome.failed), found[1] + outcome.people]
+                                if outcome.failed:  # is tried again by the same command
+                                    shards.invalidate([start])
+                            finished += end - start
+                            progress(stage, finished, len(names))
+                if not self.failures:
+                    work.remove()
+        except KeyboardInterrupt:
+            say("re-run the command to resume", "interrupted ", "yellow")
+            return False
+        if found[0]:
+            say(f"{plural(found[1], 'person', 'people')} in {plural(found[0], 'input')} -> {request.out}")
+        return True
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """Everything that the results depend on, but the content of the inputs."""
+        names = "\n".join([*self.request.photos, *map(str, self.request.videos)])
+        return {
+            "inputs": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest(),
+            "photos": self.request.photo_kinds,
+            "videos": self.request.video_kinds,
+            "rig": self.request.rig,
+            "height": repr(self.recoverer.height),
+            "camera": repr(self.camera),
+            "smooth": self.smooth,
+            "lock_feet": self.lock_feet,
+            "model": self.recoverer.name,
+            "weights": self.recoverer.card.sha256 if self.recoverer.card else None,
+            "body": self.recoverer.body.name,
+            "detector": self.recoverer.detector.name,
+            "people": None if self.own is None else self.own.digest(),
+        }
 
     def run_live(self, source: str) -> None:
         """Recover the people in front of a camera, shown in the browser, until Ctrl-C or the stream's end."""
@@ -378,12 +498,18 @@ class _Runner:
         there = ", ".join(map(str, sorted(tracks))) or "none"
         return f"--height names {', '.join(map(str, missing))}, who is not there; track ids are {there}"
 
-    def _fail(self, name: str, error: Exception) -> None:
+    def _report(self, outcome: "_Outcome") -> None:
+        if outcome.failed:
+            self.failures.append(outcome.text)
+            say(outcome.text, "failed ", "red")
+        else:
+            say(outcome.text)
+
+    def _failure(self, name: str, error: Exception) -> "_Outcome":
         reason = out_of_memory(error) or str(error) or type(error).__name__
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             reason = f"no space left in {self.request.out}: free some and re-run the command"
-        self.failures.append(reason if reason.startswith(name) else f"{name}: {reason}")
-        say(self.failures[-1], "failed ", "red")
+        return _Outcome(reason if reason.startswith(name) else f"{name}: {reason}", failed=True)
 
     def report_failures(self) -> int:
         """Repeat all failures at the end, and name the files left out; returns the exit status."""
@@ -396,6 +522,84 @@ class _Runner:
         if self.request.left_out:
             say(left_out_summary(self.request.left_out), style="yellow")
         return 1 if self.failures else 0
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of an input: a message, the number of people and the files, or the reason of a failure; and
+    the state of the input by which a change is noticed."""
+
+    text: str
+    people: int = 0
+    files: list[str] = field(default_factory=list)
+    failed: bool = False
+    state: str = ""
+
+
+SHARD = 8
+"""Photos that a worker processes at a time."""
+_OUTCOMES = "outcomes.json"
+
+
+@dataclass
+class _SharedTask:
+    """Writes the results of some photos or videos, in any process."""
+
+    runner: _Runner
+    models: tuple[Any, ...]
+    stage: str
+    names: "Sequence[str | FrameFiles]"
+    shards: "Shards"
+
+    def __call__(self, start: int, end: int) -> None:
+        runner = replace(self.runner, recoverer=_load_recoverer(*self.models))
+        write: Any = runner.photo_outcomes if self.stage == "photos" else runner.video_outcomes
+        names = self.names[start:end]
+        states = [_state(name) for name in names]
+        outcomes = [
+            vars(outcome) | {"state": state} for outcome, state in zip(write(names), states, strict=True)
+        ]
+        with self.shards.writing(start) as folder:
+            (folder / _OUTCOMES).write_text(json.dumps(outcomes), encoding="utf-8")
+
+
+_recoverers: "dict[str, Recoverer]" = {}
+
+
+def _load_recoverer(*arguments: Any) -> "Recoverer":
+    """Once in each process."""
+    from fullframe.recovery.photo import Recoverer
+
+    key = repr(arguments)
+    if key not in _recoverers:
+        _recoverers[key] = Recoverer(*arguments)
+    return _recoverers[key]
+
+
+def _load_outcomes(shards: "Shards", start: int) -> list[_Outcome]:
+    content = json.loads((shards.folder(start) / _OUTCOMES).read_text(encoding="utf-8"))
+    return [_Outcome(**values) for values in content]
+
+
+def _is_whole(shards: "Shards", start: int, names: "Sequence[str | FrameFiles]") -> bool:
+    """Whether a shard is done, of inputs as they are now, and its files are there; else it is removed."""
+    if not shards.is_done(start):
+        return False
+    outcomes = _load_outcomes(shards, start)
+    same = [outcome.state for outcome in outcomes] == [_state(name) for name in names]
+    if same and all(os.path.exists(file) for outcome in outcomes for file in outcome.files):
+        return True
+    shards.invalidate([start])
+    return False
+
+
+def _state(name: "str | FrameFiles") -> str:
+    """Changes with the files of an input."""
+    found = []
+    for file in [name] if isinstance(name, str) else name.files:
+        state = os.stat(file) if os.path.exists(file) else None
+        found.append(f"{state.st_size} {state.st_mtime_ns}" if state else "")
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 
 def _photo_summary(people: "People", given: "GivenPeople | None", files: list[Path]) -> str:

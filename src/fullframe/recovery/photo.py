@@ -304,11 +304,12 @@ def recover_photos(
         except Exception as error:  # of this photo alone
             return name, error
 
-    # A single photo is faster with all cores at each step.
-    single = isinstance(inputs, Sized) and len(inputs) == 1
-    detections = (
-        (detect(name) for name in inputs) if single else ordered_map(detect, inputs, torch.get_num_threads())
-    )
+    # A single photo is faster with all cores at each step, and one core is shared by nothing.
+    threads = torch.get_num_threads()
+    if threads == 1 or (isinstance(inputs, Sized) and len(inputs) == 1):
+        detections = (detect(name) for name in inputs)
+    else:
+        detections = ordered_map(detect, inputs, threads)
     try:
         for name, detected in detections:
             if isinstance(detected, Exception):

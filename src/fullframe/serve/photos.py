@@ -85,17 +85,16 @@ class PhotoEngine:
             await _while_wanted(place, deadline, gone)
             detected = await run(self._detection, partial(self._recoverer.detect, content, camera))
             people = await run(self._bodies, partial(self._recoverer.pose, detected))
-            return await run(self._detection, partial(_encode, people, detected, output))
+            return await run(self._detection, partial(self._encode, people, detected, output))
         finally:
             if not place.cancel() and not place.cancelled():
                 self._places.release()
 
-
-def _encode(people: People, detected: Detected, output: str) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="fullframe_") as folder:
-        files = photo_files(Path(folder) / "photo", [output])
-        write_photo(people, detected.photo.pixels, files)
-        return files[output].read_bytes()
+    def _encode(self, people: People, detected: Detected, output: str) -> bytes:
+        with tempfile.TemporaryDirectory(prefix="fullframe_") as folder:
+            files = photo_files(Path(folder) / "photo", [output])
+            write_photo(people, self._recoverer.body, detected.photo.pixels, files)
+            return files[output].read_bytes()
 
 
 async def _while_wanted(

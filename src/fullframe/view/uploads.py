@@ -32,7 +32,8 @@ class UploadLimits:
     seconds: float = MAX_SECONDS
 
 
-_OF_PAGE = UploadLimits()
+def _of_page() -> UploadLimits:
+    return UploadLimits(MAX_BYTES, MAX_PIXELS, MAX_SECONDS)
 
 
 class UploadError(ValueError):
@@ -47,12 +48,12 @@ class UnknownFormatError(UploadError):
     """It is not a photo or clip."""
 
 
-def check_upload(source: bytes | Path, limits: UploadLimits = _OF_PAGE) -> str:
+def check_upload(source: bytes | Path, limits: UploadLimits | None = None) -> str:
     """Check the content alone; name and type as sent by the browser are not trusted.
 
     Args:
         source: the content, or a file with it.
-        limits: that it has to keep.
+        limits: that it has to keep; None for those of the page.
 
     Returns:
         The suffix for the file: ".jpg", ".mp4" and so on.
@@ -60,6 +61,7 @@ def check_upload(source: bytes | Path, limits: UploadLimits = _OF_PAGE) -> str:
     Raises:
         UploadError: if it is too large or too long, or not a photo or clip.
     """
+    limits = limits or _of_page()
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
     if not size:
         raise UploadError("The file is empty.")
@@ -73,8 +75,8 @@ def check_upload(source: bytes | Path, limits: UploadLimits = _OF_PAGE) -> str:
     return {"mov": ".mp4", "matroska": ".mkv", "avi": ".avi"}[container]
 
 
-def too_large(size: int, limits: UploadLimits = _OF_PAGE) -> str:
-    return f"The file has {size / 1e6:.0f} MB; the limit is {limits.bytes / 1e6:.0f} MB."
+def too_large(size: int, limits: UploadLimits | None = None) -> str:
+    return f"The file has {size / 1e6:.0f} MB; the limit is {(limits or _of_page()).bytes / 1e6:.0f} MB."
 
 
 def _opened(source: bytes | Path) -> BinaryIO:
