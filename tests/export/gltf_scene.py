@@ -62,6 +62,9 @@ class Scene:
     def world(self, node, time):
         """The node's (4, 4) transform to the scene."""
         entry = self.file.nodes[node]
+        if entry.matrix:
+            local = np.array(entry.matrix, float).reshape(4, 4).T
+            return self.world(self.parents[node], time) @ local if node in self.parents else local
 
         def value(path, default):
             moved = self.moved(node, path, time)

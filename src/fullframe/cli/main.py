@@ -18,6 +18,7 @@ from fullframe.cli.doctor import doctor
 from fullframe.cli.evaluate import evaluate
 from fullframe.cli.export import export
 from fullframe.cli.imagine import imagine
+from fullframe.cli.retarget import retarget
 from fullframe.cli.run import run
 from fullframe.cli.serve import serve
 from fullframe.cli.synth import synth
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "annotate": annotate,
     "review": review,
     "export": export,
+    "retarget": retarget,
     "convert-checkpoint": convert_checkpoint,
     "doctor": doctor,
 }

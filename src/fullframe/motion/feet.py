@@ -39,7 +39,7 @@ def lock_feet(
     times = clip.times[clip.frames[rows]]
     wanted, pulled = np.zeros((len(times), 2, 3)), np.zeros((len(times), 2))
     for side in range(2):
-        wanted[:, side], pulled[:, side] = _wanted(soles[:, side], standing[:, side], times, ground)
+        wanted[:, side], pulled[:, side] = standing_offsets(soles[:, side], standing[:, side], times, ground)
     pull = standing.sum(axis=1).astype(np.float64)
     mean = (wanted * standing[..., None]).sum(axis=1) / np.maximum(pull, 1)[:, None]
     # Where no foot stands, the pelvis keeps its path.
@@ -55,7 +55,7 @@ def lock_feet(
         clip.translation[these] += moved[some].astype(np.float32)
 
 
-def _wanted(
+def standing_offsets(
     soles: NDArray[np.float64],
     standing: NDArray[np.bool_],
     times: NDArray[np.float64],
@@ -98,27 +98,42 @@ def _reach(
     """Moves an ankle by an offset (T, 3) by turning hip and knee; the foot keeps its direction. In place."""
     hip, knee, ankle, _ = leg
     origin, bend, end = (posed.joints[:, joint] for joint in (hip, knee, ankle))
-    upper = np.linalg.norm(bend - origin, axis=1)
-    lower = np.linalg.norm(end - bend, axis=1)
-    target = end + offset - origin
-    length = np.linalg.norm(target, axis=1)
-    now = np.linalg.norm(end - origin, axis=1)
+    reach = _REACH * (np.linalg.norm(bend - origin, axis=1) + np.linalg.norm(end - bend, axis=1))
     # No farther than the leg reaches, except where it did so already.
-    allowed = np.clip(length, np.abs(upper - lower) + 1e-3, np.maximum(_REACH * (upper + lower), now))
-    direction = target / length[:, None]
-    # The law of cosines gives the knee's place along the line from hip to ankle, and beside it.
-    along = (allowed**2 + upper**2 - lower**2) / (2 * allowed)
-    beside = np.sqrt(np.maximum(upper**2 - along**2, 0))
-    # The knee stays on the side where it is: seen in its own frame, it bends forwards.
-    forward = bend - origin
+    reach = np.maximum(reach, np.linalg.norm(end - origin, axis=1))
     hinge = posed.rotations[:, hip] @ np.array([0.0, 0.0, 1.0])
-    forward = np.where((beside > 0.05 * upper)[:, None], forward, forward + 0.1 * hinge)
-    forward = forward - (forward * direction).sum(axis=1, keepdims=True) * direction
-    forward /= np.maximum(np.linalg.norm(forward, axis=1, keepdims=True), 1e-9)
-    new_bend = along[:, None] * direction + beside[:, None] * forward
-    new_end = allowed[:, None] * direction
+    new_bend, new_end = bend_leg(bend - origin, end - origin, end + offset - origin, hinge, reach)
     thigh = rotation_between(bend - origin, new_bend) @ posed.rotations[:, hip]
     shin = rotation_between(end - bend, new_end - new_bend) @ posed.rotations[:, knee]
     pose[:, hip] = np.swapaxes(posed.rotations[:, 0], 1, 2) @ thigh
     pose[:, knee] = np.swapaxes(thigh, 1, 2) @ shin
     pose[:, ankle] = np.swapaxes(shin, 1, 2) @ posed.rotations[:, ankle]
+
+
+def bend_leg(
+    knee: NDArray[np.float64],
+    ankle: NDArray[np.float64],
+    target: NDArray[np.float64],
+    forward: NDArray[np.float64],
+    reach: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Knees and ankles after legs bend so that the ankles come to their targets, all (T, 3) from the hips.
+
+    Args:
+        knee, ankle: before.
+        forward: unit vectors to which straight knees bend; others bend on in their direction.
+        reach: (T,) the ankles come no farther from the hips.
+    """
+    upper = np.linalg.norm(knee, axis=1)
+    lower = np.linalg.norm(ankle - knee, axis=1)
+    length = np.linalg.norm(target, axis=1)
+    allowed = np.clip(length, np.abs(upper - lower) + 1e-3, reach)
+    direction = target / length[:, None]
+    # The law of cosines gives the knee's place along the line from hip to ankle, and beside it.
+    along = (allowed**2 + upper**2 - lower**2) / (2 * allowed)
+    beside = np.sqrt(np.maximum(upper**2 - along**2, 0))
+    # The knee stays on the side where it is: seen in its own frame, it bends forwards.
+    side = np.where((beside > 0.05 * upper)[:, None], knee, knee + 0.1 * forward)
+    side = side - (side * direction).sum(axis=1, keepdims=True) * direction
+    side /= np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-9)
+    return along[:, None] * direction + beside[:, None] * side, allowed[:, None] * direction
