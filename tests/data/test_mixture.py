@@ -2,8 +2,10 @@ import itertools
 import logging
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -180,6 +182,44 @@ def test_a_source_without_any_image(tmp_path: Path) -> None:
     data = mixture({"gone": Photos(tmp_path / "gone", 5, missing=range(5))})
     with pytest.raises(DataError, match=r"100 of 100 samples of gone(.|\n)*png: no such file"):
         next(loader(data, 2))
+
+
+NAN = np.float32(np.nan)
+LABELS = {
+    "box": ({"box": np.array([10, 5, NAN, 25])}, "the box holds numbers that are not finite"),
+    "keypoints": ({"keypoints": {"lsp14": np.full((14, 3), (NAN, 1, 1))}}, "keypoints lsp14 holds numbers"),
+    "far keypoints": ({"keypoints": {"lsp14": np.full((14, 3), (1e9, 1, 1))}}, r"lsp14 holds 1e\+09"),
+    "confidences": ({"keypoints": {"lsp14": np.full((14, 3), (1, 1, 7))}}, "of keypoints lsp14 holds 7"),
+    "joints": ({"joints": {"lsp14": np.full((14, 4), (0, np.inf, 3, 1))}}, "joints lsp14 holds numbers that"),
+    "pose": ({"pose": np.full((24, 3, 3), NAN)}, "pose holds numbers that are not finite"),
+    "no rotations": ({"pose": np.full((24, 3, 3), 5)}, "pose holds 5"),
+    "betas": ({"betas": np.full(11, 1e30)}, r"betas holds 1e\+30"),
+    "translation": ({"translation": np.array([0, 0, 1e6])}, r"translation holds 1e\+06"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_impossible_labels_are_replaced_counted_and_named(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    change, message = LABELS[kind]
+
+    class OneBad(Photos):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            return replace(sample, name=f"person {index}", **(change if index == 3 else {}))
+
+    data = mixture({"some": OneBad(tmp_path / "some", 8)}, plain=True)
+    with caplog.at_level(logging.WARNING):
+        (batch,) = take(data, 1, 32)
+    assert 3 not in indices([batch]) and torch.isfinite(batch.pose).all()
+    assert re.search(f"skipped a sample of some: person 3: .*{message}", caplog.text)
+
+
+def test_unknown_labels_may_hold_anything(tmp_path: Path) -> None:
+    sample = Photos(tmp_path / "some", 1)[0]
+    sample.keypoints["lsp14"] = np.full((14, 3), (NAN, NAN, 0))
+    sample.check()
 
 
 def test_other_errors_are_not_hidden(tmp_path: Path) -> None:

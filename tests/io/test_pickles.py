@@ -15,7 +15,7 @@ from scipy.sparse import csc_matrix
 from synthetic_smpl import synthetic_smpl, write_pickle
 
 from fullframe.body.files import BodyFileError, read_body
-from fullframe.io import pickles
+from fullframe.io import pickle_scan
 from fullframe.io.pickles import read_pickle, read_table
 
 SMALL = synthetic_smpl(num_vertices=48)
@@ -294,7 +294,7 @@ def test_pickles_that_take_forever_are_refused(tmp_path: Path, kind: str) -> Non
 
 
 def test_the_number_of_operations_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pickles, "_MAX_OPERATIONS", 1000)
+    monkeypatch.setattr(pickle_scan, "_MAX_OPERATIONS", 1000)
     write_any_pickle(tmp_path / "a.pkl", [[]] * 400)
     read_pickle(tmp_path / "a.pkl")
     write_any_pickle(tmp_path / "a.pkl", [[] for _ in range(1000)])

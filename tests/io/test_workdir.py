@@ -1,3 +1,4 @@
+import hashlib
 import json
 import logging
 import os
@@ -181,11 +182,11 @@ def all_steps(folder) -> list[int]:
     with WorkDir(folder, REQUESTED, restart=True) as work:
         work.clear_stage("numbers")
         state = work.state()
-        count = int(state.load() or b"0")
+        count = state.load(int) or 0
         while count < 2:
             count += 1
             state.save(str(count).encode())
-        assert state.load() == b"2"
+        assert state.load(int) == 2
         return work.shards("numbers", size=3, count=10).compute(make)["n"].tolist()
 
 
@@ -224,18 +225,24 @@ def test_a_kill_at_any_step_leaves_what_can_be_resumed(tmp_path):
 
 def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, caplog):
     state = StateFile(tmp_path / "x/state.pt")
-    assert state.load() is None
+    assert state.load(bytes) is None
     state.save(b"first")
     state.save(b"second")
-    assert state.load() == b"second"
+    assert state.load(bytes) == b"second"
     state.path.write_bytes(state.path.read_bytes()[:-1])
     with caplog.at_level(logging.WARNING):
-        assert state.load() == b"first"
+        assert state.load(bytes) == b"first"
     assert f"{state.path} is damaged" in caplog.text
     state.path.unlink()
-    assert state.load() == b"first"
+    assert state.load(bytes) == b"first"
+    state.save(b"text")
+    state.previous.write_bytes(b"2" + hashlib.sha256(b"2").digest())
+    with caplog.at_level(logging.WARNING):
+        assert state.load(int) == 2
+    assert f"{state.path} cannot be used: invalid literal" in caplog.text
+    state.path.unlink()
     state.previous.write_bytes(b"")
     with pytest.raises(WorkError, match=r"state.previous.pt: damaged; remove them to start over"):
-        state.load()
+        state.load(bytes)
     state.clear()
-    assert state.load() is None
+    assert state.load(bytes) is None

@@ -214,6 +214,17 @@ def test_weights_that_are_not_finite_are_named(path, value, dtype):
         load_model(path)
 
 
+@pytest.mark.parametrize("part", ["encoder", "regressor", ""])
+def test_weights_that_are_all_zero(path, part):
+    tensors = safetensors.torch.load_file(path)
+    for name in tensors:
+        if name.startswith(part):
+            tensors[name] = torch.zeros_like(tensors[name])
+    replace_weights(path, tensors)
+    with pytest.raises(CheckpointError, match=rf"all zero: {part or 'encoder, regressor'};"):
+        load_model(path)
+
+
 def test_weights_of_another_type_of_number(path):
     tensors = safetensors.torch.load_file(path)
     tensors["regressor.fc2.bias"] = tensors["regressor.fc2.bias"].to(torch.int64)

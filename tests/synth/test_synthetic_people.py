@@ -8,6 +8,9 @@ import torch
 from fullframe.assets import ASSETS
 from fullframe.body import load_body
 from fullframe.geometry.box import box_from_xyxy
+from fullframe.io.image import ImageError
+from fullframe.synth import backgrounds
+from fullframe.synth.backgrounds import Backgrounds
 from fullframe.synth.joints import NUM_BETAS
 from fullframe.synth.scene import MAX_PEOPLE
 from fullframe.synth.synthetic_people import VAL_PEOPLE, SyntheticPeople, synth_val, visible_box
@@ -184,6 +187,25 @@ def test_synth_val_is_unchanged():
     for index, grey in enumerate(GREYS):
         cells = cv2.resize(people[index].image, (3, 4), interpolation=cv2.INTER_AREA).mean(axis=2)
         np.testing.assert_allclose(cells, grey, atol=2)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", "half a photo"])
+def test_damaged_backgrounds_are_named_and_not_replaced(tmp_path, photo_path, content):
+    photo = photo_path.read_bytes()
+    (tmp_path / "a.jpg").write_bytes(photo[: len(photo) // 2] if content == "half a photo" else content)
+    backgrounds = Backgrounds(tmp_path, share=1.0)
+    with pytest.raises(ImageError, match=r"a\.jpg: .*: remove it from the backgrounds"):
+        backgrounds.draw(np.random.default_rng(0))
+
+
+def test_few_backgrounds_are_kept_in_memory(tmp_path, monkeypatch):
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), number, np.uint8))
+    monkeypatch.setattr(backgrounds, "_CACHED", 2)
+    some = Backgrounds(tmp_path, share=1.0)
+    rng = np.random.default_rng(0)
+    assert {int(some.draw(rng)[0, 0, 0]) for _ in range(40)} == {0, 1, 2}
+    assert some._get.cache_info().currsize == 2
 
 
 def test_bad_input(tmp_path):

@@ -20,7 +20,7 @@ import torch
 
 from fullframe.body import load_body
 from fullframe.data.mixture import DataError
-from fullframe.io.workdir import WorkError
+from fullframe.io.workdir import FolderLock, WorkError
 from fullframe.losses.objective import SCALE
 from fullframe.models import CropRegressor, load_model
 from fullframe.models.imphmr.losses import NOVEL_VIEW_TERMS
@@ -304,6 +304,18 @@ def test_the_folder_is_a_file(config, people, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_runs_in_one_folder(config, people, monkeypatch):
+    monkeypatch.setattr(loop, "_WAIT_S", 0.0)
+    Path(config.out).mkdir()
+    lock = FolderLock(Path(config.out))
+    with pytest.raises(
+        WorkError, match=rf"run is in use by another fullframe command \(process {os.getpid()}"
+    ):
+        fit(config, load_body(num_betas=11), people, ("synth",))
+    lock.release()
+    assert not list(Path(config.out).glob("*.pt"))
+
+
 def test_start_from_a_trained_network(config, people, tmp_path):
     first = train(tiny.configure(config, samples=8), people)
     begun = tiny.configure(

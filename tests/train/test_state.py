@@ -1,7 +1,7 @@
 import copy
 import errno
 import os
-import pickle
+import re
 
 import pytest
 import tiny
@@ -10,6 +10,7 @@ import torch
 from fullframe.io.workdir import WorkError
 from fullframe.models import create_model
 from fullframe.train.build import build_optimizer
+from fullframe.train.config import ConfigError
 from fullframe.train.state import STATE, State, factor, load_state, product, save_state
 
 PREVIOUS = "state.previous.pt"
@@ -131,17 +132,123 @@ def test_temporary_files_of_killed_runs_are_removed(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {STATE}
 
 
-def test_nothing_is_executed(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return print, ("executed",)
-
-    path = save_state(tmp_path, {"format": 1, "evil": Evil()})
-    with pytest.raises(pickle.UnpicklingError):
-        load_state(path.parent)
+class Evil:
+    def __reduce__(self):
+        return print, ("executed",)
 
 
-def test_another_version_is_refused(tmp_path):
-    save_state(tmp_path, {"format": 0})
-    with pytest.raises(WorkError, match="another version"):
+def test_nothing_is_executed(tmp_path, capsys, caplog):
+    save_state(tmp_path, {"format": 1, "evil": Evil()})
+    with pytest.raises(WorkError, match="remove them"):
         load_state(tmp_path)
+    assert "nothing was run" in caplog.text and not capsys.readouterr().out
+
+
+def test_another_version_is_refused(tmp_path, caplog):
+    save_state(tmp_path, {"format": 0})
+    with pytest.raises(WorkError, match="remove them"):
+        load_state(tmp_path)
+    assert "another version" in caplog.text
+
+
+FIRST = object()
+"""The first key of a dictionary."""
+
+
+def first(values):
+    return next(iter(values.values()))
+
+
+def changed(packed, *keys, value=None):
+    """A copy with one value replaced, or left out if None."""
+    packed = copy.deepcopy(packed)
+    inner = packed
+    for key in keys[:-1]:
+        inner = inner[key]
+    last = next(iter(inner)) if keys[-1] is FIRST else keys[-1]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return packed
+
+
+# What is done to a good state, and what is said about it.
+HOSTILE = {
+    "a list": (lambda p: [p], "not the state of a run"),
+    "text": (lambda p: "state", "not the state of a run"),
+    "empty": (lambda p: {}, "not the state of a run"),
+    "no model": (lambda p: changed(p, "model"), "model is not made of named tensors"),
+    "no average": (lambda p: changed(p, "average"), "it lacks average"),
+    "no samples": (lambda p: changed(p, "samples"), "it lacks samples"),
+    "negative samples": (lambda p: changed(p, "samples", value=-5), "number of people is -5"),
+    "samples of 400 digits": (lambda p: changed(p, "samples", value=10**400), "number of people is 1000"),
+    "samples as text": (lambda p: changed(p, "samples", value="7"), "number of people is 7"),
+    "seen as a list": (lambda p: changed(p, "seen", value=[1]), "not dictionaries"),
+    "another shape": (lambda p: changed(p, "model", FIRST, value=torch.zeros(3, 5)), r"is \[3, 5\], not"),
+    "whole numbers": (
+        lambda p: changed(p, "average", FIRST, value=first(p["average"]).long()), "of type torch.int64"
+    ),
+    "a tensor less": (lambda p: changed(p, "average", FIRST), "other tensors"),
+    "NaN": (
+        lambda p: changed(p, "model", FIRST, value=first(p["model"]) * float("nan")), "is not finite"
+    ),
+    "optimizer as a list": (lambda p: changed(p, "optimizer", value=[]), "optimizer is of other parameters"),
+    "other groups": (
+        lambda p: changed(p, "optimizer", "param_groups", value=[]), "optimizer is of other parameters"
+    ),
+    "moments of another shape": (
+        lambda p: changed(p, "optimizer", "state", 0, "exp_avg", value=torch.zeros(2)), r"exp_avg is \[2\]"
+    ),
+    "numbers for moments": (
+        lambda p: changed(p, "optimizer", "state", 0, "exp_avg", value=7), "not made of named tensors"
+    ),
+    "repeated numbers": (
+        lambda p: changed(p, "model", FIRST, value=torch.zeros(1).expand(10**9)), "not a plain tensor"
+    ),
+    "no numbers": (
+        lambda p: changed(p, "model", FIRST, value=torch.zeros(10**9, device="meta")), "not a plain tensor"
+    ),
+    "a tuple as key": (lambda p: p | {"a": {((1,), 2): 1}}, "neither text nor numbers"),
+    "code": (lambda p: p | {"evil": Evil()}, "nothing was run"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_states_fall_back_to_the_one_before(tmp_path, kind, caplog):
+    state = make_state()
+    good = state.pack(CONFIG)
+    change, message = HOSTILE[kind]
+    save_state(tmp_path, good)
+    save_state(tmp_path, change(good))
+    found = load_state(tmp_path, lambda packed: state.check(packed, CONFIG))
+    assert found["samples"] == 128 and same(found["model"], state.model.state_dict())
+    assert re.search(f"state.pt cannot be used: .*{message}", caplog.text), caplog.text
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda p: changed(p, "moments", value=[]), "moments are of other parameters"),
+        (
+            lambda p: changed(p, "moments", 0, value=(torch.zeros(()), torch.zeros(2), torch.zeros(3))),
+            r"is \[2\]",
+        ),
+        (lambda p: changed(p, "moments"), "moments are of other parameters"),
+    ],
+)
+def test_hostile_light_states(change, message):
+    state = make_state()
+    light = tiny.configure(CONFIG, light_checkpoint=True)
+    state.check(state.pack(light), light)
+    with pytest.raises(ValueError, match=message):
+        state.check(change(state.pack(light)), light)
+
+
+def test_a_run_of_another_network_is_named_and_not_taken_for_damaged(tmp_path):
+    state = make_state()
+    save_state(tmp_path, state.pack(CONFIG))
+    other = tiny.configure(CONFIG, network__num_betas=5)
+    packed = load_state(tmp_path, lambda packed: state.check(packed, other))
+    with pytest.raises(ConfigError, match="its network.num_betas is 11, not 5"):
+        state.restore(packed, other, tmp_path)

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+_MOST = 10**9
+
 
 def synth(
     *,
@@ -35,8 +37,11 @@ def synth(
     from fullframe.io.workdir import WorkDir
     from fullframe.synth.synthetic_people import SyntheticPeople
 
-    if frames < 1 or seed < 0:
-        raise UsageError(f"frames must be at least 1 and seed not negative, got {frames} and {seed}")
+    if not 1 <= frames <= _MOST or not 0 <= seed <= _MOST:
+        raise UsageError(
+            f"frames must be at least 1 and seed not negative, both at most {_MOST}; got "
+            f"{str(frames)[:100]} and {str(seed)[:100]}"
+        )
     try:
         people = SyntheticPeople(split, seed, backgrounds=backgrounds, labels=labels)
         folder = out / "frames"

@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset
 from fullframe.data.augment import Augmentation, augment
 from fullframe.data.batch import Batch, Example, collate
 from fullframe.data.sample import Sample
-from fullframe.io.image import ImageError
 
 MAX_FAILURE_RATE = 0.01
 """A source of which more than this share cannot be read is an error,"""
@@ -86,7 +85,8 @@ class Mixture(Dataset[Draw]):
 
     Example n depends on the seed and on n alone: which source (by weight), which of its samples (all equally
     likely), which augmentation. A resumed run continues with the next number, and processes share the data
-    by taking every world-th number. A sample whose image cannot be read is replaced by another of its source.
+    by taking every world-th number. A sample whose image or labels
+    cannot be used is replaced by another of its source.
 
     Args:
         sources: name to samples.
@@ -137,7 +137,7 @@ class Mixture(Dataset[Draw]):
         self.stats = ReadStats()
 
     def __getitem__(self, number: int) -> Draw:
-        """Raises IndexError for a negative number, and what a source raises other than unreadable images."""
+        """Raises IndexError for a negative number."""
         if number < 0:
             raise IndexError(f"examples are numbered from 0, got {number}")
         rng = np.random.default_rng((self.seed, number))
@@ -148,10 +148,11 @@ class Mixture(Dataset[Draw]):
             index = int(rng.integers(len(samples)))
             try:
                 sample = samples[index]
+                sample.check()
                 if sample.body != self.body:
                     sample = replace(sample, betas=None)
                 example = augment(sample, self.crop, rng, self.augmentation)
-            except (ImageError, OSError) as error:
+            except (ValueError, OSError) as error:
                 failures.append(str(error))
             else:
                 return Draw(replace(example, source=source), source, tuple(failures))

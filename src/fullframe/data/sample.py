@@ -1,5 +1,7 @@
 """One person in one full image: what every dataset reader and the synthetic generator yield."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +10,12 @@ from numpy.typing import NDArray
 
 from fullframe.data.clip_frame import ClipFrame
 from fullframe.geometry.camera import Camera
+
+_PIXELS, _METRES = 1e7, 1e4
+
+
+class LabelError(ValueError):
+    """A label that nothing can be learned from; the message names the person and the label."""
 
 
 @dataclass
@@ -49,3 +57,34 @@ class Sample:
     name: str = ""
     sequence: str = ""
     frame: int = 0
+
+    def check(self) -> None:
+        """Refuses labels that are not finite, or far beyond any photo or body.
+
+        Raises:
+            LabelError: the message names person and label.
+        """
+        for name, values, most in self._labels():
+            size = float(np.abs(values).max(initial=0))
+            if not size <= most:
+                found = "numbers that are not finite" if not math.isfinite(size) else f"{size:g}"
+                raise LabelError(f"{self.name or self.image}: {name} holds {found}; the limit is {most:g}")
+
+    def _labels(self) -> Iterator[tuple[str, NDArray[np.floating], float]]:
+        """Name, numbers and largest possible size of each label that is known."""
+        camera = self.camera
+        yield "the box", self.box, _PIXELS
+        yield "the camera", np.array((*camera.focal, *camera.principal_point)), _PIXELS
+        yield "the window", np.array(self.window), _PIXELS
+        for kind, sets, most in (("keypoints", self.keypoints, _PIXELS), ("joints", self.joints, _METRES)):
+            for joint_set, points in sets.items():
+                confidence = points[:, -1]
+                yield f"the confidence of {kind} {joint_set}", confidence, 1.001
+                yield f"{kind} {joint_set}", points[confidence != 0, :-1], most
+        for name, known, most in (
+            ("pose", self.pose, 1.01),
+            ("betas", self.betas, 1e3),
+            ("translation", self.translation, _METRES),
+        ):
+            if known is not None:
+                yield name, known, most

@@ -1,10 +1,12 @@
 """Files that are either whole or absent, and .npz files of results."""
 
+import errno
 import hashlib
 import json
 import os
 import re
 import secrets
+import shutil
 import socket
 import zlib
 from collections.abc import Iterator, Mapping
@@ -36,13 +38,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     'whole'
     """
     path = Path(path)
-    token = f"{secrets.token_hex(2)}{_COMPUTER}{os.getpid():06x}"
-    temporary = path.with_name(f".{path.stem}.{token}{path.suffix}")
+    temporary = temporary_path(path)
     try:
         yield temporary
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder has the name of the file to write", str(path))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """Another hidden name in the same folder for a file or folder, which `remove_abandoned` knows."""
+    token = f"{secrets.token_hex(2)}{_COMPUTER}{os.getpid():06x}"
+    return path.with_name(f".{path.stem}.{token}{path.suffix}")
 
 
 def is_temporary(name: str) -> bool:
@@ -51,7 +60,7 @@ def is_temporary(name: str) -> bool:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what processes of this computer that were killed in `atomic_path` have left in a folder.
+    """Remove the files and folders of `temporary_path` that processes of this computer left when killed.
 
     Not on Windows, where a process cannot be looked up without touching it.
     """
@@ -66,9 +75,19 @@ def remove_abandoned(folder: Path) -> None:
             os.kill(int(process, 16), 0)  # sends nothing
         except ProcessLookupError:
             with suppress(OSError):
-                (folder / name).unlink()
+                remove(folder / name)
         except OSError:  # of another user
             continue
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder; a folder vanishes from sight at once, so that a kill leaves no part of it."""
+    if path.is_dir() and not path.is_symlink():
+        hidden = path if is_temporary(path.name) else temporary_path(path)
+        os.replace(path, hidden)
+        shutil.rmtree(hidden)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, Any], compress: bool = True) -> None:
@@ -95,7 +114,10 @@ def load_npz(path: str | Path, what: str) -> Iterator[dict[str, Any]]:
     """
     try:
         values: dict[str, Any] = read_npz(path, ("header",), optional=None)
-        yield values | json.loads(str(values.pop("header")))
+        header = json.loads(str(values.pop("header")))
+        if not isinstance(header, dict):
+            raise ValueError("its header is not an object")
+        yield values | header
     except OSError:
         raise
     except Exception as error:  # zipfile, zlib, numpy and json each have their own way to fail

@@ -8,9 +8,7 @@ many objects, or whose dictionary keys could take for ever to hash, is refused b
 
 import math
 import pickle
-import pickletools
 import re
-from collections.abc import Set
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from fullframe.io.npz import require_regular_file
+from fullframe.io.pickle_scan import MAX_DEPTH, scan
+from fullframe.io.torch_file import load_torch
 
 _ARRAY = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
 _SCALAR = {"numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}
@@ -45,30 +45,8 @@ _KNOWN = {
     "pandas.core.indexes.range.RangeIndex", "pandas.core.indexes.numeric.Int64Index",
 }  # fmt: skip
 
-_MAX_OPERATIONS = 5_000_000  # a data frame of AGORA has one or two million
-_MAX_DEPTH = 100
 _MAX_NODES = 10_000_000  # of nested lists, with shared ones counted every time
 _MAX_DENSE = 10_000_000  # entries of all sparse matrices of a file; SMPL's largest has 165,360
-
-_CONSTANTS = {
-    "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT",
-    "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
-    "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
-}  # fmt: skip
-_CHANGING = {
-    "APPEND",
-    "APPENDS",
-    "ADDITEMS",
-    "SETITEM",
-    "SETITEMS",
-    "BUILD",
-}  # the value below
-_OPCODES = _CONSTANTS | _CHANGING | {
-    "PROTO", "FRAME", "STOP", "MARK", "BYTEARRAY8", "EMPTY_LIST", "EMPTY_TUPLE", "EMPTY_DICT", "EMPTY_SET",
-    "LIST", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "DICT", "FROZENSET", "POP", "POP_MARK", "DUP", "PUT",
-    "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL", "REDUCE",
-    "NEWOBJ", "INST", "OBJ",
-}  # fmt: skip
 
 
 def read_pickle(path: Path, remedy: str = "") -> Any:
@@ -104,7 +82,7 @@ def _read(path: Path, remedy: str, resolve: Any) -> Any:
     require_regular_file(path)
     data = path.read_bytes()
     try:
-        _scan(BytesIO(data))
+        scan(BytesIO(data))
         return resolve(_Resolver(), _Unpickler(BytesIO(data), encoding="latin1").load())
     except ValueError as error:
         raise ValueError(f"{path}: {error}{end}") from error
@@ -112,73 +90,6 @@ def _read(path: Path, remedy: str, resolve: Any) -> Any:
         raise ValueError(
             f"{path}: damaged or not a pickle ({type(error).__name__}: {str(error)[:200]}){end}"
         ) from error
-
-
-def _scan(stream: BytesIO, also: Set[str] = frozenset()) -> None:
-    """Checks the opcodes of one pickle, which the stream is then behind, without building anything.
-
-    Keys of dictionaries must be constants: the hash of a tuple of tuples that refer to each other, 40 deep,
-    takes 2^40 steps.
-
-    Args:
-        stream: of pickles.
-        also: further opcodes to allow.
-
-    Raises:
-        ValueError: for an opcode that plain data does not need, or too many of them.
-    """
-    # Of values only the depth is followed: 0 for constants, which may be keys.
-    stack: list[int] = []
-    below: list[list[int]] = []
-    memo: dict[int, int] = {}
-    arg: Any
-    for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
-        name, taken = opcode.name, opcode.stack_before
-        if name not in _OPCODES and name not in also:
-            raise ValueError(f"the pickle uses {name}, which plain data does not need")
-        if count > _MAX_OPERATIONS:
-            raise ValueError(f"the pickle has more than {_MAX_OPERATIONS} operations")
-        if name == "MARK":
-            below.append(stack)
-            stack = []
-            if len(below) > _MAX_DEPTH:
-                raise ValueError("the pickle is nested too deeply")
-        elif name == "MEMOIZE":
-            memo[len(memo)] = stack[-1]
-        elif name.endswith("PUT"):
-            if not 0 <= arg <= count:  # the unpickler allocates a table of this length
-                raise ValueError("the pickle numbers its objects beyond their count")
-            memo[arg] = stack[-1]
-        elif name.endswith("GET"):
-            stack.append(memo[arg])
-        elif name == "DUP":
-            stack.append(stack[-1])
-        elif name == "POP" and not stack:
-            stack = below.pop()
-        else:
-            items: list[int] = []
-            if pickletools.markobject in taken:
-                items, stack = stack, below.pop()
-                taken = taken[: taken.index(pickletools.markobject)]
-            if len(stack) < len(taken):
-                raise ValueError("damaged pickle")
-            operands = stack[len(stack) - len(taken) :]
-            if name == "SETITEM":
-                keys = operands[1:2]
-            elif name in ("SETITEMS", "DICT"):
-                keys = items[::2]
-            else:
-                keys = items if name in ("ADDITEMS", "FROZENSET") else []
-            if any(keys):
-                raise ValueError("the pickle has keys that are neither text nor numbers")
-            del stack[len(stack) - len(taken) :]
-            depth = 0
-            if name not in _CONSTANTS:
-                changed = operands.pop(0) if name in _CHANGING else 0
-                depth = max(changed, 1 + max((*operands, *items), default=0))
-            if depth > _MAX_DEPTH:
-                raise ValueError("the pickle is nested too deeply")
-            stack += [depth] * len(opcode.stack_after)
 
 
 class InertRecord:
@@ -241,7 +152,7 @@ class _Resolver:
         if key not in self._done:
             if key in self._open:
                 raise ValueError("the pickle holds a list inside itself")
-            if len(self._open) >= _MAX_DEPTH:
+            if len(self._open) >= MAX_DEPTH:
                 raise ValueError("the pickle is nested too deeply")
             self._open.add(key)
             before, self._nodes = self._nodes, 1
@@ -412,10 +323,9 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any) -> NDArray[Any]:
     if not isinstance(storage, InertRecord) or storage.name != _STORAGE:
         raise ValueError("the pickle holds a tensor without content")
     content = _content(storage.args[0])
-    stream = BytesIO(content)
-    for _ in range(5):  # torch's format before 1.6: magic number, version, system, storage, keys
-        _scan(stream, frozenset({"BINPERSID"}))
-    whole = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+    whole = load_torch(content)
+    if not isinstance(whole, torch.storage.TypedStorage):
+        raise ValueError("the pickle holds a tensor without content")
     flat = torch.tensor([], dtype=whole.dtype).set_(whole)
     # Checked here, since as_strided reads whatever the numbers say.
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))

@@ -16,22 +16,22 @@ import hashlib
 import json
 import logging
 import os
-import secrets
-import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.io.atomic import atomic_path, digest, is_temporary, write_npz
+from fullframe.io.atomic import atomic_path, digest, is_temporary, remove, temporary_path, write_npz
+from fullframe.io.npz import require_regular_file
 from fullframe.io.progress import Progress, silent
 
+T = TypeVar("T")
 REQUEST = "request.json"
 """The file in a WorkDir that says what the work is."""
 
@@ -51,6 +51,48 @@ _log = logging.getLogger(__name__)
 
 class WorkError(ValueError):
     """The files of an earlier run cannot be used; the message says what to do."""
+
+
+class FolderLock:
+    """Keeps other commands out of a folder until `release`, or the end of the process.
+
+    Args:
+        path: the folder, which exists.
+        wait_s: seconds to wait while another command uses it.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        WorkError: the folder is in use; the message says by which process.
+    """
+
+    def __init__(self, path: Path, wait_s: float = 0.0) -> None:
+        self.path = path
+        self._lock = filelock.FileLock(path / _LOCK, thread_local=False)
+        try:
+            self._lock.acquire(timeout=wait_s)
+        except filelock.Timeout as error:
+            raise WorkError(
+                f"{path} is in use by another fullframe command{self._holder()}: wait for its end, or choose "
+                "another output"
+            ) from error
+        text = f"process {os.getpid()} on {socket.gethostname()}"
+        try:
+            (path / _HOLDER).write_text(text, encoding="utf-8")
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def release(self) -> None:
+        """Let other commands use the folder."""
+        if self._lock.is_locked:
+            (self.path / _HOLDER).unlink(missing_ok=True)
+        self._lock.release()
+
+    def _holder(self) -> str:
+        try:
+            return f" ({(self.path / _HOLDER).read_text(encoding='utf-8')[:200]})"
+        except (OSError, ValueError):
+            return ""
 
 
 class WorkDir:
@@ -80,25 +122,15 @@ class WorkDir:
         self.path = Path(path)
         self.discarded = ""
         wanted = json.loads(json.dumps({**request, "fullframe": version("fullframe")}, default=str))
+        while True:
+            self._make_folder()
+            try:
+                self._refuse_other_files()
+                self._lock = FolderLock(self.path, wait_s)
+                break
+            except FileNotFoundError:  # the command that had the folder has just removed it
+                continue
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            file = next(path for path in (self.path, *self.path.parents) if path.exists())
-            raise WorkError(
-                f"{self.path} cannot be a folder: {file} is a file; choose another output"
-            ) from error
-        self._refuse_other_files()
-        self._lock = filelock.FileLock(self.path / _LOCK, thread_local=False)
-        try:
-            self._lock.acquire(timeout=wait_s)
-        except filelock.Timeout as error:
-            raise WorkError(
-                f"{self.path} is in use by another fullframe command{self._holder()}: wait for its end, or "
-                "choose another output"
-            ) from error
-        try:
-            text = f"process {os.getpid()} on {socket.gethostname()}"
-            (self.path / _HOLDER).write_text(text, encoding="utf-8")
             self._open(wanted, restart)
         except BaseException:
             self.close()
@@ -112,25 +144,30 @@ class WorkDir:
 
     def close(self) -> None:
         """Let other commands use the folder."""
-        if self._lock.is_locked:
-            (self.path / _HOLDER).unlink(missing_ok=True)
         self._lock.release()
 
-    def _holder(self) -> str:
+    def _make_folder(self) -> None:
         try:
-            return f" ({(self.path / _HOLDER).read_text(encoding='utf-8')[:200]})"
-        except (OSError, ValueError):
-            return ""
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            file = next(path for path in (self.path, *self.path.parents) if path.exists())
+            raise WorkError(
+                f"{self.path} cannot be a folder: {file} is a file; choose another output"
+            ) from error
 
     def clear_stage(self, name: str) -> None:
         """Remove a folder of the work, so that everything in it is computed again."""
-        _delete(self.path / name)
+        remove(self.path / name)
 
     def remove(self) -> None:
         """Delete the folder with everything in it."""
-        self._clear()
+        if os.name == "nt":  # where a file that is open, as the lock is, cannot be removed
+            self.close()
+            remove(self.path)
+            return
+        # While it is locked, since another command may wait for that; a kill leaves a hidden folder.
+        remove(self.path)
         self.close()
-        shutil.rmtree(self.path)
 
     def shards(self, name: str = "", *, size: int, count: int | None = None) -> "Shards":
         """The parts of a stage of the work.
@@ -167,7 +204,7 @@ class WorkDir:
             self._clear()
         for folder, folders, files in os.walk(self.path):
             for name in filter(is_temporary, folders + files):
-                _delete(Path(folder, name))
+                remove(Path(folder, name))
         if self.discarded or not file.is_file():
             with atomic_path(file) as temporary:
                 temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
@@ -176,7 +213,7 @@ class WorkDir:
         """Remove what was done; the request goes last, so that after a kill this is still a WorkDir."""
         for path in self.path.iterdir():
             if path.name not in (REQUEST, _LOCK, _HOLDER):
-                _delete(path)
+                remove(path)
 
 
 def read_request(path: str | Path) -> dict[str, Any]:
@@ -238,7 +275,7 @@ class Shards:
             good = False
         if not good:
             _log.warning("%s is damaged and is computed again", folder)
-            _delete(folder)
+            remove(folder)
         return good
 
     def folder(self, start: int) -> Path:
@@ -253,7 +290,7 @@ class Shards:
         may have been killed between finishing a shard and reporting it.
         """
         target = self.folder(start)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        temporary = temporary_path(target)
         temporary.mkdir(parents=True)
         try:
             yield temporary
@@ -264,7 +301,7 @@ class Shards:
                 os.rename(temporary, target)
         finally:
             if temporary.exists():
-                _delete(temporary)
+                remove(temporary)
 
     def save(self, start: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write a shard of arrays."""
@@ -294,7 +331,7 @@ class Shards:
     def invalidate(self, items: Iterable[int]) -> None:
         """Remove the shards of some items, so that they are computed again."""
         for start in {item - item % self.size for item in items}:
-            _delete(self.folder(start))
+            remove(self.folder(start))
 
     def run(
         self, write: Callable[[int, int], None], progress: Progress = silent, workers: Workers | None = None
@@ -368,20 +405,25 @@ class StateFile:
             if self.path.exists():
                 os.replace(self.path, self.previous)
 
-    def load(self) -> bytes | None:
-        """The last undamaged content; None if nothing was saved yet. Warns of a damaged file.
+    def load(self, parse: Callable[[bytes], T]) -> T | None:
+        """The last usable content; None if nothing was saved yet. Warns of a file that is not.
+
+        Args:
+            parse: what the content is; ValueError if it cannot be used.
 
         Raises:
-            WorkError: there are files, but all are damaged.
+            WorkError: there are files, but none can be used.
         """
-        damaged = [path for path in (self.path, self.previous) if path.exists()]
-        for path in damaged:
+        unusable = [path for path in (self.path, self.previous) if path.exists()]
+        for path in unusable:
             try:
-                return read_state(path)
+                return parse(read_state(path))
             except WorkError as error:
                 _log.warning("%s", error)
-        if damaged:
-            raise WorkError(f"{', '.join(map(str, damaged))}: damaged; remove them to start over")
+            except ValueError as error:
+                _log.warning("%s cannot be used: %s", path, error)
+        if unusable:
+            raise WorkError(f"{', '.join(map(str, unusable))}: damaged; remove them to start over")
         return None
 
     def clear(self) -> None:
@@ -396,7 +438,9 @@ def read_state(path: Path) -> bytes:
     Raises:
         OSError: it cannot be read.
         WorkError: it is damaged.
+        ValueError: it is no regular file.
     """
+    require_regular_file(path)
     content = path.read_bytes()
     if hashlib.sha256(content[:-_SHA256_BYTES]).digest() != content[-_SHA256_BYTES:]:
         raise WorkError(f"{path} is damaged")
@@ -424,13 +468,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _short(value: Any) -> str:
     text = "not set" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:28]}...{text[-28:]}"
-
-
-def _delete(path: Path) -> None:
-    """Remove a file or folder; a folder vanishes from sight at once, so that a kill leaves no part of it."""
-    if path.is_dir() and not path.is_symlink():
-        hidden = path if is_temporary(path.name) else path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        os.replace(path, hidden)
-        shutil.rmtree(hidden)
-    else:
-        path.unlink(missing_ok=True)

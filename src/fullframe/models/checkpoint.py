@@ -216,7 +216,7 @@ def load_weights(model: CropRegressor | ResidualRegressor, path: str | Path, car
 
     Raises:
         CheckpointError: if the file is missing, damaged or not the card's, does not fit the model, or holds
-            NaN or infinity; the message names the tensors.
+            NaN, infinity or zeros alone; the message names the tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -261,6 +261,7 @@ def load_weights(model: CropRegressor | ResidualRegressor, path: str | Path, car
             if tensors[name].is_floating_point() != wanted[name].is_floating_point()
         },
         "not finite": {name for name, tensor in tensors.items() if not _is_finite(tensor)},
+        "all zero": _zero_parts(tensors),
     }
     if any(reasons.values()):
         found = "; ".join(f"{reason}: {_some(names)}" for reason, names in reasons.items() if names)
@@ -291,6 +292,16 @@ def _shipped_encoder(name: str) -> tuple[dict[str, Tensor], str]:
 def _is_finite(tensor: Tensor) -> bool:
     # Sums are faster than isfinite, and propagate NaN and infinity; they may overflow in half precision.
     return not tensor.is_floating_point() or bool(tensor.sum(dtype=torch.float64).isfinite())
+
+
+def _zero_parts(tensors: Mapping[str, Tensor]) -> set[str]:
+    """Parts of a model, such as its encoder, all of whose matrices and kernels are zero."""
+    zero: dict[str, bool] = {}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.ndim > 1:
+            part = name.partition(".")[0]
+            zero[part] = zero.get(part, True) and not tensor.any()
+    return {part for part, is_zero in zero.items() if is_zero}
 
 
 def _store(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -75,6 +75,11 @@ class FrameStore:
         self._shards = work.shards("frames", size=chunk)
         self._end = work.state("end.json")
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether a chunk is done."""
+        return self._shards.is_done(0)
+
     def load(self) -> list[FrameResults]:
         """The chunks that are done, from the first one on."""
         chunks: list[FrameResults] = []
@@ -92,8 +97,12 @@ class FrameStore:
 
     def skipped(self, chunks: list[FrameResults]) -> int | None:
         """The number of skipped frames if `chunks` are the whole video, else None."""
-        content = self._end.load()
-        if content is None:
-            return None
-        end = json.loads(content)
-        return end["skipped"] if end["frames"] == sum(len(chunk.times) for chunk in chunks) else None
+        end = self._end.load(_parse_end)
+        return end["skipped"] if end and end["frames"] == sum(len(chunk.times) for chunk in chunks) else None
+
+
+def _parse_end(content: bytes) -> dict[str, int]:
+    end = json.loads(content)
+    if not isinstance(end, dict) or not {"frames", "skipped"} <= end.keys():
+        raise ValueError("it lacks frames and skipped")
+    return end

@@ -1,19 +1,24 @@
 """Backgrounds: photos of a folder, or procedural images."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.io.image import ImageError, read_photo
+
 _LONG_SIDE = 448
 _PROCEDURAL = 64
 """Different procedural backgrounds; crops, mirroring and light add variety."""
+_CACHED = 128
+"""Images of up to 0.9 MB."""
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 class Backgrounds:
-    """Images without people, cached in memory.
+    """Images without people. The last ones used are kept in memory.
 
     Args:
         folder: of photos without people; None for procedural backgrounds only.
@@ -35,18 +40,16 @@ class Backgrounds:
                     "folder of photos without people, or none for procedural backgrounds"
                 )
         self.share = share if self.files else 0.0
-        self._cache: dict[int, NDArray[np.uint8]] = {}
+        self._get = lru_cache(maxsize=_CACHED)(self._load)
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """An image (h, w, 3) RGB."""
+        """An image (h, w, 3) RGB. Raises ImageError for a damaged photo: nothing replaces it silently."""
         if rng.random() < self.share:
             return self._get(int(rng.integers(len(self.files))))
         return self._get(-1 - int(rng.integers(_PROCEDURAL)))
 
-    def _get(self, index: int) -> NDArray[np.uint8]:
-        if index not in self._cache:
-            self._cache[index] = _read(self.files[index]) if index >= 0 else procedural_background(-index)
-        return self._cache[index]
+    def _load(self, index: int) -> NDArray[np.uint8]:
+        return _read(self.files[index]) if index >= 0 else procedural_background(-index)
 
 
 def view(
@@ -113,14 +116,14 @@ def procedural_background(seed: int) -> NDArray[np.uint8]:
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    # Not cv2.imread, which on Windows fails for paths that are not ASCII.
-    content = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if len(content) else None
-    if image is None:
-        raise FileNotFoundError(f"{path} is not a readable image: remove it from the backgrounds")
+    try:
+        image = read_photo(path).pixels
+    except ImageError as error:
+        raise ImageError(f"{error}: remove it from the backgrounds") from error
     scale = _LONG_SIDE / max(image.shape[:2])
     if scale < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     return np.ascontiguousarray(image, np.uint8)
 
 

@@ -3,7 +3,6 @@
 Poses are (24, 3) axis-angle in SMPL's joints; the root carries gravity (y up) and faces +z.
 """
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from fullframe.assets import MOTION, POSE_PRIOR
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.geometry.rotation import compose_rotvecs, rotvec_to_matrix
+from fullframe.io.npz import read_npz
 
 _MIRRORED = list(JOINT_SETS["smpl24"].flip_permutation)
 LEGS = ((1, 4, 7, 1), (2, 5, 8, -1))
@@ -26,6 +26,8 @@ _UPPER = [*SPINE, NECK, HEAD, *_ARMS]
 _JITTER = np.full(24, 0.08)
 _JITTER[[20, 21, 22, 23]] = 0.2
 _JITTER[[13, 14, 10, 11]] = 0.04
+_LARGEST = 100.0
+"""Radians of an angle out of a file."""
 _LOOKING_AROUND = np.radians([5, 12, 3])
 
 KINDS = {"motion": 0.34, "mixed": 0.2, "standing": 0.18, "sitting": 0.14, "crouching": 0.07, "lying": 0.07}
@@ -47,16 +49,17 @@ def poses_of_labels(labels: str | Path) -> NDArray[np.float64]:
         ValueError: if the file is no such list, or has no reliable body.
     """
     try:
-        with np.load(labels, allow_pickle=False) as file:
-            pose = file["pose"].astype(np.float64).reshape(-1, 24, 3)
-            known = file["has_smpl"] > 0 if "has_smpl" in file else np.ones(len(pose), bool)
+        arrays = read_npz(labels, ("pose",), ("has_smpl",))
     except OSError as error:
         raise ValueError(f"{labels} cannot be read: {error.strerror}") from error
-    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{labels}: not a list with poses, as fullframe annotate writes") from error
-    pose = pose[known]
+    pose, known = arrays["pose"], arrays.get("has_smpl", np.ones(len(arrays["pose"])))
+    if pose.dtype.kind != "f" or pose.shape[1:] != (72,) or known.shape != (len(pose),):
+        raise ValueError(f"{labels}: not a list with poses, as fullframe annotate writes")
+    pose = pose[known > 0].astype(np.float64).reshape(-1, 24, 3)
     if not len(pose):
         raise ValueError(f"{labels}: no person in it has a reliable body")
+    if not (np.abs(pose) <= _LARGEST).all():  # not for NaN either
+        raise ValueError(f"{labels}: pose holds numbers that are not finite, or no angles in radians")
     # Half a turn about x converts the camera's axes to y up, z forward; then the heading is removed.
     root = compose_rotvecs(np.broadcast_to(np.array([np.pi, 0, 0]), (len(pose), 3)), pose[:, 0])
     forward = rotvec_to_matrix(torch.from_numpy(root))[:, :, 2].numpy()

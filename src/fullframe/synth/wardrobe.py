@@ -157,19 +157,20 @@ class Wardrobe:
         Args:
             rng: used alike for every `error`.
             error: root mean square error of the surface, metres; see synth.decimation. One outfit for each of
-                its values is cached.
+                its values but 0 is cached: whole ones are large, and quickly combined.
         """
         number = int(rng.integers(NUM_COMBINATIONS))
-        if (number, error) not in self._combinations:
-            outfit = self._combine(number)
-            if error:
-                mesh = (outfit.vertices, outfit.weld, outfit.faces, outfit.face_surface)
-                outfit = outfit.only(*decimate(*mesh, error))
-            self._combinations[number, error] = outfit
-        outfit = self._combinations[number, error]
+        outfit = self._simplified(number, error) if error else self._combine(number)
         skins = self.skins[outfit.sex]
         skin = Surface("skin", skins[int(rng.random() * len(skins))])
         return outfit._replace(surfaces=(skin, *outfit.surfaces[1:]))
+
+    def _simplified(self, number: int, error: float) -> Outfit:
+        if (number, error) not in self._combinations:
+            whole = self._combine(number)
+            mesh = (whole.vertices, whole.weld, whole.faces, whole.face_surface)
+            self._combinations[number, error] = whole.only(*decimate(*mesh, error))
+        return self._combinations[number, error]
 
     def _combine(self, number: int) -> Outfit:
         rng = np.random.default_rng(number)

@@ -38,9 +38,9 @@ class Checkpoints:
 
         Raises:
             ConfigError: the run in the folder is of another network.
-            WorkError: all its checkpoints are damaged.
+            WorkError: none of its checkpoints can be used.
         """
-        packed = load_state(self.folder)
+        packed = load_state(self.folder, lambda packed: self.state.check(packed, self.config))
         if packed is None:
             return False
         changed = self.state.restore(packed, self.config, self.folder)

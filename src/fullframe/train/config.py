@@ -4,7 +4,7 @@ import difflib
 import inspect
 import math
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -28,6 +28,12 @@ from fullframe.models.imphmr.model import SIZES
 from fullframe.models.regressor import ACTIVATIONS, WIDTH
 
 MAX_FROZEN_STAGES = 5
+_MOST = {
+    "batch_size": 65_536, "crop": 2048, "num_betas": 300, "field_samples": 1024, "field_width": 8192,
+    "threads": 1024, "workers": 256, "validation_people": 1_000_000, "people": 10**9, "features": 10**9,
+    "weight": 1e6, "weight_decay": 1e3, "learning_rate": 1e3, "head_lr_scale": 1e6,
+}  # fmt: skip
+_ANY = 10**15  # of all other numbers: samples, seconds, seeds
 
 
 class ConfigError(ValueError):
@@ -100,6 +106,7 @@ class NetworkConfig:
         _positive(self, "num_betas", "regressor_width", "field_samples", "field_width")
         _not_negative(self, "regressor_dropout", "view_range", "frozen_stages")
         _require(min(self.crop) >= 32, f"crop must be at least 32 px high and wide, not {list(self.crop)}")
+        _at_most("crop", max(self.crop))
         _require(
             self.regressor_dropout < 1, f"regressor_dropout must be below 1, not {self.regressor_dropout}"
         )
@@ -208,6 +215,7 @@ class LossConfig:
         weights = flatten({"weights": asdict(self.weights), "novel_view": asdict(self.novel_view)})
         for name, weight in weights.items():
             _require(math.isfinite(weight) and weight >= 0, f"{name} must not be negative, is {weight}")
+            _require(weight <= _MOST["weight"], f"{name} must be at most {_MOST['weight']:,}, not {weight}")
 
 
 @dataclass(frozen=True)
@@ -321,7 +329,7 @@ class TrainConfig:
         )
 
 
-def read_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
+def read_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """A configuration from a TOML file and settings that override it.
 
     Args:
@@ -347,7 +355,8 @@ def read_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
         if not equals:
             raise ConfigError(f"{override!r}: settings have the form key=value")
         settings[key.strip()] = _parse_value(text.strip())
-    return update_config(config, settings, f"{path} with {' '.join(overrides)}") if settings else config
+    origin = f"{path} with {' '.join(text[:100] for text in overrides)}"
+    return update_config(config, settings, origin) if settings else config
 
 
 def make_config(values: Mapping[str, Any], origin: str) -> TrainConfig:
@@ -411,22 +420,30 @@ def _convert(value: Any, kind: Any, origin: str, key: str) -> Any:
     what = f"{origin}: {key}"
     if is_dataclass(kind) or kind == dict[str, SourceConfig]:
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{what} is a section of keys, not {value!r}")
+            raise ConfigError(f"{what} is a section of keys, not {_short(value)}")
         if is_dataclass(kind):
             return _build(kind, value, origin, f"{key}.")
         return {name: _convert(part, SourceConfig, origin, f"{key}.{name}") for name, part in value.items()}
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if any(type(number) is int and abs(number) > _ANY for number in numbers):
+        raise ConfigError(f"{what} must be at most {_ANY:,}")
     if kind == tuple[int, int]:
         if isinstance(value, list | tuple) and [type(v) for v in value] == [int, int]:
             return tuple(value)
-        raise ConfigError(f"{what} must be [height, width] in px, not {value!r}")
+        raise ConfigError(f"{what} must be [height, width] in px, not {_short(value)}")
     if kind is float and type(value) is int:
         return float(value)
     if kind is str and type(value) in (int, float):
         return str(value)  # precision=32, a folder named 7
     if type(value) is not kind:
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        raise ConfigError(f"{what} must be {names[kind]}, not {value!r}")
+        raise ConfigError(f"{what} must be {names[kind]}, not {_short(value)}")
     return value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _unknown_key(key: str, origin: str) -> ConfigError:
@@ -452,7 +469,7 @@ def _parse_value(text: str) -> Any:
     """A TOML value; anything else is text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # also for numbers of thousands of digits
         return text
 
 
@@ -465,12 +482,23 @@ def _positive(section: Any, *names: str) -> None:
     for name in names:
         value = getattr(section, name)
         _require(math.isfinite(value) and value > 0, f"{name} must be positive, not {value}")
+        _require(
+            value <= _MOST.get(name, _ANY), f"{name} must be at most {_MOST.get(name, _ANY):,}, not {value}"
+        )
 
 
 def _not_negative(section: Any, *names: str) -> None:
     for name in names:
         value = getattr(section, name)
         _require(math.isfinite(value) and value >= 0, f"{name} must not be negative, is {value}")
+        _require(
+            value <= _MOST.get(name, _ANY), f"{name} must be at most {_MOST.get(name, _ANY):,}, not {value}"
+        )
+
+
+def _at_most(name: str, value: float) -> None:
+    most = _MOST.get(name, _ANY)
+    _require(value <= most, f"{name} must be at most {most:,}, not {value}")
 
 
 def _choice(section: Any, name: str, known: Collection[Any]) -> None:

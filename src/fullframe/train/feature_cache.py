@@ -18,7 +18,8 @@ from torch import Tensor
 from fullframe.data.batch import Batch
 from fullframe.io.atomic import digest
 from fullframe.io.progress import Progress, silent
-from fullframe.io.workdir import WorkDir
+from fullframe.io.torch_file import load_torch
+from fullframe.io.workdir import WorkDir, WorkError
 from fullframe.models.base import CropRegressor
 from fullframe.train.config import TrainConfig, flatten
 from fullframe.train.state import generator_seed
@@ -75,7 +76,7 @@ class FeatureCache:
                     with shards.writing(start) as temporary:
                         _write_shard(network, stream, autocast, temporary)
                 shard = shards.folder(start)
-                labels.append(Batch(**torch.load(shard / _LABELS, weights_only=True)))
+                labels.append(_read_labels(shard / _LABELS))
                 self._features.append(np.load(shard / _FEATURES, mmap_mode="r"))
                 progress("computing features", min(start + size, people), people)
         self._labels = Batch.joined(labels).take(torch.arange(people))
@@ -144,6 +145,13 @@ def _fingerprint(network: CropRegressor) -> str:
         if network.encoder.frozen or not name.startswith("joints.cells."):
             found.update(tensor.float().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
+
+
+def _read_labels(path: Path) -> Batch:
+    try:
+        return Batch(**load_torch(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise WorkError(f"{path} cannot be used ({error}): remove this folder to compute it again") from error
 
 
 @torch.inference_mode()

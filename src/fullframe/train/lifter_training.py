@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fullframe.geometry.camera import project
 from fullframe.io.atomic import atomic_path
+from fullframe.io.torch_file import load_torch
 from fullframe.models.residual_regressor import (
     Estimate,
     Frame,
@@ -172,7 +173,7 @@ class LifterTrainer:
         self.folder, self.rate, self.batch, self.decay = folder, rate, batch, decay
         folder.mkdir(parents=True, exist_ok=True)
         self.file = folder / "checkpoint.pt"
-        state = torch.load(self.file, map_location="cpu", weights_only=True) if self.file.exists() else None
+        state = load_torch(self.file.read_bytes()) if self.file.exists() else None
         self.options = state["options"] if state else options or {}
         torch.manual_seed(seed)
         self.net = ResidualRegressor(**self.options)

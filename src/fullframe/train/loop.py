@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from fullframe.body.model import BodyModel
 from fullframe.data.batch import Batch
 from fullframe.data.mixture import DataError
 from fullframe.io.progress import Progress, silent
+from fullframe.io.workdir import FolderLock
 from fullframe.models import CropRegressor, ImpHMR, Prediction, load_model
 from fullframe.train.build import build_network, build_objective, build_optimizer, learning_rate
 from fullframe.train.checkpoints import Checkpoints
@@ -36,6 +38,9 @@ Batches = Callable[[int, int, int], Iterator[Batch]]
 
 Validation = Callable[[CropRegressor], Mapping[str, float]]
 """Metrics of a network in evaluation mode."""
+
+_WAIT_S = 30.0
+"""The data-loader workers of a run that was killed have its lock until they notice."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +72,8 @@ def fit(
 
     Raises:
         ConfigError: if `config.out` cannot be a folder, or the run in it is of another network.
-        WorkError: if all its checkpoints are damaged, or a cache is of other work.
+        WorkError: if another command uses `config.out`, none of its checkpoints can be used, or a cache is of
+            other work.
         TrainError: if the loss is not finite, or a data-loader worker died.
         DataError: if too many samples of a source cannot be read.
         OSError: if the last checkpoint cannot be written.
@@ -78,7 +84,10 @@ def fit(
     except OSError as error:
         raise ConfigError(f"out: {config.out} cannot be made a folder: {error.strerror}") from error
     fabric = launch(config)
-    with dead_workers_as_errors():
+    with ExitStack() as stack:
+        if fabric.is_global_zero:
+            stack.callback(FolderLock(Path(config.out), _WAIT_S).release)
+        stack.enter_context(dead_workers_as_errors())
         run = _Run(fabric, config, body, batches, sources, validate, progress)
         # From here on there is something to save.
         with StopRequest() as stop:

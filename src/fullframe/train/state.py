@@ -5,6 +5,7 @@ read without executing anything in it.
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from fullframe.io.workdir import StateFile, WorkError
+from fullframe.io.torch_file import check_adam, check_tensors, load_torch
+from fullframe.io.workdir import StateFile
 from fullframe.models import CropRegressor
 from fullframe.train.config import ConfigError, TrainConfig, flatten
 
@@ -82,17 +84,43 @@ class State:
         Raises:
             ConfigError: the run in the folder is of another network.
         """
-        before, now = packed["config"], flatten(asdict(config))
-        # Keys that are newer than the run do not count.
-        changed = {key: (before[key], now[key]) for key in now if key in before and before[key] != now[key]}
-        names = ("model", "body", "frozen_stages", "freeze_encoder", *config.network.model_options)
-        if fixed := [key for key in changed if key in {f"network.{name}" for name in names}]:
+        changed = _changed(packed, config)
+        if fixed := [key for key in changed if key in _fixed(config)]:
             differences = ", ".join(f"its {key} is {changed[key][0]}, not {changed[key][1]}" for key in fixed)
             raise ConfigError(
                 f"{folder} holds a run of another network: {differences}; choose another folder as `out`"
             )
         self.unpack(packed)
         return changed
+
+    def check(self, packed: dict[str, Any], config: TrainConfig) -> None:
+        """Raises ValueError unless `restore` can resume from this, or says why it is of another network."""
+        if missing := [key for key in ("config", "samples", "seen", "average") if key not in packed]:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        seen = packed["seen"]
+        if not isinstance(packed["config"], dict) or not isinstance(seen, dict):
+            raise ValueError("its config and seen are not dictionaries")
+        for number in (packed["samples"], *seen.values()):
+            if type(number) is not int or not 0 <= number < 2**53:
+                raise ValueError(f"its number of people is {str(number)[:100]}")
+        if _changed(packed, config).keys() & _fixed(config):
+            return
+        check_tensors(packed["average"], self.average.state_dict(), "average")
+        if "optimizer" in packed:
+            check_tensors(packed.get("model"), self.model.state_dict(), "model")
+            check_adam(packed["optimizer"], self.optimizer)
+            return
+        moments = packed.get("moments")
+        if not isinstance(moments, list) or len(moments) != len(self._parameters()):
+            raise ValueError("its moments are of other parameters")
+        for number, (found, p) in enumerate(zip(moments, self._parameters(), strict=True)):
+            if found is None:
+                continue
+            if not isinstance(found, tuple) or len(found) != 3:
+                raise ValueError(f"its moments of parameter {number} are damaged")
+            names, wanted = ("step", "rows", "columns"), (torch.zeros(()), *factor(p.detach()))
+            of_found, of_wanted = (dict(zip(names, some, strict=True)) for some in (found, wanted))
+            check_tensors(of_found, of_wanted, f"moments of parameter {number}")
 
     def unpack(self, packed: dict[str, Any]) -> None:
         """Restore what `pack` gave, in either form."""
@@ -137,19 +165,44 @@ def save_state(folder: Path, packed: dict[str, Any]) -> Path:
     return file.path
 
 
-def load_state(folder: Path) -> dict[str, Any] | None:
-    """The last undamaged state in a folder, or None if there is none yet. Warns of a damaged file.
+def load_state(
+    folder: Path, check: Callable[[dict[str, Any]], None] = lambda packed: None
+) -> dict[str, Any] | None:
+    """The last usable state in a folder, or None if there is none yet. Warns of a file that is not.
+
+    Args:
+        folder: of the run.
+        check: raises ValueError for a state that cannot be resumed from.
 
     Raises:
-        WorkError: if there are files, but all are damaged or of another version.
+        WorkError: if there are files, but none can be used.
     """
-    content = StateFile(folder / STATE).load()
-    if content is None:
-        return None
-    packed = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    if packed["format"] != _FORMAT:
-        raise WorkError(f"{folder / STATE} was written by another version of fullframe; resume with that one")
-    return packed
+
+    def parse(content: bytes) -> dict[str, Any]:
+        packed = load_torch(content)
+        if not isinstance(packed, dict) or "format" not in packed:
+            raise ValueError("it is not the state of a run")
+        if packed["format"] != _FORMAT:
+            raise ValueError("it was written by another version of fullframe; resume with that one")
+        check(packed)
+        return packed
+
+    return StateFile(folder / STATE).load(parse)
+
+
+def _changed(packed: dict[str, Any], config: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ from those of a packed state: its value and the one now.
+
+    Keys that are newer than the run do not count.
+    """
+    before, now = packed["config"], flatten(asdict(config))
+    return {key: (before[key], now[key]) for key in now if key in before and before[key] != now[key]}
+
+
+def _fixed(config: TrainConfig) -> set[str]:
+    """Keys of the configuration that a run cannot change: those of its network."""
+    names = ("model", "body", "frozen_stages", "freeze_encoder", *config.network.model_options)
+    return {f"network.{name}" for name in names}
 
 
 def generator_seed(*numbers: int) -> int:

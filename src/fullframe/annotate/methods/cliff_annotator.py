@@ -6,6 +6,7 @@ the explicit one.
 
 import io
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from fullframe.annotate.job import Job, predict
 from fullframe.annotate.methods.tuner import Tuner, Tuning
+from fullframe.io.torch_file import check_adam, check_tensors, load_torch
 from fullframe.io.workdir import StateFile
 from fullframe.models.predict import Bodies
 
@@ -68,10 +70,18 @@ def _save(file: StateFile, tuner: Tuner, steps: int) -> None:
 
 def _load(file: StateFile, tuner: Tuner) -> int:
     """Restore a saved state; the number of steps that it has had."""
-    saved = file.load()
-    if saved is None:
+
+    def parse(saved: bytes) -> dict[str, Any]:
+        content = load_torch(saved)
+        if not isinstance(content, dict) or type(content.get("steps")) is not int:
+            raise ValueError("it is not the state of this method")
+        check_tensors(content.get("network"), tuner.network.state_dict(), "network")
+        check_adam(content.get("optimizer"), tuner.optimizer)
+        return content
+
+    content = file.load(parse)
+    if content is None:
         return 0
-    content = torch.load(io.BytesIO(saved), map_location=tuner.device, weights_only=True)
     tuner.network.load_state_dict(content["network"])
     tuner.optimizer.load_state_dict(content["optimizer"])
     return int(content["steps"])
