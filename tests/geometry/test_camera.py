@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fullframe.geometry.camera import (
     HMR_FOCAL,
     Camera,
+    ExifError,
     compute_bbox_info,
     crop_to_full_translation,
     crop_translation,
@@ -162,13 +163,26 @@ def test_exif() -> None:
         {0xA405: float("nan")},
         {0xA405: "wide"},
         {0x920A: 50},
-        {0x920A: 50, 0xA20E: 72, 0xA210: 2},
-        {0x920A: 50, 0xA20E: 1e9, 0xA210: 2},
         {0x920A: 50, 0xA20E: 1000, 0xA210: 9},
     ],
 )
 def test_exif_that_does_not_tell(tags: dict[int, object]) -> None:
     assert Camera.from_exif(tags, (3000, 2000)) is None
+
+
+@pytest.mark.parametrize(
+    "tags, size, message",
+    [
+        ({0x920A: 50, 0xA20E: 72, 0xA210: 2}, (3000, 2000), "would be 142 px, which no lens has"),
+        ({0x920A: 50, 0xA20E: 1e9, 0xA210: 2}, (3000, 2000), "which no lens has"),
+        ({0xA405: 26, 0xA002: 800, 0xA003: 600}, (1000, 1000), "800 x 600 px is not that of this photo"),
+        ({0xA405: 26, 0xA002: 320, 0xA003: 600}, (320, 600), "320 x 600 px is no camera's shape: .* cut"),
+        ({0xA405: 26}, (600, 320), "600 x 320 px is no camera's shape"),
+    ],
+)
+def test_exif_that_is_not_the_photo_s(tags: dict[int, object], size: tuple[int, int], message: str) -> None:
+    with pytest.raises(ExifError, match=message):
+        Camera.from_exif(tags, size)
 
 
 @pytest.mark.parametrize("focal", [0, -5, float("nan"), float("inf")])
@@ -222,4 +236,3 @@ def test_exif_of_crops_and_reductions() -> None:
     for size, focal in sizes.items():
         camera = Camera.from_exif(tags, size)
         assert camera is not None and camera.focal[0] == pytest.approx(focal, abs=1)
-    assert Camera.from_exif(tags, (1000, 1000)) is None

@@ -17,7 +17,12 @@ from fullframe.geometry.box import box_from_keypoints
 from fullframe.geometry.camera import Camera
 from fullframe.io.annotations.keypoint_names import FEWEST, reordered
 from fullframe.io.annotations.photo_matching import find_photos
-from fullframe.io.annotations.photo_transform import PhotoTransform, SizeError, photo_transform
+from fullframe.io.annotations.photo_transform import (
+    PhotoTransform,
+    SizeError,
+    are_upside_down,
+    photo_transform,
+)
 from fullframe.io.annotations.read import read_annotations
 from fullframe.io.image import ImageError, Photo, read_photo
 from fullframe.io.progress import Progress, silent
@@ -142,8 +147,14 @@ class PhotoPeople(Sequence[Sample]):
             self._photo = name, read_photo(path)
         photo = self._photo[1]
         annotated = (int(size[0]), int(size[1])) if size.any() else None
+        keypoints, upside_down = self.annotations.keypoints, False
+        if keypoints is not None and photo.orientation > 1:
+            names = JOINT_SETS[self.annotations.joint_set].names
+            upside_down = are_upside_down(keypoints[self.annotations.photos == name], names)
         try:
-            transform = photo_transform(annotated, photo.size, photo.orientation, self.annotations.normalized)
+            transform = photo_transform(
+                annotated, photo.size, photo.orientation, self.annotations.normalized, upside_down
+            )
         except SizeError as error:
             raise ImageError(f"{path}: {error} ({self.annotations.source})") from error
         return photo, transform

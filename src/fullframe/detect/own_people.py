@@ -15,7 +15,7 @@ from fullframe.geometry.box import box_from_keypoints
 from fullframe.io.annotations.annotation_file import AnnotatedPerson, AnnotationFile
 from fullframe.io.annotations.keypoint_names import COCO17, reordered
 from fullframe.io.annotations.photo_matching import Unmatched, match_photos, path_parts, split_path
-from fullframe.io.annotations.photo_transform import SizeError, photo_transform
+from fullframe.io.annotations.photo_transform import SizeError, are_upside_down, photo_transform
 from fullframe.io.annotations.read import annotations_digest, read_annotations
 from fullframe.io.annotations.untrusted import printable
 from fullframe.io.image import Photo
@@ -177,6 +177,29 @@ class VideoPeople:
                 photo_transform(annotated or original_size, size, normalized=own._files[0].normalized)
             except SizeError as error:
                 raise ValueError(f"{video}: {error} ({own._files[0].path})") from error
+        self._refuse_if_none_can_be_used()
+
+    def _refuse_if_none_can_be_used(self) -> None:
+        """Raises ValueError if the file has people, but in no frame anybody whom the frame can show."""
+        problem = ""
+        for index, image in self._frames[0].items():
+            if not self._own._files[0].people_of(image):
+                continue
+            try:
+                self._placed(0, index)
+            except ValueError as error:
+                problem = problem or str(error)
+            else:
+                return
+        if problem:
+            raise ValueError(problem)
+
+    def _placed(self, number: int, frame: int) -> "_Placed":
+        """The people of a file in a frame that it names; ValueError if none of them can be used."""
+        file, image = self._own._files[number], self._frames[number][frame]
+        annotated = file.images[image].size or self._original_size
+        label = f"{self._video}, frame {frame}"
+        return _place(file, image, annotated, self._size, 1, label, file is self._own._keypoints)
 
     def digest(self) -> str:
         """What results depend on."""
@@ -193,16 +216,11 @@ class VideoPeople:
         A track is there once; `track_ids` is -1 where the files have no tracks.
         """
         found = []
-        for file, frames in zip(self._own._files, self._frames, strict=True):
-            image = frames.get(index)
-            if image is None:
+        for number, frames in enumerate(self._frames):
+            if index not in frames:
                 return _nobody(self.has_keypoints)
-            annotated = file.images[image].size or self._original_size
-            label = f"{self._video}, frame {index}"
             try:
-                found.append(
-                    _place(file, image, annotated, self._size, 1, label, file is self._own._keypoints)
-                )
+                found.append(self._placed(number, index))
             except ValueError:  # none of its entries can be used
                 return _nobody(self.has_keypoints)
         people = found[0] if len(found) == 1 else self._own._paired(found[0], found[1], f"frame {index}")
@@ -299,12 +317,14 @@ def _place(
     need_keypoints: bool,
 ) -> _Placed:
     """The people of an image in px of the upright photo; those who cannot be used are left out."""
+    entries = file.people_of(image)
+    posed = [person.keypoints for person in entries if person.keypoints is not None]
+    upside_down = are_upside_down(posed, file.keypoint_names)
     try:
-        transform = photo_transform(annotated, size, orientation, file.normalized)
+        transform = photo_transform(annotated, size, orientation, file.normalized, upside_down)
     except SizeError as error:
         raise ValueError(f"{photo}: {error} ({file.path})") from error
     problems = list(file.stats.problems.get(image, ()))
-    entries = file.people_of(image)
     people, boxes, keypoints = [], [], []
     for person in entries:
         points: NDArray[np.float32] = np.zeros((17, 3), np.float32)

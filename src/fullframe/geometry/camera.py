@@ -27,6 +27,15 @@ _FOCAL_LENGTH, _FOCAL_35MM = 0x920A, 0xA405
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 _PLANE_X_RESOLUTION, _PLANE_UNIT = 0xA20E, 0xA210
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
+# Width by height of what cameras and phones take: 1:1, 7:6, 5:4, 4:3, 3:2, 16:10, 16:9, 2:1, to 65:24.
+_SENSOR_SHAPES = (
+    *(1, 7 / 6, 5 / 4, 4 / 3, 3 / 2, 16 / 10, 16 / 9, 2, 18.5 / 9, 19 / 9, 19.5 / 9, 20 / 9, 21 / 9),
+    65 / 24,
+)
+
+
+class ExifError(ValueError):
+    """EXIF tags with a focal length that cannot be the photo's; the message says why, without its name."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,8 @@ class Camera:
     def from_exif(cls, exif: Mapping[int, Any], size: tuple[int, int]) -> "Camera | None":
         """From the EXIF tags of a photo, or None if they lack a focal length.
 
+        Of photos that were cut, as other programs save them, the focal length cannot be known.
+
         The 35 mm equivalent comes first: it relates the diagonal of the image to that of a 36 x 24 mm frame
         (CIPA DCG-001). Else the focal length with the sensor's resolution. Both refer to the photo as it was
         taken: if the tags give it another size of the same shape, `size` is a reduction of it, and if they
@@ -135,26 +146,35 @@ class Camera:
         Args:
             exif: tag number to value, main and Exif directory together.
             size: (width, height) of the upright image in px.
+
+        Raises:
+            ExifError: there is a focal length, but it cannot be this photo's; the message says why.
         """
         taken = _size_when_taken(exif) or (float(size[0]), float(size[1]))
-        # Of the size when taken, to that of now; a photo that is turned upright has its sides exchanged.
-        scale = math.hypot(*size) / math.hypot(*taken)
-        if abs(max(taken) / min(taken) / (max(size) / min(size)) - 1) > 0.03:
-            if max(size) > max(taken) or min(size) > min(taken):
-                return None  # neither a reduction nor a crop
-            scale = 1.0
         equivalent = _positive(exif.get(_FOCAL_35MM))
         focal_mm, resolution = _positive(exif.get(_FOCAL_LENGTH)), _positive(exif.get(_PLANE_X_RESOLUTION))
         unit = _UNIT_MM.get(int(_positive(exif.get(_PLANE_UNIT)) or 2))
         if equivalent:
-            focal = scale * equivalent * math.hypot(*taken) / math.hypot(36, 24)
+            focal = equivalent * math.hypot(*taken) / math.hypot(36, 24)
         elif focal_mm and resolution and unit:
-            focal = scale * focal_mm * resolution / unit
+            focal = focal_mm * resolution / unit
         else:
             return None
+        # Of the size when taken, to that of now; a photo that is turned upright has its sides exchanged.
+        scale = math.hypot(*size) / math.hypot(*taken)
+        if abs(max(taken) / min(taken) / (max(size) / min(size)) - 1) > 0.03:
+            if max(size) > max(taken) or min(size) > min(taken):
+                raise ExifError(
+                    f"EXIF's size of {taken[0]:.0f} x {taken[1]:.0f} px is not that of this photo"
+                )
+            scale = 1.0
+        if not any(abs(max(taken) / min(taken) / shape - 1) < 0.015 for shape in _SENSOR_SHAPES):
+            raise ExifError(f"{taken[0]:.0f} x {taken[1]:.0f} px is no camera's shape: the photo was cut")
         # Tags of nonsense (some editors rewrite the resolution) would give an impossible lens.
-        camera = cls.from_focal(focal, size, "exif")
-        return None if camera.implausible() else camera
+        camera = cls.from_focal(scale * focal, size, "exif")
+        if camera.implausible():
+            raise ExifError(f"EXIF's focal length would be {scale * focal:.0f} px, which no lens has")
+        return camera
 
     def implausible(self) -> str | None:
         """Why this can hardly be the camera of a photo, with the likely confusion of units; None if it can.
@@ -172,6 +192,8 @@ class Camera:
             if self.source == "fov":
                 return f"{why}: the field of view is that of its width, here at most {_widest(self.size):.0f}"
             pixels = min(fx, fy) * diagonal / math.hypot(36, 24)
+            if pixels < 0.2 * diagonal:
+                return f"{why}: it has to be in px of this photo"
             return f"{why}: if it is in mm of a 36 x 24 mm frame, give {pixels:.0f} px"
         if self.source == "fov" and self.fov[0] <= math.pi:
             degrees = self.fov[0]
@@ -184,10 +206,18 @@ class Camera:
                 f"a focal length of {max(fx, fy):g} px is too long for a photo of {width} x {height} px: "
                 "it has to be in px of this photo"
             )
-        if not (0 <= x <= width and 0 <= y <= height):
+        if max(fx, fy) > 3 * min(fx, fy):
             return (
-                f"the principal point ({x:g}, {y:g}) lies outside the photo of {width} x {height} px: the "
-                f"intrinsics belong to another resolution, perhaps {2 * x:.0f} x {2 * y:.0f} px; scale all"
+                f"focal lengths of {fx:g} px across and {fy:g} px down: no camera's pixels are so far from "
+                "square; the order is fx fy cx cy"
+            )
+        if not (0 <= x <= width and 0 <= y <= height):
+            why = f"the principal point ({x:g}, {y:g}) lies outside the photo of {width} x {height} px"
+            if min(x, y) <= 0 or max(x, y) > MAX_SIDE:
+                return why
+            return (
+                f"{why}: the intrinsics belong to another resolution, perhaps {2 * x:.0f} x {2 * y:.0f} px; "
+                "scale all"
             )
         return None
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, ImageSequence, UnidentifiedImageError
 
-from fullframe.geometry.camera import Camera
+from fullframe.geometry.camera import Camera, ExifError
 from fullframe.io.atomic import atomic_path
 from fullframe.io.npz import NotRegularFileError, require_regular_file
 
@@ -47,12 +47,14 @@ class Photo:
         orientation: the EXIF orientation that was undone; 1 for none.
         exif_camera: camera by the EXIF focal length, None without one.
         path: of the file, "" for pixels from elsewhere.
+        exif_problem: why the EXIF focal length is not used; "" if it is, or there is none.
     """
 
     pixels: NDArray[np.uint8]
     orientation: int
     exif_camera: Camera | None
     path: str = ""
+    exif_problem: str = ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -129,12 +131,16 @@ def _upright(image: Image.Image, content: Image.Image, deep: Image.Image | None,
     exif = image.getexif()
     orientation = exif.get(ExifTags.Base.Orientation, 1)
     upright = ImageOps.exif_transpose(content)
-    camera = Camera.from_exif({**exif, **exif.get_ifd(ExifTags.IFD.Exif)}, upright.size)
+    camera, problem = None, ""
+    try:
+        camera = Camera.from_exif({**exif, **exif.get_ifd(ExifTags.IFD.Exif)}, upright.size)
+    except ExifError as error:
+        problem = str(error)
     if deep is not None:
         deep.getexif()[ExifTags.Base.Orientation] = orientation
         upright = ImageOps.exif_transpose(deep)
     pixels = np.array(_to_rgb(upright))
-    return Photo(pixels, orientation if orientation in range(1, 9) else 1, camera, path)
+    return Photo(pixels, orientation if orientation in range(1, 9) else 1, camera, path, problem)
 
 
 def is_photo(path: str | Path) -> bool:

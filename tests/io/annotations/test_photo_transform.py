@@ -4,12 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from fullframe.io.annotations.photo_transform import SizeError, photo_transform
+from fullframe.io.annotations.photo_transform import SizeError, are_upside_down, photo_transform
 
 
 @given(
     size=st.tuples(st.integers(2, 40), st.integers(2, 40)).filter(lambda size: size[0] != size[1]),
-    orientation=st.integers(5, 8),
+    orientation=st.integers(3, 8),
     data=st.data(),
 )
 def test_points_are_turned_as_the_pixels_are(size, orientation, data):
@@ -18,7 +18,7 @@ def test_points_are_turned_as_the_pixels_are(size, orientation, data):
     image.putpixel((x, y), 255)
     image.getexif()[0x0112] = orientation
     upright = ImageOps.exif_transpose(image)
-    transform = photo_transform(size, upright.size, orientation)
+    transform = photo_transform(size, upright.size, orientation, upside_down=orientation < 5)
     (point,) = transform.points(np.array([[x, y, 1]], np.float32))
     assert upright.getpixel((int(point[0]), int(point[1]))) == 255
     assert "turned alike" in transform.note
@@ -30,6 +30,26 @@ def test_nothing_changes_where_the_sizes_agree_or_are_not_told():
         transform = photo_transform(annotated, (60, 80), 6)
         np.testing.assert_array_equal(transform.points(points), points)
         assert transform.note == ""
+
+
+def test_the_size_does_not_tell_whether_it_was_mirrored_or_turned_by_half():
+    points = np.array([[3, 4, 1]], np.float32)
+    for orientation in (2, 3, 4):
+        transform = photo_transform((60, 80), (60, 80), orientation)
+        np.testing.assert_array_equal(transform.points(points), points)
+        assert transform.note == (
+            f"taken as annotated upright: the file cannot say (EXIF orientation {orientation})"
+        )
+    assert photo_transform((60, 80), (60, 80), 1, upside_down=True).note == ""
+
+
+def test_who_is_upside_down():
+    names = ("nose", "left_shoulder", "right_shoulder", "left_hip", "right_hip")
+    upright = np.array([[5, 0, 1], [4, 10, 1], [6, 10, 1], [4, 30, 1], [6, 99, 0]], np.float32)
+    turned = upright * (1, -1, 1)
+    assert are_upside_down([turned], names) and are_upside_down([turned, upright, turned], names)
+    assert not are_upside_down([upright, turned], names) and not are_upside_down([], names)
+    assert not are_upside_down([turned * (1, 1, 0)], names)
 
 
 def test_another_resolution_is_scaled():

@@ -35,6 +35,7 @@ from fullframe.io.annotations.untrusted import (
     number,
     numbers,
     printable,
+    track_number,
     whole_number,
 )
 
@@ -89,11 +90,12 @@ class _Reader:
         self.stats: ReadStats = self.file.stats
         self.order: KeypointOrder | None = None
         self._named: dict[int | str, int | str] = {}  # an image's id: its index, or why it cannot be used
+        self._ambiguous: dict[int | str, int] = {}  # index of the first image by an id that several have
         self._unnamed: dict[int | str, int] = {}  # index by what entries call their image
         self._categories: frozenset[int | str | None] = frozenset()
         self._category_names: dict[int | str | None, str] = {}
         self._boxes: list[_Box] = []
-        self._broken_points = 0
+        self._broken_points = self._odd_tracks = 0
 
     def name_images(self, images: list[Any]) -> None:
         for index, image in enumerate(images):
@@ -114,6 +116,8 @@ class _Reader:
                 continue
             if other is not None:
                 self._named[key] = f"{where}: the id {key} stands for several images; give each its own"
+                if isinstance(other, int):
+                    self._ambiguous[key] = other
                 continue
             self._named[key] = len(self.file.images)
             self.file.images.append(named)
@@ -141,6 +145,11 @@ class _Reader:
             isinstance(c, dict) and _plain_id(c.get("id")) is not None for c in categories
         ):
             raise ValueError(f"{path}: 'categories' must be a list of objects with id and name")
+        by_id: dict[Any, Any] = {}
+        for category in categories:
+            key = _plain_id(category["id"])
+            if by_id.setdefault(key, category) != category:
+                raise ValueError(f"{path}: several categories have the id {key}; give each its own")
         self._category_names = {_plain_id(c["id"]): printable(str(c.get("name"))[:40]) for c in categories}
         with_keypoints = [c for c in categories if c.get("keypoints")]
         people = [c for c in with_keypoints or categories if str(c.get("name")).lower() in PERSON_NAMES]
@@ -184,6 +193,8 @@ class _Reader:
                 else:
                     self._add(entry, image, where)
             except EntryError as error:
+                if image < 0:  # a photo that may be meant must not look empty
+                    image = self._ambiguous.get(_plain_id(entry.get("image_id")) or -1, -1)
                 self.stats.leave_out(image, "not usable", str(error))
         return self._finished()
 
@@ -231,7 +242,7 @@ class _Reader:
                 corners = None
         if corners is None and points is None:
             raise EntryError(f"{where} has neither a bbox nor keypoints: add one, or remove the entry")
-        score = entry.get("score", 1.0)
+        score = 1.0 if entry.get("score") is None else entry["score"]
         track = entry.get("track_id", entry.get("idx"))
         attributes = entry.get("attributes")
         if track is None and isinstance(attributes, dict):
@@ -243,11 +254,16 @@ class _Reader:
             points,
             score=number(score, "score", where),
             id=whole_number(entry.get("id")),
-            track_id=whole_number(track[0] if isinstance(track, list) and len(track) == 1 else track),
+            track_id=self._track(track[0] if isinstance(track, list) and len(track) == 1 else track),
         )
         if corners is not None:
             self._boxes.append(_Box(person, corners, self.file.images[image].size))
         self.file.people.append(person)
+
+    def _track(self, value: Any) -> int | None:
+        track = track_number(value)
+        self._odd_tracks += track is None and value not in (None, -1)
+        return track
 
     def _keypoints(self, values: Any, where: str) -> NDArray[np.float32]:
         count = self.order.total if self.order is not None else None
@@ -275,6 +291,8 @@ class _Reader:
                 self._check_order()
         if self._broken_points:
             stats.notes.append(f"{self._broken_points} keypoints are not finite or far outside: not used")
+        if self._odd_tracks:
+            stats.notes.append(f"{self._odd_tracks} track ids are not whole numbers from 0 on: not used")
         self._set_boxes()
         self._set_scores()
         coordinates = [v for box in self._boxes for v in box.values] if len(self._boxes) < 1000 else [9.0]

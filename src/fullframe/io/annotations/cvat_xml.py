@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from fullframe.io.annotations.annotation_file import AnnotatedImage, AnnotatedPerson, AnnotationFile
 from fullframe.io.annotations.coco_json import PERSON_NAMES
 from fullframe.io.annotations.keypoint_names import canonical, name_keypoints
-from fullframe.io.annotations.untrusted import EntryError, box_xyxy, image_size, printable, whole_number
+from fullframe.io.annotations.untrusted import (
+    EntryError,
+    box_xyxy,
+    image_size,
+    printable,
+    track_number,
+    whole_number,
+)
 
 _DEEPEST = 20
 
@@ -118,7 +125,7 @@ class _Shapes:
     def _start_shape(self, tag: str, attributes: dict[str, str]) -> None:
         image, track, label = self._image, None, attributes.get("label", "")
         if self._open[-2] == "track":
-            frame, track = whole_number(attributes.get("frame")), whole_number(self._track.get("id"))
+            frame, track = whole_number(attributes.get("frame")), track_number(self._track.get("id"))
             label = self._track.get("label", "")
             if frame is None or frame < 0:
                 return

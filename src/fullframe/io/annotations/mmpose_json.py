@@ -19,6 +19,7 @@ from fullframe.io.annotations.untrusted import (
     confidences,
     number,
     numbers,
+    track_number,
     whole_number,
 )
 
@@ -120,7 +121,7 @@ def _add(
     score = entry.get("bbox_score", 1.0)
     if isinstance(score, list) and len(score) == 1:
         (score,) = score
-    track = whole_number(entry.get("track_id"))
+    track = track_number(entry.get("track_id"))
     person = AnnotatedPerson(
         image,
         where,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
+from urllib.parse import unquote, urlparse
 
 from fullframe.io.annotations.annotation_file import AnnotatedImage
 from fullframe.io.annotations.untrusted import printable
@@ -26,7 +27,9 @@ class Unmatched(ValueError):
 
 
 def split_path(name: str) -> list[str]:
-    """Folders and file name of a path written on any system; only what goes down."""
+    """Folders and file name of a path written on any system, or of an address; only what goes down."""
+    if "://" in name:
+        name = unquote(urlparse(name).path)
     parts = re.sub(r"^[A-Za-z]:", "", name.replace("\\", "/")).split("/")
     return [part for part in parts if part not in ("", ".", "..")]
 

@@ -1,5 +1,6 @@
 """From the pixels that were annotated to those of the upright photo."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 # Upright x, y of the unturned x, y, with the unturned width w and height h, by EXIF orientation:
 # rows of (x, y, w, h, 1). The last column: the last pixel of w pixels is w - 1.
 _TURNS = {
+    3: ((-1, 0, 1, 0, -1), (0, -1, 0, 1, -1)),
+    4: ((1, 0, 0, 0, 0), (0, -1, 0, 1, -1)),
     5: ((0, 1, 0, 0, 0), (1, 0, 0, 0, 0)),
     6: ((0, -1, 0, 1, -1), (1, 0, 0, 0, 0)),
     7: ((0, -1, 0, 1, -1), (-1, 0, 1, 0, -1)),
@@ -44,18 +47,24 @@ class PhotoTransform:
 
 
 def photo_transform(
-    annotated: tuple[int, int] | None, photo: tuple[int, int], orientation: int = 1, normalized: bool = False
+    annotated: tuple[int, int] | None,
+    photo: tuple[int, int],
+    orientation: int = 1,
+    normalized: bool = False,
+    upside_down: bool = False,
 ) -> PhotoTransform:
     """How coordinates of a file become those of the upright photo.
 
-    Annotations made on a photo's unturned pixels, as their width and height tell, are turned with it. Those
-    of another resolution are scaled if width and height have the same ratio.
+    Annotations made on a photo's unturned pixels, as their width and height tell, are turned with it. Of
+    orientations 2 to 4, which keep width and height, only people upside down tell. Annotations of another
+    resolution are scaled if width and height have the same ratio.
 
     Args:
         annotated: (width, height) px that the file names; None: it names none, and the photo's are meant.
         photo: (width, height) px of the upright photo.
         orientation: the EXIF orientation that was undone, 1 to 8.
         normalized: the file's coordinates are fractions of width and height.
+        upside_down: the people of the file are, see `are_upside_down`.
 
     Raises:
         SizeError: if it cannot be the same image.
@@ -63,11 +72,18 @@ def photo_transform(
     width, height = annotated or photo
     units = np.diag([width, height, 1.0]) if normalized else np.eye(3)
     turn, note = np.eye(3)[:2], ""
-    if (width, height) != photo and orientation in _TURNS and _same_ratio((height, width), photo):
+    if orientation >= 5:
+        unturned = (width, height) != photo and _same_ratio((height, width), photo)
+    else:
+        unturned = orientation in (3, 4) and upside_down
+    if unturned:
         rows = np.array(_TURNS[orientation], np.float64)
         turn = np.concatenate((rows[:, :2], rows[:, 2:] @ [[width], [height], [1]]), axis=1)
-        width, height = height, width
+        if orientation >= 5:
+            width, height = height, width
         note = "annotated before it was turned by its EXIF orientation: turned alike"
+    elif orientation in (2, 3, 4):
+        note = f"taken as annotated upright: the file cannot say (EXIF orientation {orientation})"
     if (width, height) != photo:
         if not _same_ratio((width, height), photo):
             swapped = (height, width) == photo
@@ -82,6 +98,22 @@ def photo_transform(
             f"annotated at {width} x {height} px, scaled to {photo[0]} x {photo[1]}"
         )
     return PhotoTransform(turn @ units, note)
+
+
+def are_upside_down(people: Iterable[NDArray[np.float32]], names: Sequence[str]) -> bool:
+    """Whether more people have their hips above their shoulders than below.
+
+    Args:
+        people: (K, 3) x, y and confidence of each.
+        names: of the K keypoints.
+    """
+    rows = [[i for i, name in enumerate(names) if part in name] for part in ("shoulder", "hip")]
+    votes = 0.0
+    for points in people:
+        shoulders, hips = (points[part][points[part][:, 2] > 0, 1] for part in rows)
+        if len(shoulders) and len(hips):
+            votes += np.sign(shoulders.mean() - hips.mean())
+    return votes > 0
 
 
 def _same_ratio(a: tuple[int, int], b: tuple[int, int]) -> bool:

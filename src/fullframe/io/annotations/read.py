@@ -73,7 +73,7 @@ def _read_file(path: Path) -> AnnotationFile:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file") from error
     start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if start[:1] == b"<":
+    if start[:1] == b"<" or content[:4] in (b"\xff\xfe<\0", b"\xfe\xff\0<"):
         return read_cvat(content, path)
     if start[:2] == b"PK":
         raise ValueError(f"{path} is a ZIP archive: unpack it and give the file or folder in it")

@@ -70,6 +70,8 @@ def parse_json(content: bytes, path: Path) -> Any:
     memory = json_memory(content)
     if memory > LARGEST_JSON:
         raise ValueError(f"{path} would take about {memory / 2**30:.0f} GB of memory: split it")
+    if not content.strip(b"\xef\xbb\xbf \t\r\n"):
+        raise ValueError(f"{path}: the file is empty")
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -114,6 +116,12 @@ def whole_number(value: Any) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return value
     return None
+
+
+def track_number(value: Any) -> int | None:
+    """The number of a track; None for anything else than a whole number from 0 on."""
+    found = whole_number(value)
+    return found if found is not None and 0 <= found < 2**53 else None
 
 
 def image_size(width: Any, height: Any, where: str) -> tuple[int, int] | None:
