@@ -1,10 +1,12 @@
+import contextlib
 import io
 import logging
+import signal
 
 import pytest
 from rich.console import Console
 
-from fullframe.cli import console
+from fullframe.cli import console, main
 from fullframe.cli.console import UsageError, show_log, show_progress, usage_errors
 
 
@@ -55,3 +57,49 @@ def test_errors_of_the_input_become_usage_errors(error, message):
 def test_errors_of_the_program_are_not_hidden():
     with pytest.raises(TypeError), usage_errors():
         raise TypeError("a bug")
+
+
+@pytest.fixture
+def remembered(monkeypatch):
+    """A terminal's Ctrl-C, whose handler is put back; jobs in the background are started with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    console.remember_interrupts()
+    yield
+    signal.signal(signal.SIGINT, before)
+    console._interrupted.clear()
+
+
+def swallow():
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_that_a_package_swallows_while_it_is_loaded(screen, remembered):
+    with pytest.raises(KeyboardInterrupt), console.loading():
+        swallow()
+    with console.loading():  # told once
+        pass
+    swallow()
+    with pytest.raises(KeyboardInterrupt), console.Interrupt("stopping"):
+        pytest.fail("it was interrupted before")
+    with show_progress() as progress:
+        swallow()
+        with pytest.raises(KeyboardInterrupt):
+            progress("reading", 1, 3)
+
+
+def test_ctrl_c_that_a_package_makes_another_error_of(screen, remembered, monkeypatch):
+    def load(**_: object) -> int:
+        swallow()
+        raise ImportError("numpy failed to import")
+
+    monkeypatch.setattr(main.tyro.extras, "subcommand_cli_from_dict", lambda *_, **__: load())
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 130 and "interrupted" in screen.getvalue()
+
+
+def test_an_ignored_ctrl_c_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    console.remember_interrupts()
+    assert signal.signal(signal.SIGINT, before) is signal.SIG_IGN

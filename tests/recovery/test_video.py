@@ -125,15 +125,45 @@ def test_an_analysed_video_is_not_analysed_again(
     make_video: Any, recoverer: Recoverer, tmp_path: Path
 ) -> None:
     video, work = make_video(frames=20), tmp_path / "work"
-    whole = process(recoverer, video, work=work).clip
+    whole = process(recoverer, video).clip
+
+    def full(_: object) -> None:
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        process(recoverer, video, work=work, finish=full)
     recoverer.detector.calls = 0  # type: ignore[attr-defined]
-    assert_same(process(recoverer, video, work=work).clip, whole)
+    with pytest.raises(OSError, match="no space left"):
+        process(recoverer, video, work=work, finish=full)
     assert recoverer.detector.calls == 0  # type: ignore[attr-defined]
     other = CameraOptions(focal=500)
     with pytest.raises(WorkError, match="holds work with other settings"):
         process(recoverer, video, other, work=work)
-    process(recoverer, video, other, work=work, restart=True)  # another camera is another request
+    finished: list[Clip] = []
+    process(recoverer, video, work=work, finish=lambda result: finished.append(result.clip))
+    assert recoverer.detector.calls == 0 and not work.exists()  # type: ignore[attr-defined]
+    assert_same(finished[0], whole)
+
+
+def test_the_work_with_other_settings_is_replaced_if_that_is_asked_for(
+    make_video: Any, recoverer: Recoverer, tmp_path: Path
+) -> None:
+    video, work = make_video(frames=20), tmp_path / "work"
+    process(recoverer, video, work=work, stop=iter([False] * 12 + [True] * 99).__next__)
+    recoverer.detector.calls = 0  # type: ignore[attr-defined]
+    other = CameraOptions(focal=500)  # another camera is another request
+    process(recoverer, video, other, work=work, restart=True)
     assert recoverer.detector.calls == looks(0, 20)  # type: ignore[attr-defined]
+
+
+def test_nothing_is_kept_of_a_video_that_fails_at_once(
+    make_video: Any, recoverer: Recoverer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, work = make_video(frames=20), tmp_path / "work"
+    monkeypatch.setattr(recoverer.detector, "boxes", lambda image: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        process(recoverer, video, work=work)
+    assert not work.exists()
 
 
 def test_stopping_while_drawing_leaves_a_playable_overlay(

@@ -151,6 +151,9 @@ IMPOSSIBLE = [
     ({"ground": np.array([0, 1, 0, np.inf])}, "ground holds 0 to inf"),
     ({"contacts": np.zeros((3, 2))}, "contacts is of type float64"),
     ({"detected": np.zeros(3, int)}, "detected is of type int64"),
+    ({"reprojection": np.full(3, -1.0)}, "reprojection holds -1"),
+    ({"reprojection": np.zeros((3, 2))}, r"reprojection has shape \(3, 2\)"),
+    ({"reliable": np.ones(3)}, "reliable is of type float64"),
 ]
 IMPOSSIBLE_HEADERS = [
     ({"video": 7}, "video must be text"),

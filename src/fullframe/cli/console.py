@@ -4,8 +4,9 @@ import logging
 import re
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -72,7 +73,8 @@ def usage_errors() -> Iterator[None]:
 
 
 def say(text: str, mark: str = "", style: str = "") -> None:
-    """Print a line without interpreting markup: file names may contain brackets."""
+    """Print text without interpreting markup or control characters: file names may contain any."""
+    text = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
     console.print(Text.assemble((mark, style), (text, "" if mark else style)), soft_wrap=True)
 
 
@@ -84,9 +86,41 @@ class _LogHandler(logging.Handler):
 
 def show_log() -> None:
     """Print what the library logs (`logging.getLogger("fullframe...")`) from level INFO on."""
+    # Pillow warns of large photos, and of damaged tags, which are not used.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     logger = logging.getLogger("fullframe")
     logger.setLevel(logging.INFO)
     logger.addHandler(_LogHandler())
+
+
+_interrupted = threading.Event()
+
+
+def remember_interrupts() -> None:
+    """Ctrl-C raises KeyboardInterrupt and is remembered: packages that are being loaded can swallow it."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        _interrupted.set()
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in nohup
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, handle)
+
+
+def raise_if_interrupted() -> None:
+    """Raises KeyboardInterrupt after Ctrl-C that something has swallowed."""
+    if _interrupted.is_set():
+        _interrupted.clear()
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Says so on the terminal; raises KeyboardInterrupt at the end if Ctrl-C was swallowed meanwhile."""
+    with console.status("loading"):
+        yield
+    raise_if_interrupted()
 
 
 class Interrupt:
@@ -105,6 +139,7 @@ class Interrupt:
         say(self._message, "stopping: ", "yellow")
 
     def __enter__(self) -> "Interrupt":
+        raise_if_interrupted()
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, self._handle)
         return self
@@ -138,6 +173,7 @@ def show_progress(disable: bool = False) -> Iterator[io_progress.Progress]:
         current = bar.tasks[0]
 
         def update(stage: str, done: int, total: int | None) -> None:
+            raise_if_interrupted()
             if done < current.completed or total != current.total:
                 bar.reset(task, total=total)
             bar.update(task, description=stage, completed=done)

@@ -12,7 +12,14 @@ import tyro
 
 from fullframe.cli.annotate import annotate, review
 from fullframe.cli.app import app
-from fullframe.cli.console import UsageError, out_of_memory, say, show_log
+from fullframe.cli.console import (
+    UsageError,
+    out_of_memory,
+    raise_if_interrupted,
+    remember_interrupts,
+    say,
+    show_log,
+)
 from fullframe.cli.convert_checkpoint import convert_checkpoint
 from fullframe.cli.doctor import doctor
 from fullframe.cli.evaluate import evaluate
@@ -60,16 +67,25 @@ def _end_blocks_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, terminate)
 
 
-def main() -> None:
-    """Entry point of the command."""
-    show_log()
-    _end_blocks_on_sigterm()
+def _run() -> int:
     try:
-        status = tyro.extras.subcommand_cli_from_dict(
+        return tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="fullframe",
             description="3D human body meshes from photos and videos, in the camera of the full frame.",
         )
+    except Exception:
+        raise_if_interrupted()  # whatever a package made of it
+        raise
+
+
+def main() -> None:
+    """Entry point of the command."""
+    show_log()
+    remember_interrupts()
+    _end_blocks_on_sigterm()
+    try:
+        status = _run()
     except UsageError as error:
         say(str(error), "error: ", "red")
         status = 2

@@ -5,7 +5,6 @@ import glob
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,6 +18,7 @@ from fullframe.cli.console import (
     Interrupt,
     UsageError,
     console,
+    loading,
     out_of_memory,
     say,
     show_progress,
@@ -131,7 +131,7 @@ def run(
             remove_abandoned(folder)
         camera = CameraOptions(focal, fov, intrinsics)
         own = read_own_people(boxes, keypoints, [Path(photo) for photo in request.photos])
-        with console.status("loading"):
+        with loading():
             recoverer = Recoverer(model, refine, body, body_path, detector, heights)
         runner = _Runner(request, recoverer, camera, smooth, lock_feet, own)
         if request.live is not None:
@@ -301,7 +301,7 @@ class _Runner:
             except Exception as error:
                 yield self._failure(path, error)
             else:
-                text = _photo_summary(people, self.given.get(path), written)
+                text = _photo_summary(people, self.given.get(path), photo.exif_problem, written)
                 if note := self._missing_people(set(people.track_ids.tolist())):
                     text += f"\n{path}: {note}"
                 yield _Outcome(text, len(people), [str(file) for file in written])
@@ -368,15 +368,18 @@ class _Runner:
         files = video_files(stem, self.request.video_kinds)
         overlay = files.pop("overlay", None)
         work = stem.with_name(f".{stem.name}_work")
+        written: list[Path] = []
+
+        def finish(result: "VideoResult") -> None:
+            progress("writing files", 0, None)
+            written.extend(write_clip(result.clip, self.recoverer.body, files, self.request.rig))
+
         result = process(
             self.recoverer, video, self.camera, overlay=overlay, work=work, restart=True,
             smooth=self.smooth, lock_feet=self.lock_feet, stop=stop,
             progress=progress, own=self.own, own_is_for_this_alone=len(self.request.videos) == 1,
+            finish=finish,
         )  # fmt: skip
-        progress("writing files", 0, None)
-        written = write_clip(result.clip, self.recoverer.body, files, self.request.rig)
-        if result.complete:
-            shutil.rmtree(work)
         if overlay is not None and result.drawn:
             written.insert(0, overlay)
         return result, written
@@ -602,12 +605,17 @@ def _state(name: "str | FrameFiles") -> str:
     return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 
-def _photo_summary(people: "People", given: "GivenPeople | None", files: list[Path]) -> str:
+def _photo_summary(
+    people: "People", given: "GivenPeople | None", exif_problem: str, files: list[Path]
+) -> str:
     number = plural(len(people), "person", "people") if len(people) or given else "no person found"
     if unreliable := int((~people.reliable).sum()):
         number += f" ({unreliable} unreliable)"
     number = "; ".join([number, *(given.notes if given else [])])
-    camera = f"focal {people.camera.focal[0]:.0f} px ({people.camera.source})"
+    source = people.camera.source
+    if source == "diagonal" and exif_problem:
+        source += f"; EXIF's is not used: {exif_problem}"
+    camera = f"focal {people.camera.focal[0]:.0f} px ({source})"
     upright = f", turned upright (EXIF orientation {people.orientation})" if people.orientation != 1 else ""
     return f"{people.image}: {number}, {camera}{upright} -> {_names(files)}"
 

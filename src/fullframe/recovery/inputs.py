@@ -39,13 +39,15 @@ def is_live(name: str) -> bool:
 
 def is_video(name: str) -> bool:
     """Whether a file or address is a video rather than a photo, or a file that is neither."""
-    from fullframe.io.image import PHOTO_SUFFIXES, RAW_SUFFIXES, is_photo
+    from fullframe.io.image import RAW_SUFFIXES, is_photo
 
     suffix = Path(urlparse(name).path if "://" in name else name).suffix.lower()
+    if not os.path.isfile(name):
+        return suffix in VIDEO_SUFFIXES
+    if suffix in RAW_SUFFIXES or is_photo(name):
+        return False
     if suffix in VIDEO_SUFFIXES:
         return True
-    if suffix in PHOTO_SUFFIXES | RAW_SUFFIXES or not os.path.isfile(name) or is_photo(name):
-        return False
     from fullframe.video.reader import VideoReader
 
     try:
@@ -64,6 +66,8 @@ def find_inputs(patterns: Iterable[str]) -> Inputs:
     found: dict[str, str] = {}
     inputs = Inputs()
     for pattern in patterns:
+        if not pattern:
+            raise ValueError("an input is empty: give the name of a photo, video or folder")
         if "://" in pattern or is_live(pattern):
             found.setdefault(pattern, pattern)
             continue

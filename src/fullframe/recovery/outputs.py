@@ -22,10 +22,16 @@ RIGGED = ("glb", "bvh")
 """Those of them that have a skeleton in the rig of one's choice."""
 
 
+_LONGEST_STEM = 160
+"""Bytes. File systems take 255, of which temporary names and kinds of results need some, and other names
+of the same stem."""
+
+
 def output_names(inputs: Iterable[str]) -> dict[str, str]:
     """A file name stem for the results of each input; inputs of the same name get different stems.
 
     Bytes of a name that are not UTF-8 become "_": other programs, FFmpeg among them, cannot open such names.
+    Names that leave no room for what is added to them are cut.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()
@@ -35,7 +41,8 @@ def output_names(inputs: Iterable[str]) -> dict[str, str]:
             re.sub("[\ud800-\udfff]", "_", part)
             for part in (path.stem or "video", os.path.basename(os.path.realpath(path.parent)), path.suffix)
         )
-        choices = (stem, f"{folder}_{stem}", f"{stem}_{suffix[1:]}")
+        stem = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
+        choices = (stem, f"{folder[: _LONGEST_STEM // 8]}_{stem}", f"{stem}_{suffix[1:9]}")
         numbered = (f"{stem}_{i}" for i in range(2, number + 3))
         # Compared without case: some file systems ignore it.
         names[name] = next(choice for choice in (*choices, *numbered) if choice.lower() not in taken)

@@ -127,12 +127,12 @@ class Recoverer:
         if model is None:
             model = NETWORK if body == "open" else FIT
         weights = None if str(model) == FIT else model
-        self.card = read_card(weights) if weights else None
+        self.card = None if weights is None else read_card(weights)
         # Without a network the open body is the lifter's.
         options = self.card.options if self.card else read_card(LIFTER).options if body == "open" else {}
         self.body = load_body(body, body_path, options.get("num_betas", 10))
         self.detector = load_detector(detector)
-        self.network = load_model(weights, self.body.name).network if weights else None
+        self.network = None if weights is None else load_model(weights, self.body.name).network
         if self.network is not None:
             fuse_conv_bn(self.network.encoder.net)
         fits = self.network is None or refine

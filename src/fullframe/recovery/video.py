@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ from numpy.typing import ArrayLike
 from fullframe.detect.own_people import OwnPeople, VideoPeople
 from fullframe.detect.people import body_scores
 from fullframe.geometry.camera import Camera
+from fullframe.io.atomic import remove, remove_abandoned, temporary_path
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import WorkDir
 from fullframe.motion.postprocess import postprocess
@@ -68,19 +68,21 @@ def process(
     progress: Progress = silent,
     own: OwnPeople | None = None,
     own_is_for_this_alone: bool = True,
+    finish: Callable[[VideoResult], None] = lambda result: None,
 ) -> VideoResult:
     """Recover the people of a video with models that are loaded. Arguments as for `recover_video`, and:
 
     Args:
         video: or its frames as files.
         camera_options: in px of the original upright frames.
-        work: not removed at the end: the results may still have to be written.
+        work: removed once `finish` has returned, unless `stop` ended the work early.
         restart: remove the results of other arguments in `work` instead of raising WorkError.
         stop: called after each frame. Once it returns True, the analysis ends, and the frames analysed so far
             are finished and drawn; if it returns True only during drawing, the overlay ends there.
         progress: called after each frame.
         own: boxes, tracks or keypoints given by the user, instead of detected ones. Their tracks are kept.
         own_is_for_this_alone: `own` is about no other video.
+        finish: writes the results; while it does, no other command can use `work`.
     """
     with ExitStack() as stack:
         reader = stack.enter_context(open_video(video))
@@ -92,6 +94,10 @@ def process(
         folder = stack.enter_context(_work_dir(work, overlay, request, restart))
         store = FrameStore(folder, CHUNK)
         parts = store.load()
+        if parts:
+            _log.info("%s: resuming after frame %d", video, sum(len(part.times) for part in parts))
+        else:
+            stack.callback(_remove_unless_begun, folder, store)
         skipped = store.skipped(parts)
         analysed = skipped is not None
         if skipped is None:
@@ -124,6 +130,9 @@ def process(
             if result.drawn:
                 os.replace(unfinished, overlay)
             result.complete &= not stop_drawing()
+        finish(result)
+        if result.complete:
+            folder.remove()
         return result
 
 
@@ -172,8 +181,6 @@ def recover_video(
         smooth=smooth,
         lock_feet=lock_feet,
     )
-    if work is not None:
-        shutil.rmtree(work)
     return result.clip
 
 
@@ -261,10 +268,22 @@ def _work_dir(
                 )
             yield work
         return
+    if overlay is None:
+        with tempfile.TemporaryDirectory() as folder, WorkDir(Path(folder, "work"), request) as work:
+            yield work
+        return
     # Beside the overlay, so that the finished file only has to be renamed.
-    temporary = Path(tempfile.mkdtemp(prefix=".fullframe_", dir=None if overlay is None else overlay.parent))
+    remove_abandoned(overlay.parent)
+    temporary = temporary_path(overlay.with_suffix(""))
     try:
-        with WorkDir(temporary / "work", request) as work:
+        with WorkDir(temporary, request) as work:
             yield work
     finally:
-        shutil.rmtree(temporary)
+        if temporary.exists():
+            remove(temporary)
+
+
+def _remove_unless_begun(folder: WorkDir, store: FrameStore) -> None:
+    """Remove the folder of a video of which not one chunk is done: there is nothing to resume."""
+    if folder.path.exists() and not store.is_begun:
+        folder.remove()

@@ -51,7 +51,9 @@ def find_frames(photos: Iterable[str], fps: float) -> list[FrameFiles]:
         if len(numbered) < 2:
             continue
         alone = sum(key[0] == folder and len(others) > 1 for key, others in sequences.items()) == 1
-        name = folder if alone else str(Path(folder) / f"{prefix or 'frames'}{suffix}")
+        # The folder's own name, also where it is given as "." or "..".
+        named = folder if Path(folder).name not in ("", "..") else str(Path(folder).resolve())
+        name = named if alone else str(Path(folder) / f"{prefix or 'frames'}{suffix}")
         clips.append(FrameFiles(name, tuple(photo for _, photo in sorted(numbered)), fps))
     return clips
 
