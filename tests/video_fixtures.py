@@ -127,5 +127,5 @@ def recoverer(body: Any) -> Recoverer:
     torch.manual_seed(0)
     network = create_model("cliff", encoder="resnet18", crop=(64, 64), num_betas=11).eval()
     return SimpleNamespace(  # type: ignore[return-value]
-        body=body, detector=RedBoxes(), network=network, card=None, fitter=None, name="tiny"
+        body=body, detector=RedBoxes(), network=network, card=None, fitter=None, name="tiny", height=None
     )
