@@ -3,10 +3,6 @@
 import http.client
 import io
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -34,33 +30,6 @@ from fullframe.view.results import load_clip
 from fullframe.view.server import serve
 
 CHOICES = {"fov": None, "lockFeet": False, "save": ["npz"]}
-
-KILLED = """
-import os, signal, sys, tempfile
-tempfile.tempdir = sys.argv[1]
-from fullframe.view import app
-with app._temporary_folder() as folder:
-    (folder / "page").mkdir()
-    (folder / "page" / "upload.mp4").write_bytes(b"private")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
-def test_uploads_of_a_killed_server_are_deleted_at_the_next_start(tmp_path, monkeypatch):
-    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], timeout=300)
-    (killed,) = tmp_path.iterdir()
-    assert (killed / "page" / "upload.mp4").exists()
-    other, link = tmp_path / "fullframe_other", tmp_path / "fullframe_app_link"
-    other.mkdir()
-    link.symlink_to(other)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with app._temporary_folder() as first:
-        assert not killed.exists() and other.exists() and link.exists()
-        with app._temporary_folder() as second:  # another server that runs
-            assert first.is_dir() and second.is_dir()
-        assert first.is_dir()
-    assert sorted(tmp_path.iterdir()) == [link, other]
 
 
 class Browser:

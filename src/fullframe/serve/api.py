@@ -1,7 +1,6 @@
 """The HTTP interface: photos are answered at once, clips become jobs."""
 
 import asyncio
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
+from fullframe.io.temporary_folder import temporary_folder
 from fullframe.recovery.outputs import VIDEO_OUTPUTS
 from fullframe.recovery.photo import CameraOptions, Recoverer
 from fullframe.serve.clips import ClipJob, ClipJobs, QueueFullError
@@ -131,8 +131,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         nonlocal engine, jobs
-        with tempfile.TemporaryDirectory(prefix="fullframe_serve_", ignore_cleanup_errors=True) as folder:
-            engine, jobs = PhotoEngine(recoverer), ClipJobs(recoverer, Path(folder), limits)
+        with temporary_folder("fullframe_serve_") as folder:
+            engine, jobs = PhotoEngine(recoverer), ClipJobs(recoverer, folder, limits)
             yield
             await asyncio.to_thread(jobs.close)
             await asyncio.to_thread(engine.close)

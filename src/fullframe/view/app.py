@@ -3,31 +3,25 @@
 The page and its websocket are ours; the scene in it is viser's page, in a frame. All have one port.
 """
 
-import contextlib
-import os
 import re
-import shutil
-import stat
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-import filelock
 import viser
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from fullframe.assets import APP
+from fullframe.io.temporary_folder import temporary_folder
 from fullframe.recovery.photo import Recoverer
 from fullframe.view.queue import Queue
 from fullframe.view.server import Server, pages, path_of, serve, wait_for_interrupt
 from fullframe.view.session import Session
 
-_PREFIX, _LOCK = "fullframe_app_", ".lock"
-_STARTING_SECONDS = 60
+FOLDERS = "fullframe_app_"
+"""How the names of folders for uploads begin."""
 _PAGE = {
     "/": ("app.html", "text/html; charset=utf-8"),
     "/app.css": ("app.css", "text/css; charset=utf-8"),
@@ -55,35 +49,13 @@ def serve_app(
         OSError: if the host is not available.
     """
     queue = Queue()
-    with _temporary_folder() as folder:
+    with temporary_folder(FOLDERS) as folder:
         site = AppSite(lambda: Session(recoverer, command, queue, folder))
         with serve(host, port, "fullframe", site) as server:
             with pages(server, lambda client: site.scene(server, client)):
                 wait_for_interrupt(server, ready)
             site.close()
             queue.close(timeout=10)
-
-
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """A folder for uploads, deleted at the end; those of killed servers are deleted first.
-
-    A server locks its folder. The lock ends with its process.
-    """
-    for old in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError, filelock.Timeout):
-            state = old.lstat()
-            ours = stat.S_ISDIR(state.st_mode) and (os.name == "nt" or state.st_uid == os.getuid())
-            file = old / _LOCK
-            # Without a lock file, a server may just be starting.
-            if ours and (file.exists() or time.time() - state.st_mtime > _STARTING_SECONDS):
-                with filelock.FileLock(file, timeout=0):
-                    shutil.rmtree(old, ignore_errors=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as name,
-        filelock.FileLock(Path(name) / _LOCK),
-    ):
-        yield Path(name)
 
 
 class AppSite:
