@@ -254,6 +254,19 @@ def test_characters_that_cannot_move(characters, tmp_path, change, reason):
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("last", "reason"), [([0], "a node lies above itself"), ([], "no bone known")], ids=["cycle", "chain"]
+)
+def test_many_nodes_one_below_the_other(tmp_path, last, reason):
+    count = 200_000
+    file = Glb()
+    file.tree["nodes"] = [{"children": [i + 1]} for i in range(count - 1)] + [{"children": last}]
+    file.tree["skins"] = [{"joints": [0]}]
+    (tmp_path / "a.glb").write_bytes(file.content())
+    with pytest.raises(CharacterError, match=reason):
+        read_character(tmp_path / "a.glb")
+
+
 @pytest.mark.parametrize("content", [b"", b"glTF", b"solid nothing", b"glTF\x01\0\0\0\x0c\0\0\0"])
 def test_files_that_are_no_glb(tmp_path, content):
     (tmp_path / "a.glb").write_bytes(content)

@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.export.glb import Glb
 from fullframe.export.rigs import RIGS
+from fullframe.io.npz import require_regular_file
 
 JOINTS = JOINT_SETS["smpl24"].names
 _SPINE = (3, 6, 9)
@@ -123,6 +124,7 @@ def read_names(path: Path) -> dict[str, str]:
         CharacterError: it is something else; names the file.
         OSError: it cannot be read.
     """
+    require_regular_file(path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -141,13 +143,18 @@ def _character(file: Glb, path: Path, names: dict[str, str]) -> Character:
     if any("uri" in buffer for buffer in file.tree.get("buffers", [])):
         raise CharacterError(f"{path} keeps its numbers in other files: export it as one GLB.")
     parents = {child: i for i, node in enumerate(nodes) for child in node.get("children", [])}
+    checked: set[int] = set()
     for start in range(len(nodes)):
-        seen, node = {start}, start
-        while node in parents:
-            node = parents[node]
-            if node in seen:
+        above: set[int] = set()
+        node = start
+        while node not in checked:
+            if node in above:
                 raise CharacterError(f"{path} is a damaged GLB (a node lies above itself); export it again.")
-            seen.add(node)
+            above.add(node)
+            if node not in parents:
+                break
+            node = parents[node]
+        checked |= above
     character = Character(file, parents, {}, {}, {})
     skeleton = dict.fromkeys(joint for skin in skins for joint in skin["joints"])
     skeleton |= dict.fromkeys(above for joint in list(skeleton) for above in character.chain(joint))

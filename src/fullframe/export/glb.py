@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.io.npz import require_regular_file
+
 COMPONENTS = {"float32": 5126, "uint32": 5125, "uint16": 5123, "uint8": 5121, "int16": 5122, "int8": 5120}
 SHAPES: dict[str, tuple[int, ...]] = {"SCALAR": (), "VEC2": (2,), "VEC3": (3,), "VEC4": (4,), "MAT4": (4, 4)}
 VERTICES, INDICES = 34962, 34963  # ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER
@@ -37,6 +39,7 @@ class Glb:
             ValueError: it is no GLB of version 2.
             OSError: it cannot be read.
         """
+        require_regular_file(path)
         content = Path(path).read_bytes()
         file = cls()
         try:

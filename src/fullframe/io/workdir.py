@@ -227,7 +227,7 @@ def read_request(path: str | Path) -> dict[str, Any]:
         request = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WorkError(f"{file}: no such file") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WorkError(f"{file} is damaged: remove the folder {path} to start over") from error
     return dict(request) if isinstance(request, dict) else {}
 
