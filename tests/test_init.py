@@ -31,7 +31,7 @@ def parameters(function: Callable) -> str:
     return str(signature.replace(parameters=plain, return_annotation=signature.empty))
 
 
-CAMERA = "focal=None, fov=None, intrinsics=None"
+CAMERA = "focal=None, fov=None, intrinsics=None, vertical_fov=None, camera=None"
 MODELS = "model=None, refine=True, body='open', body_path=None, detector='builtin', height=None"
 SIGNATURES = {
     "recover": f"(image, *, {CAMERA}, boxes=None, keypoints=None, {MODELS})",
@@ -61,7 +61,7 @@ def test_public_signatures(name: str) -> None:
 
 
 FIELDS = {
-    "Camera": "focal principal_point size source",
+    "Camera": "focal principal_point size source distortion fisheye",
     "Clip": "times frames track_ids detected boxes scores keypoints pose betas translation "
     "camera body model contacts ground reprojection reliable video",
     "People": "boxes scores track_ids keypoints pose betas translation vertices joints faces camera "

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from fullframe.body.files import read_body
-from fullframe.data.formats.calibration import read_calibration
 from fullframe.data.formats.paths import image_size
 from fullframe.data.formats.trc import read_trc
 from fullframe.export.character import read_character, read_names
+from fullframe.io.calibration import read_calibration
 from fullframe.io.image import read_photo
 from fullframe.io.npz import read_npz, require_regular_file
 from fullframe.models import load_model

@@ -248,10 +248,11 @@ def test_scores_count_the_keypoints_unless_people_are_given(recoverer: Recoverer
 
 def test_the_camera_is_given_for_the_original_size() -> None:
     class Large:
-        original_size, size = (8192, 4096), (4096, 2048)
+        original_size, size, source = (8192, 4096), (4096, 2048), "large.mp4"
 
     camera = recovery.clip_camera(Large(), CameraOptions(focal=6000))  # type: ignore[arg-type]
-    assert camera == Camera((3000, 3000), (2048, 1024), (4096, 2048), "focal")
+    # (0, 0) is the centre of the first pixel of both sizes.
+    assert camera == Camera((3000, 3000), (2047.75, 1023.75), (4096, 2048), "focal")
     assert recovery.clip_camera(Large()).focal[0] == pytest.approx(np.hypot(4096, 2048))  # type: ignore[arg-type]
 
 

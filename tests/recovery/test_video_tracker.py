@@ -91,7 +91,7 @@ def test_who_is_seen_in_one_look_only_is_in_that_frame_only(recoverer: Recoverer
     from video_fixtures import picture
 
     class Video:
-        size = original_size = (96, 64)
+        size, original_size, source = (96, 64), (96, 64), "a.mp4"
 
     views = list(plan_detections((Frame(i, i / 30, picture(i)) for i in range(5)), MAX_INTERPOLATION_S, 4))
     tracker = VideoTracker(recoverer, clip_camera(Video()), 30)  # type: ignore[arg-type]

@@ -70,6 +70,8 @@ def run(
     focal: float | None = None,
     fov: float | None = None,
     intrinsics: tuple[float, float, float, float] | None = None,
+    vertical_fov: float | None = None,
+    camera: str | None = None,
     boxes: Path | None = None,
     keypoints: Path | None = None,
     model: str | None = None,
@@ -91,9 +93,12 @@ def run(
         inputs: photos, videos, folders of them, or patterns such as 'holiday/*.jpg'; or one camera, shown
             live in the browser: its number (0), /dev/video0, or the address of a stream (rtsp://...).
         out: folder for the results; created if it does not exist.
-        focal: focal length in px. Without --focal, --fov, --intrinsics: from EXIF, else the image diagonal.
+        focal: focal length in px. Where no camera is given: from EXIF, else the image diagonal.
         fov: horizontal field of view in degrees.
         intrinsics: fx fy cx cy in px.
+        vertical_fov: vertical field of view in degrees.
+        camera: a calibration with the distortion of the lens: OpenCV's or ROS' .yml, .json, Pose2Sim's .toml,
+            Qualisys' .qca.txt, COLMAP's cameras.txt; FILE:NAME for one of several cameras.
         boxes: person boxes instead of detected ones: a file or folder of COCO, MMPose, CVAT, Label Studio,
             YOLO ...; for videos also MOT or JSON by frame. Tracks are kept.
         keypoints: 2D keypoints instead of detected ones: the same, OpenPose, AlphaPose, MediaPipe ...
@@ -118,22 +123,22 @@ def run(
         if ray is not None:  # the workers have other working directories
             inputs, out = tuple(map(_absolute, inputs)), out.absolute()
             model, body_path = model and _absolute(model), body_path and body_path.absolute()
-        request = _plan(inputs, out, save, rig, fps, (boxes, keypoints, body_path, model))
+        request = _plan(inputs, out, save, rig, fps, (boxes, keypoints, body_path, model, camera))
         heights = None if height is None else parse_height(height)
-        make_writable(out)
 
         # torch takes seconds to import: only once the request is known to make sense.
         from fullframe.detect.own_people import read_own_people
         from fullframe.io.atomic import remove_abandoned
-        from fullframe.recovery.photo import CameraOptions, Recoverer
+        from fullframe.recovery.photo import Recoverer, read_camera_options
 
+        cameras = read_camera_options(focal, fov, intrinsics, vertical_fov, camera)
+        make_writable(out)
         for folder in {out, *(stem.parent for stem in request.stems.values())}:
             remove_abandoned(folder)
-        camera = CameraOptions(focal, fov, intrinsics)
         own = read_own_people(boxes, keypoints, [Path(photo) for photo in request.photos])
         with loading():
             recoverer = Recoverer(model, refine, body, body_path, detector, heights)
-        runner = _Runner(request, recoverer, camera, smooth, lock_feet, own)
+        runner = _Runner(request, recoverer, cameras, smooth, lock_feet, own)
         if request.live is not None:
             if ray is not None:
                 raise UsageError("--ray is for photos and videos, not for cameras and streams")

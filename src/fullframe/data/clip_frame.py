@@ -5,42 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fullframe.geometry.camera import Camera
 from fullframe.io.image import ImageError
 from fullframe.video.reader import Frame, VideoReader
-
-
-@dataclass(frozen=True, eq=False)
-class Lens:
-    """How a lens maps rays to pixels, in OpenCV's models.
-
-    Attributes:
-        intrinsics: (3, 3) K, px.
-        distortion: (n,) k1, k2, p1, p2, k3, ..., or k1 to k4 of the fisheye model.
-        fisheye: which of the two models.
-        size: (width, height) px of the image.
-    """
-
-    intrinsics: NDArray[np.float64]
-    distortion: NDArray[np.float64]
-    fisheye: bool
-    size: tuple[int, int]
-
-    def undistort(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The image (H, W, 3) as a pinhole camera of the same intrinsics sees it; black where unknown."""
-        if not self.distortion.any():
-            return image
-        undistorted: NDArray[np.uint8] = np.asarray(cv2.remap(image, *self._maps, cv2.INTER_LINEAR), np.uint8)
-        return undistorted
-
-    @cached_property
-    def _maps(self) -> tuple[NDArray, NDArray]:
-        make = cv2.fisheye.initUndistortRectifyMap if self.fisheye else cv2.initUndistortRectifyMap
-        k = self.intrinsics
-        return make(k, self.distortion, np.eye(3), k, self.size, cv2.CV_16SC2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +20,12 @@ class ClipFrame:
     Attributes:
         video: path.
         index: 0, 1, ... of the frame.
-        lens: of the camera.
+        camera: with the distortion of its lens.
     """
 
     video: Path
     index: int
-    lens: Lens
+    camera: Camera
 
     def read(self) -> NDArray[np.uint8]:
         """(H, W, 3) RGB, upright and undistorted.
@@ -64,7 +34,7 @@ class ClipFrame:
             VideoError: the video cannot be read.
             ImageError: it has fewer frames.
         """
-        return self.lens.undistort(_frame(self.video, self.index).image)
+        return self.camera.undistort_image(_frame(self.video, self.index).image)
 
 
 @dataclass

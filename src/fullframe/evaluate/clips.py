@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from fullframe.data.clip_frame import ClipFrame, Lens
+from fullframe.data.clip_frame import ClipFrame
 from fullframe.data.sample import Sample
 from fullframe.evaluate.predictions import Predictions
 from fullframe.geometry.box import iou
@@ -61,47 +61,47 @@ def predict_clips(
     parts = []
     with WorkDir(folder, {**request, "people": len(samples)}) as work:
         shards = work.shards(size=1)
-        for number, (image, camera, some) in enumerate(_by_clip(samples)):
+        for number, (image, some) in enumerate(_by_clip(samples)):
             if not shards.is_done(number):
                 with shards.writing(number) as shard:
-                    _recovered(recoverer, image.video, image.lens, camera).save(shard / CLIP_FILE)
+                    _recovered(recoverer, image.video, image.camera).save(shard / CLIP_FILE)
             clip = Clip.load(shards.folder(number) / CLIP_FILE)
             parts.append(Predictions.of(some, _matched(clip, some)))
             progress("recovering clips", sum(map(len, parts)), len(samples))
     return Predictions.joined(parts)
 
 
-def _by_clip(samples: Sequence[Sample]) -> Iterator[tuple[ClipFrame, Camera, list[Sample]]]:
-    """A frame and the camera of each clip, and its samples, ordered as they are, without pictures."""
+def _by_clip(samples: Sequence[Sample]) -> Iterator[tuple[ClipFrame, list[Sample]]]:
+    """A frame of each clip and its samples, ordered as they are, without pictures."""
     some: list[Sample] = []
     image: ClipFrame | None = None
     for sample in samples:
         assert isinstance(sample.image, ClipFrame)
         if image is not None and sample.image.video != image.video:
-            yield image, some[0].camera, some
+            yield image, some
             some = []
         image = sample.image
         some.append(replace(sample, image=""))
     if image is not None:
-        yield image, some[0].camera, some
+        yield image, some
 
 
 class _Undistorted(VideoReader):
     """A video whose frames have the distortion of the lens undone."""
 
-    def __init__(self, source: Path, lens: Lens) -> None:
+    def __init__(self, source: Path, camera: Camera) -> None:
         super().__init__(source)
-        self.lens = lens
+        self.camera = camera
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in super().__iter__():
-            yield replace(frame, image=self.lens.undistort(frame.image))
+            yield replace(frame, image=self.camera.undistort_image(frame.image))
 
 
-def _recovered(recoverer: Recoverer, video: Path, lens: Lens, camera: Camera) -> Clip:
-    with _Undistorted(video, lens) as reader:
-        parts = [rows for rows, _ in analyse(recoverer, reader, camera, [])]
-    return finish_clip(recoverer, parts, camera, str(video), smooth=True, lock_feet=False)
+def _recovered(recoverer: Recoverer, video: Path, camera: Camera) -> Clip:
+    with _Undistorted(video, camera) as reader:
+        parts = [rows for rows, _ in analyse(recoverer, reader, camera.pinhole, [])]
+    return finish_clip(recoverer, parts, camera.pinhole, str(video), smooth=True, lock_feet=False)
 
 
 def _matched(clip: Clip, samples: Sequence[Sample]) -> Bodies:

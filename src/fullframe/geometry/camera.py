@@ -6,9 +6,11 @@ Camera frame: x right, y down, z forward (OpenCV), metres. Pixels are those of t
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +28,11 @@ BBOX_NORMS = ("plain", "h36m")
 _FOCAL_LENGTH, _FOCAL_35MM = 0x920A, 0xA405
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 _PLANE_X_RESOLUTION, _PLANE_UNIT = 0xA20E, 0xA210
+DISTORTIONS, FISHEYE_DISTORTIONS = (4, 5, 8, 12, 14), (4,)
+"""How many coefficients OpenCV's models of lenses have."""
+_STEEPEST = 10.0
+"""Tangent of the angle off the axis beyond which nothing is asked of a lens."""
+
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
 # Width by height of what cameras and phones take: 1:1, 7:6, 5:4, 4:3, 3:2, 16:10, 16:9, 2:1, to 65:24.
 _SENSOR_SHAPES = (
@@ -46,13 +53,19 @@ class Camera:
         focal: (fx, fy) px.
         principal_point: (x, y) absolute px.
         size: (width, height) of the image in px.
-        source: how the focal length was found: "intrinsics", "focal", "fov", "exif" or "diagonal".
+        source: how the focal length was found: "intrinsics", "focal", "fov", "calibration", "exif" or
+            "diagonal".
+        distortion: coefficients of the lens in OpenCV's models: k1, k2, p1, p2, k3, ..., or k1 to k4 of the
+            fisheye model; empty for a pinhole.
+        fisheye: which of the two models.
     """
 
     focal: tuple[float, float]
     principal_point: tuple[float, float]
     size: tuple[int, int]
     source: str
+    distortion: tuple[float, ...] = ()
+    fisheye: bool = False
 
     def __post_init__(self) -> None:
         width, height = self.size
@@ -62,6 +75,14 @@ class Camera:
             raise ValueError(f"focal length must be positive and finite, got {self.focal} px")
         if not all(math.isfinite(p) for p in self.principal_point):
             raise ValueError(f"principal point must be finite, got {self.principal_point} px")
+        if not self.fisheye and not any(self.distortion):
+            object.__setattr__(self, "distortion", ())  # a lens without distortion is a pinhole
+        known = FISHEYE_DISTORTIONS if self.fisheye else DISTORTIONS
+        if self.distortion and len(self.distortion) not in known:
+            expected = f"{' or '.join(map(str, known))}{' of a fisheye' if self.fisheye else ''}"
+            raise ValueError(f"got {len(self.distortion)} distortion coefficients; expected {expected}")
+        if not all(math.isfinite(k) for k in self.distortion):
+            raise ValueError(f"distortion coefficients must be finite, got {list(self.distortion)}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Camera":
@@ -76,22 +97,28 @@ class Camera:
             )
             width, height = (int(v) for v in values["size"])
             source = values["source"]
+            distortion = tuple(float(k) for k in values.get("distortion", ()))
+            fisheye = bool(values.get("fisheye", False))
         except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"camera: {error!r} in {str(values)[:200]}") from error
         if not isinstance(source, str):
             raise ValueError(f"camera: source must be text, not {str(source)[:100]}")
         if max(width, height) > MAX_SIDE or max(map(abs, (*focal, *principal_point))) > MAX_PIXELS:
             raise ValueError(f"camera: impossible numbers in {str(values)[:200]}")
-        return cls(focal, principal_point, (width, height), source)
+        return cls(focal, principal_point, (width, height), source, distortion, fisheye)
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers and names that JSON can hold: focal, principal_point, size, source."""
-        return {
+        """Numbers and names that JSON can hold: focal, principal_point, size, source; of a lens that distorts
+        also distortion and fisheye."""
+        values: dict[str, Any] = {
             "focal": list(self.focal),
             "principal_point": list(self.principal_point),
             "size": list(self.size),
             "source": self.source,
         }
+        if self.distortion:
+            values |= {"distortion": list(self.distortion), "fisheye": self.fisheye}
+        return values
 
     @classmethod
     def from_focal(cls, focal: float, size: tuple[int, int], source: str = "focal") -> "Camera":
@@ -222,6 +249,131 @@ class Camera:
         return None
 
     @property
+    def pinhole(self) -> "Camera":
+        """The camera without the distortion of its lens."""
+        return replace(self, distortion=(), fisheye=False) if self.distortion else self
+
+    def resized(self, size: tuple[int, int]) -> "Camera":
+        """The camera of its images scaled to `size` (width, height) px; (0, 0) is the centre of a pixel."""
+        scale = [new / old for new, old in zip(size, self.size, strict=True)]
+        fx, fy = (f * s for f, s in zip(self.focal, scale, strict=True))
+        cx, cy = ((c + 0.5) * s - 0.5 for c, s in zip(self.principal_point, scale, strict=True))
+        return replace(self, focal=(fx, fy), principal_point=(cx, cy), size=(int(size[0]), int(size[1])))
+
+    def distort(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Pixels (..., 2) of the image from those of the pinhole camera.
+
+        Where the model of the lens folds back, far outside what it was calibrated for, points stay at the
+        edge of what it can show.
+        """
+        pixels: NDArray[np.float64] = np.asarray(points, np.float64)
+        if not self.distortion:
+            return pixels
+        rays = (pixels - self.principal_point) / self.focal
+        return self._distorted(rays) * self.focal + self.principal_point
+
+    def undistort(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Pixels (..., 2) of the pinhole camera from those of the image; NaN where the lens shows nothing."""
+        pixels: NDArray[np.float64] = np.asarray(points, np.float64)
+        if not self.distortion:
+            return pixels
+        finite: NDArray[np.bool_] = np.asarray(np.isfinite(pixels).all(axis=-1))
+        seen = (np.where(finite[..., None], pixels, self.principal_point) - self.principal_point) / self.focal
+        found = self._undistorted(seen.reshape(-1, 2)).reshape(seen.shape)
+        # Where the model folds back there is no answer.
+        good = finite & (np.linalg.norm(self._distorted(found) - seen, axis=-1) < 1e-4)
+        good &= np.linalg.norm(found, axis=-1) <= self._steepest
+        return np.where(good[..., None], found * self.focal + self.principal_point, np.nan)
+
+    def undistort_boxes(self, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The boxes (N, 4) x1, y1, x2, y2 px of the pinhole camera around what boxes of the image show.
+
+        What the lens shows farther off the axis than a pinhole can is left out. A box of which nothing is
+        left stays as it is.
+        """
+        xyxy: NDArray[np.float32] = np.asarray(boxes, np.float32).reshape(-1, 4)
+        if not self.distortion or not len(xyxy):
+            return xyxy
+        share = np.linspace(0, 1, 9)
+        x, y = (xyxy[:, [k]] + share * (xyxy[:, [k + 2]] - xyxy[:, [k]]) for k in (0, 1))
+        grid = np.stack(np.broadcast_arrays(x[:, :, None], y[:, None, :]), axis=-1).reshape(len(xyxy), -1, 2)
+        points = self.undistort(grid)
+        result = xyxy.copy()
+        for row, some in enumerate(points):
+            seen = some[np.isfinite(some).all(axis=1)]
+            if len(seen) and (np.ptp(seen, axis=0) > 0).all():
+                result[row] = np.concatenate((seen.min(axis=0), seen.max(axis=0)))
+        return result
+
+    def undistort_keypoints(self, keypoints: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Keypoints (..., 3), x, y px and confidence, of the pinhole camera; 0 for those it cannot show."""
+        if not self.distortion:
+            return keypoints
+        points = self.undistort(keypoints[..., :2])
+        seen: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=-1))
+        result = np.where(seen[..., None], np.concatenate((points, keypoints[..., 2:]), axis=-1), 0)
+        return result.astype(np.float32)
+
+    def undistort_image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The image (H, W, 3) as the pinhole camera sees it; black where unknown."""
+        if not self.distortion:
+            return image
+        return np.asarray(cv2.remap(image, *_maps(self), cv2.INTER_LINEAR), np.uint8)
+
+    def bend(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Points (..., 3) of the camera frame, moved to where the pinhole shows them as the lens does."""
+        if not self.distortion:
+            return points
+        depth = points[..., 2:]
+        ahead = depth > 0.01
+        rays = points[..., :2] / np.where(ahead, depth, 1)
+        bent = np.concatenate((self._distorted(rays) * depth, depth), axis=-1)
+        return np.where(ahead, bent, points).astype(points.dtype)
+
+    def _distorted(self, rays: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Where rays (..., 2), x / z and y / z, go through the lens: the same, distorted."""
+        flat = np.asarray(rays, np.float64).reshape(-1, 2)
+        if not len(flat):
+            return np.zeros(rays.shape)
+        radius = np.linalg.norm(flat, axis=1, keepdims=True)
+        flat = flat * np.minimum(1, self._steepest / np.maximum(radius, 1e-12))
+        return _through_lens(flat, np.array(self.distortion), self.fisheye).reshape(rays.shape)
+
+    def _undistorted(self, seen: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Rays (N, 2) that the lens maps to these, by Newton's method; where there are none, something else.
+
+        Ours, since OpenCV's iteration stops after five steps, far from the answer for wide lenses.
+        """
+        radius = np.linalg.norm(seen, axis=1, keepdims=True)
+        limit = self._steepest
+        start = np.tan(np.minimum(radius, 1.4)) if self.fisheye else radius
+        rays = seen * np.minimum(start, 0.98 * limit) / np.maximum(radius, 1e-12)
+        step = 1e-6
+        for _ in range(30):
+            error = self._distorted(rays) - seen
+            if not error.size or np.abs(error).max() < 1e-10:
+                break
+            a, c = ((self._distorted(rays + offset) - error - seen).T / step for offset in step * np.eye(2))
+            determinant = a[0] * c[1] - a[1] * c[0]
+            safe = np.where(np.abs(determinant) > 1e-9, determinant, 1e-9)
+            x, y = error.T
+            change = np.stack((c[1] * x - c[0] * y, a[0] * y - a[1] * x), axis=1) / safe[:, None]
+            # No farther at once than the lens is smooth.
+            length = np.linalg.norm(change, axis=1, keepdims=True)
+            change *= np.minimum(
+                1, 0.3 * (1 + np.linalg.norm(rays, axis=1, keepdims=True)) / np.maximum(length, 1e-12)
+            )
+            rays = rays - change
+            farthest = np.linalg.norm(rays, axis=1, keepdims=True)
+            rays *= np.minimum(1, 0.999 * limit / np.maximum(farthest, 1e-12))
+        return rays
+
+    @property
+    def _steepest(self) -> float:
+        """The tangent of the angle off the axis up to which the lens maps farther rays farther out."""
+        return _one_to_one(self.distortion, self.fisheye)
+
+    @property
     def intrinsics(self) -> NDArray[np.float64]:
         """K, (3, 3) px."""
         (fx, fy), (cx, cy) = self.focal, self.principal_point
@@ -240,6 +392,36 @@ class Camera:
         """Horizontal and vertical field of view, degrees."""
         x, y = (math.degrees(2 * math.atan(s / 2 / f)) for s, f in zip(self.size, self.focal, strict=True))
         return x, y
+
+
+def _through_lens(
+    rays: NDArray[np.float64], distortion: NDArray[np.float64], fisheye: bool
+) -> NDArray[np.float64]:
+    """Rays (N, 2) after OpenCV's distortion."""
+    if fisheye:
+        return np.asarray(cv2.fisheye.distortPoints(rays[:, None], np.eye(3), distortion)).reshape(-1, 2)
+    points = np.concatenate((rays, np.ones((len(rays), 1))), axis=1)[:, None]
+    return np.asarray(cv2.projectPoints(points, np.zeros(3), np.zeros(3), np.eye(3), distortion)[0])[:, 0]
+
+
+@lru_cache(maxsize=16)
+def _one_to_one(distortion: tuple[float, ...], fisheye: bool) -> float:
+    radius = np.tan(np.linspace(0, math.atan(_STEEPEST), 4000))
+    limit = _STEEPEST
+    for angle in np.arange(8) * np.pi / 4:
+        rays = radius[:, None] * np.array([np.cos(angle), np.sin(angle)])
+        outward = _through_lens(rays, np.array(distortion), fisheye) @ (np.cos(angle), np.sin(angle))
+        back = np.flatnonzero(np.diff(outward) <= 0)
+        if len(back):
+            limit = min(limit, float(radius[back[0]]))
+    return limit
+
+
+@lru_cache(maxsize=4)
+def _maps(camera: Camera) -> tuple[NDArray[Any], NDArray[Any]]:
+    make: Any = cv2.fisheye.initUndistortRectifyMap if camera.fisheye else cv2.initUndistortRectifyMap
+    k = camera.intrinsics
+    return make(k, np.array(camera.distortion), np.eye(3), k, camera.size, cv2.CV_16SC2)
 
 
 def _widest(size: tuple[int, int]) -> float:
@@ -281,7 +463,7 @@ def project(points: Tensor, focal: Tensor | float, principal_point: Tensor | flo
 def project_points(points: NDArray[Any], camera: Camera) -> NDArray[np.float64]:
     """Points (K, 3) of the camera frame to pixels (K, 2) of its image, as `project` does for tensors."""
     depth: NDArray[np.float64] = np.maximum(points[:, 2:], 0.1)
-    return points[:, :2] * np.array(camera.focal) / depth + np.array(camera.principal_point)
+    return camera.distort(points[:, :2] * np.array(camera.focal) / depth + np.array(camera.principal_point))
 
 
 def compute_bbox_info(center_rel: Tensor, size: Tensor, focal: Tensor | float, norm: str = "plain") -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -39,16 +40,60 @@ class Bodies(NamedTuple):
 
 
 def cut_crops(
-    model: CropRegressor, image: NDArray[np.uint8], boxes: ArrayLike, enlarge: float = DETECTION_ENLARGE
+    model: CropRegressor,
+    image: NDArray[np.uint8],
+    boxes: ArrayLike,
+    enlarge: float = DETECTION_ENLARGE,
+    camera: Camera | None = None,
 ) -> tuple[PersonBox, NDArray[np.uint8]]:
-    """The windows around boxes (N, 4) x1, y1, x2, y2 px, and what a network has to see of them.
+    """The windows around boxes, and what a network has to see of them: no distortion by the lens.
+
+    Args:
+        image: (H, W, 3) RGB uint8.
+        boxes: (N, 4) x1, y1, x2, y2 px of the pinhole camera, see `Camera.undistort_boxes`.
+        enlarge: factor on the boxes.
+        camera: of the image; None for one without distortion.
 
     Raises:
         ValueError: if a box is not finite or has no area.
     """
     height, width = model.crop
     box = box_from_xyxy(boxes, height / width, enlarge)
-    return box, crop_image(image, box, model.crop, model.crop_method)
+    if camera is None or not camera.distortion:
+        return box, crop_image(image, box, model.crop, model.crop_method)
+    crops = [_undistorted_crop(image, camera, *window, model.crop) for window in zip(*box, strict=True)]
+    return box, np.stack(crops) if crops else np.zeros((0, height, width, 3), np.uint8)
+
+
+def _undistorted_crop(
+    image: NDArray[np.uint8],
+    camera: Camera,
+    center: NDArray[np.float64],
+    size: float,
+    crop: tuple[int, int],
+) -> NDArray[np.uint8]:
+    """A window of the pinhole camera, out of the image; sampled finer and averaged where it is reduced."""
+    height, width = crop
+    finer = int(np.clip(size / height, 1, _FINEST))
+    scale = finer * height / size
+    k = camera.intrinsics
+    k[:2] *= scale
+    k[:2, 2] += finer * np.array([width, height]) / 2 - scale * center + (finer - 1) / 2
+    make = cv2.fisheye.initUndistortRectifyMap if camera.fisheye else cv2.initUndistortRectifyMap
+    maps = make(
+        camera.intrinsics,
+        np.array(camera.distortion),
+        np.eye(3),
+        k,
+        (finer * width, finer * height),
+        cv2.CV_16SC2,
+    )
+    pixels = cv2.remap(image, *maps, cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+_FINEST = 4
+"""Samples along a side of a pixel of an undistorted crop, at most."""
 
 
 def mean_bodies(first: Bodies, second: Bodies, share: NDArray[np.floating]) -> Bodies:
@@ -96,7 +141,7 @@ def predict_people(
 
     Args:
         image: (H, W, 3) RGB uint8.
-        boxes: (N, 4) x1, y1, x2, y2 px; N may be 0.
+        boxes: (N, 4) x1, y1, x2, y2 px of the pinhole camera, see `Camera.undistort_boxes`; N may be 0.
         camera: of the image.
         enlarge: factor on the boxes; evaluation with boxes around joints uses 1.2.
         batch_size: crops per pass.
@@ -110,7 +155,7 @@ def predict_people(
     model.eval()
     try:
         for start in range(0, len(xyxy), batch_size):
-            box, crops = cut_crops(model, image, xyxy[start : start + batch_size], enlarge)
+            box, crops = cut_crops(model, image, xyxy[start : start + batch_size], enlarge, camera)
             parts.append(predict_crops(model, crops, box_to_bbox_info(box, camera)))
     finally:
         model.train(training)

@@ -57,7 +57,7 @@ def watch(
     if first is None:
         raise VideoError(f"{source}: sends no frames")
     size = (first.image.shape[1], first.image.shape[0])
-    camera = camera_options.camera(size) or Camera.from_diagonal(size)
+    camera = camera_options.camera(size, source) or Camera.from_diagonal(size)
     names = (recoverer.body.name, recoverer.name, source)
     tracker, shots = VideoTracker(recoverer, camera, _TYPICAL_FPS), ShotBoundaryDetector()
     parts: list[FrameResults] = []

@@ -17,6 +17,7 @@ from fullframe.detect.people import body_scores, find_people
 from fullframe.fit import KeypointFitter
 from fullframe.geometry.box import box_from_keypoints, clip_boxes
 from fullframe.geometry.camera import Camera
+from fullframe.io.calibration import CalibratedCamera, choose_camera, read_calibration
 from fullframe.io.image import Photo, photo_from_pil, read_photo
 from fullframe.models import load_model, predict_people
 from fullframe.models.batchnorm import fuse_conv_bn
@@ -40,12 +41,14 @@ FIT = KeypointFitter.name
 
 @dataclass(frozen=True)
 class CameraOptions:
-    """The camera as specified by the user, in px of the upright image: one of the three, or none if unknown.
+    """The camera as specified by the user, in px of the upright image: one of these, or none if unknown.
 
     Attributes:
         focal: focal length in px.
         fov: horizontal field of view in degrees.
         intrinsics: (3, 3) K or (fx, fy, cx, cy), px.
+        vertical_fov: vertical field of view in degrees.
+        calibration: cameras, as `read_camera` returns them; of several, that of the image's name.
 
     Raises:
         ValueError: for impossible values, or more than one of them.
@@ -54,24 +57,37 @@ class CameraOptions:
     focal: float | None = None
     fov: float | None = None
     intrinsics: ArrayLike | None = None
+    vertical_fov: float | None = None
+    calibration: tuple[CalibratedCamera, ...] | None = None
 
     def __post_init__(self) -> None:
-        if sum(value is not None for value in (self.focal, self.fov, self.intrinsics)) > 1:
-            raise ValueError("give only one of focal, fov and intrinsics")
-        self._camera((1, 1))  # impossible values are refused before the first image is read
+        given = (self.focal, self.fov, self.intrinsics, self.vertical_fov, self.calibration)
+        if sum(value is not None for value in given) > 1:
+            raise ValueError("give only one of focal, fov, vertical fov, intrinsics and camera")
+        if self.calibration is None:
+            self._camera((1, 1), "")  # impossible values are refused before the first image is read
 
-    def camera(self, size: tuple[int, int]) -> Camera | None:
+    def camera(self, size: tuple[int, int], image: str = "") -> Camera | None:
         """The camera of an image of `size` (width, height) px; None if unknown.
 
+        Args:
+            image: its name, by which it finds its camera in a calibration of several.
+
         Raises:
-            ValueError: if no lens could have taken such an image, as when units are confused.
+            ValueError: if no lens could have taken such an image, as when units are confused, or the
+                calibration does not fit it.
         """
-        camera = self._camera(size)
+        camera = self._camera(size, image)
         if camera is not None and (why := camera.implausible()):
             raise ValueError(why)
         return camera
 
-    def _camera(self, size: tuple[int, int]) -> Camera | None:
+    def _camera(self, size: tuple[int, int], image: str) -> Camera | None:
+        if self.calibration is not None:
+            return choose_camera(self.calibration, image).camera(size)
+        if self.vertical_fov is not None:
+            turned = Camera.from_fov(self.vertical_fov, size[::-1])
+            return Camera.from_focal(turned.focal[0], size, "fov")
         if self.focal is not None:
             return Camera.from_focal(self.focal, size)
         if self.fov is not None:
@@ -82,6 +98,25 @@ class CameraOptions:
 
 
 UNKNOWN_CAMERA = CameraOptions()
+
+
+def read_camera(path: str | Path) -> tuple[CalibratedCamera, ...]:
+    """The cameras of a calibration, or of FILE:NAME the one of that name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, lacks something, or has no camera of that name.
+    """
+    text = str(path)
+    file, colon, name = text.rpartition(":")
+    if not colon or Path(text).exists() or not Path(file).exists():
+        return tuple(read_calibration(Path(text)))
+    cameras = read_calibration(Path(file))
+    found = tuple(camera for camera in cameras if camera.name == name)
+    if not found:
+        names = ", ".join(camera.name for camera in cameras)
+        raise ValueError(f"{file}: no camera {name!r} in it; there are {names}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -147,6 +182,8 @@ class Recoverer:
         focal: float | None = None,
         fov: float | None = None,
         intrinsics: ArrayLike | None = None,
+        vertical_fov: float | None = None,
+        camera: str | Path | None = None,
         boxes: ArrayLike | None = None,
         scores: ArrayLike | None = None,
         keypoints: ArrayLike | None = None,
@@ -158,6 +195,8 @@ class Recoverer:
             focal: focal length, px. Without focal, fov or intrinsics: from EXIF, else the image diagonal.
             fov: horizontal field of view, degrees.
             intrinsics: (3, 3) K or (fx, fy, cx, cy), px.
+            vertical_fov: vertical field of view, degrees.
+            camera: a calibration, see `read_camera`.
             boxes: (N, 4) x1, y1, x2, y2 px; detected if not given.
             scores: (N,) confidence of the boxes, 0 to 1; 1 if not given.
             keypoints: (N, 17, 3) COCO-17 keypoints, x, y px and confidence 0 to 1; detected if not given.
@@ -167,7 +206,8 @@ class Recoverer:
             ValueError: for impossible cameras, boxes or keypoints, or different numbers of them.
             TypeError: for an image of another type.
         """
-        return self.pose(self.detect(image, CameraOptions(focal, fov, intrinsics), boxes, scores, keypoints))
+        options = read_camera_options(focal, fov, intrinsics, vertical_fov, camera)
+        return self.pose(self.detect(image, options, boxes, scores, keypoints))
 
     def stream(
         self,
@@ -176,6 +216,8 @@ class Recoverer:
         focal: float | None = None,
         fov: float | None = None,
         intrinsics: ArrayLike | None = None,
+        vertical_fov: float | None = None,
+        camera: str | Path | None = None,
         on_error: Callable[[Any, Exception], object] | None = None,
     ) -> Iterator[People]:
         """Recover the people of many photos, one after the other.
@@ -185,11 +227,11 @@ class Recoverer:
 
         Args:
             photos: as for a call; taken from the iterable a few ahead.
-            focal, fov, intrinsics: of all photos, as for a call.
+            focal, fov, intrinsics, vertical_fov, camera: of all photos, as for a call.
             on_error: called with a photo that fails and the error, and the photo is left out. Without it, the
                 first error is raised and ends the stream.
         """
-        options = CameraOptions(focal, fov, intrinsics)
+        options = read_camera_options(focal, fov, intrinsics, vertical_fov, camera)
         results = recover_photos(self, photos, lambda image: (as_photo(image), {"camera_options": options}))
         try:
             for image, result in results:
@@ -212,12 +254,16 @@ class Recoverer:
     ) -> Detected:
         """The first half of a call, which may run in other threads: read a photo and detect its people."""
         photo = as_photo(image)
-        camera = camera_options.camera(photo.size) or photo.exif_camera or Camera.from_diagonal(photo.size)
+        known = camera_options.camera(photo.size, photo.path)
+        camera = known or photo.exif_camera or Camera.from_diagonal(photo.size)
         return Detected(photo, camera, *self._detect(photo.pixels, boxes, scores, keypoints))
 
     def pose(self, detected: Detected) -> People:
         """The second half of a call: the bodies of the people of a photo."""
-        photo, camera, xyxy, points = detected.photo, detected.camera, detected.boxes, detected.keypoints
+        photo, camera = detected.photo, detected.camera
+        # Everything is computed for a pinhole; the result has what the photo shows.
+        xyxy = camera.undistort_boxes(detected.boxes)
+        points = camera.undistort_keypoints(detected.keypoints)
         bodies = None
         if self.network is not None:
             bodies = predict_people(self.network, photo.pixels, xyxy, camera)
@@ -232,10 +278,10 @@ class Recoverer:
             bodies = bodies._replace(betas=betas, translation=moved)
         people = People.posed(
             self.body,
-            boxes=xyxy,
+            boxes=detected.boxes,
             scores=detected.scores,
             track_ids=track_ids,
-            keypoints=points,
+            keypoints=detected.keypoints,
             pose=bodies.pose,
             betas=bodies.betas,
             translation=bodies.translation,
@@ -282,6 +328,18 @@ class Recoverer:
         if len(points) != len(xyxy):
             raise ValueError(f"got {len(xyxy)} boxes but keypoints of {len(points)} people")
         return xyxy, found_scores, points
+
+
+def read_camera_options(
+    focal: float | None,
+    fov: float | None,
+    intrinsics: ArrayLike | None,
+    vertical_fov: float | None,
+    camera: str | Path | None,
+) -> CameraOptions:
+    """The options of a call, with the calibration read; raises what `read_camera` and CameraOptions raise."""
+    calibration = None if camera is None else read_camera(camera)
+    return CameraOptions(focal, fov, intrinsics, vertical_fov, calibration)
 
 
 def recover_photos(
@@ -353,6 +411,8 @@ def recover(
     focal: float | None = None,
     fov: float | None = None,
     intrinsics: ArrayLike | None = None,
+    vertical_fov: float | None = None,
+    camera: str | Path | None = None,
     boxes: ArrayLike | None = None,
     keypoints: ArrayLike | None = None,
     model: str | Path | None = None,
@@ -373,4 +433,13 @@ def recover(
         ValueError: for impossible cameras, boxes or keypoints, or files that do not match.
     """
     recoverer = Recoverer(model, refine, body, body_path, detector, height)
-    return recoverer(image, focal=focal, fov=fov, intrinsics=intrinsics, boxes=boxes, keypoints=keypoints)
+    return recoverer(
+        image,
+        focal=focal,
+        fov=fov,
+        intrinsics=intrinsics,
+        vertical_fov=vertical_fov,
+        camera=camera,
+        boxes=boxes,
+        keypoints=keypoints,
+    )

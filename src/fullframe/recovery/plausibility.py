@@ -121,18 +121,19 @@ def check_clip(body: BodyModel, clip: Clip) -> Clip:
     Args:
         body: the one named in the clip, with as many betas.
     """
-    model = KeypointRegressor(body)
+    model, camera = KeypointRegressor(body), clip.camera
     translation, errors, reliable = clip.translation.copy(), [], []
     for rows in blocks(len(clip)):
-        boxes = clip.boxes[rows]
+        boxes = camera.undistort_boxes(clip.boxes[rows])
         bodies, possible = bounded(
-            Bodies(clip.pose[rows], clip.betas[rows], translation[rows]), boxes, clip.camera
+            Bodies(clip.pose[rows], clip.betas[rows], translation[rows]), boxes, camera
         )
         translation[rows] = bodies.translation
         with torch.inference_mode():
             joints = model(torch.from_numpy(bodies.betas), torch.from_numpy(bodies.pose)).keypoints.numpy()
         joints = joints + bodies.translation[:, None]
-        error, good = check(body, bodies, possible, joints, clip.keypoints[rows], boxes, clip.camera)
+        keypoints = camera.undistort_keypoints(clip.keypoints[rows])
+        error, good = check(body, bodies, possible, joints, keypoints, boxes, camera)
         errors.append(error)
         reliable.append(good)
     if not errors:

@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from fullframe.io.workdir import WorkDir
 from fullframe.motion.postprocess import postprocess
 from fullframe.motion.shape import Height
 from fullframe.recovery.frame_results import CHUNK, FrameResults, FrameStore
-from fullframe.recovery.photo import UNKNOWN_CAMERA, CameraOptions, Recoverer
+from fullframe.recovery.photo import UNKNOWN_CAMERA, CameraOptions, Recoverer, read_camera_options
 from fullframe.recovery.plausibility import check_clip
 from fullframe.recovery.video_overlay import write_overlay
 from fullframe.recovery.video_tracker import analyse
@@ -146,6 +146,8 @@ def recover_video(
     focal: float | None = None,
     fov: float | None = None,
     intrinsics: ArrayLike | None = None,
+    vertical_fov: float | None = None,
+    camera: str | Path | None = None,
     model: str | Path | None = None,
     refine: bool = True,
     body: str = "open",
@@ -163,9 +165,9 @@ def recover_video(
         smooth: smooth motions; without it, people are as the network predicts them frame by frame.
         lock_feet: keep feet that stand on the ground in place.
 
-    `focal`, `fov` and `intrinsics` are those of `fullframe.recover`; without them the focal length is the
-    diagonal of the frame. `model`, `refine`, `body`, `body_path`, `detector` and `height` are
-    arguments of `fullframe.Recoverer`.
+    `focal`, `fov`, `intrinsics`, `vertical_fov` and `camera` are those of `fullframe.recover`; without them
+    the focal length is the diagonal of the frame. `model`, `refine`, `body`, `body_path`, `detector` and
+    `height` are arguments of `fullframe.Recoverer`.
 
     Raises:
         fullframe.video.reader.VideoError: if the file cannot be read or has no video.
@@ -175,7 +177,7 @@ def recover_video(
     result = process(
         Recoverer(model, refine, body, body_path, detector, height),
         video,
-        CameraOptions(focal, fov, intrinsics),
+        read_camera_options(focal, fov, intrinsics, vertical_fov, camera),
         overlay=None if overlay is None else Path(overlay),
         work=None if work is None else Path(work),
         smooth=smooth,
@@ -186,17 +188,8 @@ def recover_video(
 
 def clip_camera(video: VideoReader, options: CameraOptions = UNKNOWN_CAMERA) -> Camera:
     """The camera of a video's frames; `options` are for their original size."""
-    camera = options.camera(video.original_size) or Camera.from_diagonal(video.original_size)
-    if video.size == video.original_size:
-        return camera
-    scale_x, scale_y = (new / old for new, old in zip(video.size, video.original_size, strict=True))
-    focal, center = camera.focal, camera.principal_point
-    return replace(
-        camera,
-        focal=(focal[0] * scale_x, focal[1] * scale_y),
-        principal_point=(center[0] * scale_x, center[1] * scale_y),
-        size=video.size,
-    )
+    known = options.camera(video.original_size, str(video.source))
+    return (known or Camera.from_diagonal(video.original_size)).resized(video.size)
 
 
 def finish_clip(

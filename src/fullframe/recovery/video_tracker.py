@@ -182,7 +182,8 @@ class VideoTracker:
             return
         network = self._recoverer.network
         if network is not None:
-            person.box, crops = cut_crops(network, frame.image, person.xyxy[None])
+            flat = self._camera.undistort_boxes(person.xyxy[None])
+            person.box, crops = cut_crops(network, frame.image, flat, camera=self._camera)
             person.crop = crops[0]
         self._pending.append(person)
         if len(self._pending) == BATCH_SIZE:
@@ -197,6 +198,7 @@ class VideoTracker:
 
     def _bodies(self, people: "list[_TrackedPerson]") -> Bodies:
         network, fitter = self._recoverer.network, self._recoverer.fitter
+        xyxy = self._camera.undistort_boxes(np.stack([p.xyxy for p in people]))
         bodies = None
         if network is not None:
             crops = np.stack([p.crop for p in people if p.crop is not None])
@@ -204,11 +206,10 @@ class VideoTracker:
             box = PersonBox(*(np.concatenate(each) for each in zip(*boxes, strict=True)))
             bodies = predict_crops(network, crops, box_to_bbox_info(box, self._camera))
         if fitter is not None:
-            keypoints = np.stack([p.keypoints for p in people])
-            xyxy = np.stack([p.xyxy for p in people])
+            keypoints = self._camera.undistort_keypoints(np.stack([p.keypoints for p in people]))
             bodies = fitter.fit(keypoints, xyxy, self._camera, start=bodies).bodies
         assert bodies is not None
-        return bounded(bodies, np.stack([p.xyxy for p in people]), self._camera)[0]
+        return bounded(bodies, xyxy, self._camera)[0]
 
 
 def _zeros(*shape: int) -> NDArray[np.float32]:

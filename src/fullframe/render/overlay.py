@@ -26,4 +26,5 @@ def overlay(image: NDArray[np.uint8], people: People) -> NDArray[np.uint8]:
     if (width, height) != tuple(people.camera.size):
         raise ValueError(f"the image is {width} x {height} px, the camera's {people.camera.size}")
     colors = person_colors(people.track_ids)
-    return draw_meshes(image, people.vertices, people.faces, colors, people.camera.intrinsics, _OPACITY)
+    vertices = people.camera.bend(people.vertices)  # the photo has the distortion of its lens
+    return draw_meshes(image, vertices, people.faces, colors, people.camera.intrinsics, _OPACITY)

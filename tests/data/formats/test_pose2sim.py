@@ -21,9 +21,8 @@ from pose2sim_project import (
 )
 
 from fullframe.body import JOINT_SETS
-from fullframe.data.clip_frame import ClipFrame, Lens
+from fullframe.data.clip_frame import ClipFrame
 from fullframe.data.crop import read_pixels
-from fullframe.data.formats.calibration import read_calibration
 from fullframe.data.formats.limbs import LIMBS
 from fullframe.data.formats.pose2sim import Pose2Sim
 from fullframe.data.formats.trc import read_trc
@@ -110,67 +109,6 @@ class TestTRC:
             read_trc(tmp_path / "b.trc")
 
 
-class TestCalibration:
-    def test_toml(self, project):
-        cameras = read_calibration(project.trial.parent / "calibration" / "Calib.toml")
-        assert tuple(camera.name for camera in cameras) == NAMES
-        for camera, rotation, translation in zip(
-            cameras, project.rotations, project.translations, strict=True
-        ):
-            np.testing.assert_allclose(camera.rotation, rotation, atol=1e-9)
-            np.testing.assert_allclose(camera.translation, translation)
-            np.testing.assert_allclose(camera.lens.intrinsics, K)
-            np.testing.assert_allclose(camera.lens.distortion, DISTORTION)
-            assert camera.lens.size == SIZE and not camera.lens.fisheye
-
-    QCA = """<?xml version="1.0"?><calibration><cameras>
-      <camera model="Miqus M3" serial="9"/>
-      <camera model="Miqus Video" serial="26578">
-        <fov_video left="8" top="0" right="1095" bottom="1919"/>
-        <transform x="0" y="-3000" z="1000" r11="1" r12="0" r13="0" r21="0" r22="0" r23="1"
-          r31="0" r32="-1" r33="0"/>
-        <intrinsic focalLengthU="107520" focalLengthV="107584" centerPointU="34560" centerPointV="61440"
-          radialDistortion1="-0.05" radialDistortion2="0.14" radialDistortion3="0"
-          tangentalDistortion1="0.001" tangentalDistortion2="0.002"/>
-      </camera></cameras></calibration>"""
-
-    def test_qualisys_by_hand(self, tmp_path):
-        """A camera 3 m before the origin, 1 m high, looking along y: z is up in its picture."""
-        path = tmp_path / "Calib.qca.txt"
-        path.write_text(self.QCA)
-        (camera,) = read_calibration(path)
-        assert camera.name == "26578" and camera.lens.size == (1088, 1920)
-        np.testing.assert_allclose(camera.rotation @ [0.5, 0, 1.5] + camera.translation, [0.5, -0.5, 3])
-        np.testing.assert_allclose(camera.lens.intrinsics, [[1680, 0, 532], [0, 1681, 960], [0, 0, 1]])
-        np.testing.assert_allclose(camera.lens.distortion, [-0.05, 0.14, 0.001, 0.002, 0])
-
-    @pytest.mark.parametrize(
-        ("old", "new", "message"),
-        [
-            ("translation", "position", "Calib.toml: cam_01 lacks translation"),
-            ("size = [ 160.0,", "size = [", "size of cam_01 is .*expected"),
-            ("name =", "name", "Calib.toml: not a readable .toml file"),
-            ("distortions = [", "distortions = [ nan,", "distortions of cam_01"),
-            ("distortions = [", "distortions = [ 0, 0,", "cam_01 has 6 distortions; expected 4 or 5"),
-            ("rotation = [", 'rotation = [ "a",', "rotation of cam_01 is not made of numbers"),
-            ("matrix", "camera_matrix", None),
-        ],
-    )
-    def test_damaged_toml_is_named(self, project, old, new, message):
-        path = project.trial.parent / "calibration" / "Calib.toml"
-        count = 1 if message else -1
-        path.write_text(path.read_text().replace(old, new, count))
-        with pytest.raises(ValueError, match=message or "no camera in this calibration"):
-            read_calibration(path)
-
-    @pytest.mark.parametrize(("old", "new"), [("<intrinsic", "<nothing"), ("x=", "u="), ("</cameras>", "")])
-    def test_damaged_qualisys_is_named(self, tmp_path, old, new):
-        path = tmp_path / "Calib.qca.txt"
-        path.write_text(self.QCA.replace(old, new, 1))
-        with pytest.raises(ValueError, match="Calib.qca.txt: not a readable calibration of Qualisys"):
-            read_calibration(path)
-
-
 def test_joints_are_in_each_cameras_frame(project):
     """Through the y-up file, the calibration and the distorted clip: exactly where the body was put."""
     people = Pose2Sim(project.trial)
@@ -198,8 +136,7 @@ def test_pictures_are_undistorted(project):
     """They show the person where a camera without distortion sees them, which the clip does not."""
     for sample in [*Pose2Sim(project.trial)][::7]:
         true = center(project.picture(int(sample.sequence[-1]) - 1, sample.frame))
-        lens = Lens(K, np.zeros(4), False, SIZE)
-        as_filmed = center(replace(sample.image, lens=lens).read())
+        as_filmed = center(replace(sample.image, camera=sample.image.camera.pinhole).read())
         assert np.linalg.norm(center(read_pixels(sample)) - true) < 0.15
         assert np.linalg.norm(as_filmed - true) > 0.5
 
@@ -207,12 +144,13 @@ def test_pictures_are_undistorted(project):
 def test_undistortion_is_that_of_opencv():
     rng = np.random.default_rng(0)
     image = cv2.GaussianBlur(rng.integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8), (0, 0), 2)
-    found = Lens(K, DISTORTION, False, SIZE).undistort(image)
+    pinhole = Camera.from_intrinsics(K, SIZE)
+    found = replace(pinhole, distortion=tuple(DISTORTION)).undistort_image(image)
     expected = cv2.undistort(image, K, DISTORTION)
     assert np.abs(found.astype(int) - expected).max() <= 2
     assert np.abs(found.astype(int) - image).max() > 20
-    assert Lens(K, np.zeros(4), False, SIZE).undistort(image) is image
-    fisheye = Lens(K, np.array([0.1, 0.02, 0, 0]), True, SIZE).undistort(image)
+    assert replace(pinhole, distortion=(0.0,) * 4).undistort_image(image) is image
+    fisheye = replace(pinhole, distortion=(0.1, 0.02, 0.0, 0.0), fisheye=True).undistort_image(image)
     expected = cv2.fisheye.undistortImage(image, K, np.array([0.1, 0.02, 0, 0]), Knew=K)
     assert np.abs(fisheye.astype(int) - expected).max() <= 2
 
@@ -223,7 +161,7 @@ def test_frames_are_read_in_any_order(project):
     for i in (5, 5, 7, 0, FRAMES - 1, 2):
         np.testing.assert_array_equal(read_pixels(samples[i]), forwards[i])
     assert np.abs(forwards[0].astype(int) - forwards[-1]).max() > 50
-    beyond = ClipFrame(samples[0].image.video, FRAMES, samples[0].image.lens)
+    beyond = ClipFrame(samples[0].image.video, FRAMES, samples[0].image.camera)
     with pytest.raises(ImageError, match=f"cam_01.mp4: the video ends before frame {FRAMES}"):
         beyond.read()
 
@@ -357,7 +295,10 @@ class TestBadInput:
         people = Pose2Sim(project.trial)
         assert {s.sequence[-6:] for s in people} == {"cam_02"}
         text = " ".join(people.notes)
-        assert re.search(r"cam_01.mp4 is 48 x 64 px, but its camera cam_01 was calibrated at 160 x 200", text)
+        assert re.search(
+            r"camera cam_01 was calibrated with images of 160 x 200 px, which cannot be scaled to 48 x 64",
+            text,
+        )
         assert re.search(r"cam_03.mp4 is left out: .*cam_03.mp4: not a video", text)
 
     def test_no_clips(self, project):

@@ -104,9 +104,9 @@ def test_clips_are_not_recovered_twice(project, recoverer, tmp_path, monkeypatch
     recovered = []
     real = clips._recovered
 
-    def counted(recoverer, video, lens, camera):
+    def counted(recoverer, video, camera):
         recovered.append(video.name)
-        return real(recoverer, video, lens, camera)
+        return real(recoverer, video, camera)
 
     monkeypatch.setattr(clips, "_recovered", counted)
     again = predict_clips(recoverer, samples, tmp_path / "clips", {"model": "a"}, enlarge=1.1)
@@ -138,7 +138,7 @@ def test_people_who_are_not_found_are_counted(project, recoverer, tmp_path, monk
 def test_the_right_person_is_compared(project, recoverer, tmp_path):
     """Two people in a frame are assigned by their boxes, each once, whatever the order."""
     samples = [*Pose2Sim(project.trial)][:1] * 2
-    clip = clips._recovered(recoverer, samples[0].image.video, samples[0].image.lens, samples[0].camera)
+    clip = clips._recovered(recoverer, samples[0].image.video, samples[0].image.camera)
     rows = np.r_[0, 0]
     twice = clip.take(slice(0, 1))
     values = {name: getattr(twice, name)[rows].copy() for name in ("boxes", "pose", "betas", "translation")}
@@ -147,7 +147,10 @@ def test_the_right_person_is_compared(project, recoverer, tmp_path):
     two = type(clip)(
         **{
             **{name: value for name, value in twice._values().items() if name not in values},
-            **{name: getattr(twice, name)[rows] for name in ("detected", "scores", "keypoints", "contacts")},
+            **{
+                name: getattr(twice, name)[rows]
+                for name in ("detected", "scores", "keypoints", "contacts", "reprojection", "reliable")
+            },
             **values,
             "frames": np.zeros(2, np.int64),
             "track_ids": np.arange(2),

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.data.clip_frame import ClipFrame, Lens
-from fullframe.data.formats.calibration import CalibratedCamera, natural_order, read_calibration
+from fullframe.data.clip_frame import ClipFrame
 from fullframe.data.formats.limbs import LIMBS, MARKERS, coco17_joints, limb_box, limb_sample
 from fullframe.data.formats.samples import SampleSequence
 from fullframe.data.formats.trc import read_trc
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera, project_points
+from fullframe.io.calibration import CalibratedCamera, last_number, natural_order, read_calibration
 from fullframe.video.reader import VideoError, VideoReader, address, options
 
 WHERE = "https://github.com/perfanalytics/pose2sim describes the layout"
@@ -142,28 +142,27 @@ class _Clip:
     """A clip and its camera."""
 
     video: Path
-    camera: CalibratedCamera
-    pinhole: Camera
+    camera: Camera
+    pose: tuple[NDArray[np.float64], NDArray[np.float64]]
     num_frames: int
 
     @classmethod
     def open(cls, video: Path, camera: CalibratedCamera) -> "_Clip":
-        """Raises ValueError for a clip that cannot be read or is not of the calibrated size."""
+        """Raises ValueError for a clip that cannot be read or does not fit the calibration."""
         with VideoReader(video) as reader:
             size = reader.size
-        # Qualisys counts pixels in two ways.
-        if max(abs(a - b) for a, b in zip(size, camera.lens.size, strict=True)) > 1:
-            raise ValueError(
-                f"{video} is {size[0]} x {size[1]} px, but its camera {camera.name} was calibrated at "
-                f"{camera.lens.size[0]} x {camera.lens.size[1]} px"
-            )
-        lens = Lens(camera.lens.intrinsics, camera.lens.distortion, camera.lens.fisheye, size)
-        pinhole = Camera.from_intrinsics(lens.intrinsics, size)
-        return cls(video, camera._replace(lens=lens), pinhole, _count_frames(video))
+        if camera.pose is None:
+            raise ValueError(f"the calibration does not say where the camera {camera.name} stands")
+        return cls(video, camera.camera(size), camera.pose, _count_frames(video))
+
+    @property
+    def pinhole(self) -> Camera:
+        return self.camera.pinhole
 
     def into_camera(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Points (..., 3) of the world in the camera's frame."""
-        return points @ self.camera.rotation.T + self.camera.translation
+        rotation, translation = self.pose
+        return points @ rotation.T + translation
 
 
 @dataclass(frozen=True)
@@ -202,7 +201,7 @@ class _Person:
     def sample(self, index: int) -> Sample:
         frame = int(self.frames[index])
         return limb_sample(
-            ClipFrame(self.clip.video, frame, self.clip.camera.lens),
+            ClipFrame(self.clip.video, frame, self.clip.camera),
             self.clip.pinhole,
             self.joints[index].copy(),
             f"{self.sequence}/{frame}#{self.person}",
@@ -265,7 +264,7 @@ def _cameras_of(videos: Sequence[Path], cameras: Sequence[CalibratedCamera]) -> 
     Raises:
         ValueError: none of these rules applies to all clips.
     """
-    for key in (str.lower, _last_number):
+    for key in (str.lower, last_number):
         of_videos = [key(video.stem) for video in videos]
         of_cameras = {key(camera.name): camera for camera in cameras}
         distinct = len(set(of_videos)) == len(videos) and len(of_cameras) == len(cameras)
@@ -275,11 +274,6 @@ def _cameras_of(videos: Sequence[Path], cameras: Sequence[CalibratedCamera]) -> 
         return list(cameras)
     clips, names = ", ".join(v.name for v in videos), ", ".join(c.name for c in cameras)
     raise ValueError(f"the clips {clips} cannot be matched to the calibrated cameras {names}")
-
-
-def _last_number(name: str) -> int | None:
-    numbers = re.findall(r"\d+", name)
-    return int(numbers[-1]) if numbers else None
 
 
 def _count_frames(video: Path) -> int:
