@@ -14,6 +14,9 @@ import av
 import numpy as np
 from PIL import Image
 
+from fullframe.geometry.camera import Camera
+from fullframe.results.clip import Clip
+
 Content = bytes | Callable[[Path], object]
 """What a file holds, or what makes it."""
 
@@ -164,3 +167,39 @@ def cvat(
     """CVAT's XML of a.png with one box."""
     box = f'<box label="person" {attributes}/>'
     return f'<annotations><image id="0" name="a.png" {size}>{box}</image></annotations>'.encode()
+
+
+def glb(tree: Any, cut: int = 0) -> bytes:
+    """A GLB of this tree, or of these bytes of JSON, without the last `cut` bytes."""
+    text = tree if isinstance(tree, bytes) else json.dumps({"asset": {"version": "2.0"}, **tree}).encode()
+    text += b" " * (-len(text) % 4)
+    whole = b"glTF" + struct.pack("<III", 2, 20 + len(text), len(text)) + b"JSON" + text
+    return whole[: len(whole) - cut]
+
+
+def clip(header: dict[str, Any] | None = None, **arrays: Any) -> Content:
+    """A clip of one person in two frames, with other values in its header or arrays."""
+
+    def write(path: Path) -> None:
+        rows = 2
+        Clip(
+            times=np.arange(rows) / 25,
+            frames=np.arange(rows),
+            track_ids=np.zeros(rows, np.int64),
+            detected=np.ones(rows, bool),
+            boxes=np.tile([16.0, 12, 32, 42], (rows, 1)),
+            scores=np.ones(rows),
+            keypoints=np.ones((rows, 17, 3)),
+            pose=np.tile(np.eye(3), (rows, 24, 1, 1)),
+            betas=np.zeros((rows, 11)),
+            translation=np.tile([0.0, 0, 3], (rows, 1)),
+            camera=Camera.from_diagonal(SIZE),
+            body="open",
+            model="",
+        ).save(path)
+        with np.load(path) as file:
+            content = dict(file)
+        values = json.loads(str(content.pop("header"))) | (header or {})
+        np.savez(path, header=json.dumps(values), **{**content, **arrays})
+
+    return write

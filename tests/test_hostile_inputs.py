@@ -19,9 +19,11 @@ import video_fixtures
 from hostile_files import (
     Content,
     by_frame,
+    clip,
     coco,
     cvat,
     exif,
+    glb,
     grey,
     link,
     npz,
@@ -372,6 +374,48 @@ for name, content in {
 }.items():
     case(f"view: {name}", {"a.npz": content}, "view a.npz", 2, "a.npz is not a People file")
     case(f"review: {name}", {"a.npz": b"", "a_people.npz": content}, "review a.npz .", 2, "a_people.npz")
+for name, content, message in (
+    ("nan", clip(pose=np.full((2, 24, 3, 3), np.nan)), "pose holds NaN"),
+    ("falling times", clip(times=np.array([1.0, 0])), "times must ascend"),
+    ("half frames", clip(frames=np.array([0.5, 1])), "frames is of type float64"),
+    ("negative errors", clip(reprojection=np.array([-1.0, 0])), "reprojection holds -1"),
+    ("camera", clip({"camera": {"focal": [0, 0]}}), "camera: "),
+    ("body", clip({"body": "nothing"}), "body must be one of open"),
+    ("video", clip({"video": [1]}), "video must be text"),
+):
+    case(f"view: clip, {name}", {"a.npz": content}, "view a.npz", 2, f"a.npz is not a clip .*{message}")
+    files = {"a.npz": content, "b.glb": b""}
+    case(
+        f"retarget: clip, {name}",
+        files,
+        "retarget a.npz b.glb -o c.glb",
+        2,
+        f"a.npz is not a clip .*{message}",
+    )
+NODES = [{"name": "hips", "children": [1]}, {"name": "spine", "children": [0]}]
+for name, (content, message) in {
+    "text": (b"hello", "is not a readable GLB"),
+    "empty": (b"", "is not a readable GLB"),
+    "cut": (glb({}, cut=9), "is not a readable GLB"),
+    "list": (glb(b"[]"), "its JSON is no object"),
+    "nested": (glb(b"[" * 10**5), "is not a readable GLB .maximum recursion"),
+    "no skin": (glb({"nodes": [{}]}), "has no skin"),
+    "no such joint": (glb({"nodes": [{}], "skins": [{"joints": [5]}]}), "is a damaged GLB"),
+    "joints null": (glb({"nodes": [{}], "skins": [{"joints": None}]}), "is a damaged GLB"),
+    "circle": (glb({"nodes": NODES, "skins": [{"joints": [0, 1]}]}), "a node lies above itself"),
+    "other files": (
+        glb(
+            {"nodes": [{}], "skins": [{"joints": [0]}], "buffers": [{"uri": "/etc/passwd", "byteLength": 9}]}
+        ),
+        "keeps its numbers in other files",
+    ),
+}.items():
+    files = {"a.npz": clip(), "b.glb": content}
+    case(f"retarget: {name}", files, "retarget a.npz b.glb -o c.glb", 2, f"b.glb .*{message}")
+for height in ("0", "nan", "1e400", "180", "1.8m", "0:1.8,x:2", ","):
+    case(f"height: {height}", A, f"{RUN} --height={height}", 2, "height")
+case("export: suffix", {}, "export cliff-lite -o a.txt", 2, "a.txt: the name of an ONNX file ends in .onnx")
+case("export: no model", {"m.pt": b""}, "export m.pt -o a.onnx", 2, "no model m.pt")
 case("view: nothing in it", {"d/x": b""}, "view d", 2, "d: no .npz")
 for port in ("-1", "70000"):
     case(f"app: port {port}", {}, f"app --port {port}", 2, "choose one from 1024 to 65535")

@@ -157,6 +157,7 @@ IMPOSSIBLE = [
 ]
 IMPOSSIBLE_HEADERS = [
     ({"video": 7}, "video must be text"),
+    ({"body": "nothing"}, "body must be one of open, .*, not 'nothing'"),
     ({"camera": {"focal": [0, 1]}}, "camera: "),
     ({"camera": [1, 2]}, "camera: "),
 ]

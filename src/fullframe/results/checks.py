@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fullframe.body.model import BODY_NAMES
+
 MAX_BETAS = 300
 """Shape coefficients of the largest SMPL files."""
 PIXELS, METRES = 1e7, 1e4
@@ -80,10 +82,12 @@ def check_arrays(values: Mapping[str, Any], arrays: Mapping[str, Array]) -> None
 
 
 def check_texts(values: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    """Raises ValueError unless these values are text."""
+    """Raises ValueError unless these values are text, and that of "body" the name of a body."""
     for name in names:
         if not isinstance(values.get(name), str):
             raise ValueError(f"{name} must be text, not {str(values.get(name))[:100]}")
+    if "body" in names and values["body"] not in BODY_NAMES:
+        raise ValueError(f"body must be one of {', '.join(BODY_NAMES)}, not {values['body'][:100]!r}")
 
 
 _CONFIDENCES = {"confidences": Array(np.float32, (-1, -1), *SHARE)}
