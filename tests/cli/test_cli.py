@@ -219,7 +219,7 @@ def test_impossible_boxes_fail_with_a_reason(
         (("--focal", 0), "focal length must be positive"),
         (("--focal", -100), "focal length must be positive"),
         (("--fov", 180), "field of view must lie between"),
-        (("--focal", 500, "--fov", 60), "only one of focal, fov and intrinsics"),
+        (("--focal", 500, "--fov", 60), "only one of focal, fov, vertical fov, intrinsics and camera"),
         (("--body", "smplx"), "unknown body"),
         (("--body", "smpl", "--body-path", "none.npz"), "none.npz"),
         (("--model", "none.safetensors"), "none.safetensors"),

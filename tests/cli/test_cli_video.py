@@ -15,7 +15,9 @@ import torch
 import trimesh
 from PIL import Image
 
+from fullframe.body.model import load_body
 from fullframe.cli import main as cli
+from fullframe.data.formats.trc import read_trc
 from fullframe.export import CLIP_EXPORTERS
 from fullframe.models import create_model, save_checkpoint
 from fullframe.recovery.inputs import find_inputs, is_live, is_video
@@ -97,6 +99,85 @@ def test_angles_need_matplotlib(
     assert fullframe("run", clip, "-o", tmp_path / "out", "--save", "trc,angles") == 2
     assert "pip install 'fullframe[evaluate]'" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_heights_and_calibrations(
+    clip: Path, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The clip has half the size of the calibration; one of the heights is of nobody."""
+    with VideoReader(clip) as reader:
+        width, height = reader.size
+    matrix = [[2400, 0, width], [0, 2400, height], [0, 0, 1]]
+    values = {"K": matrix, "size": [2 * width, 2 * height], "distortion": [-0.2, 0.05, 0, 0, 0]}
+    (tmp_path / "camera.json").write_text(json.dumps(values))
+    options = ("--model", network, "--save", "npz,overlay,trc", "--camera", tmp_path / "camera.json")
+    assert fullframe("run", clip, "-o", tmp_path / "out", *options, "--height", "1:1.9,8:1.5") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "focal 1200 px (calibration)" in said
+    assert "--height names 8, who is not there; track ids are 0, 1, 2" in said
+    found = Clip.load(tmp_path / "out/three.npz")
+    assert found.camera.distortion == (-0.2, 0.05, 0, 0, 0) and found.camera.size == (width, height)
+    body = load_body("open", num_betas=found.betas.shape[1])
+    stature = np.ptp(
+        body.data.template[:, 1] + found.betas @ body.data.shape_dirs[:, 1, : body.num_betas].T, 1
+    )
+    assert np.allclose(stature[found.track_ids == 1], 1.9, atol=1e-3)
+    assert not np.isclose(stature[found.track_ids == 0], 1.5).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--height", "17.5"), "17.5 m is no person's"),
+        (("--height", "tall"), "--height takes metres, 1.75, or metres by track id"),
+        (("--camera", "nowhere.yml"), "nowhere.yml"),
+        (("--camera", "bad.json"), "bad.json: no camera matrix in it"),
+        (("--camera", "good.json", "--fov", "60"), "give only one of focal, fov, vertical fov"),
+        (("--vertical-fov", "190"), "between 0 and 180"),
+    ],
+)
+def test_bad_heights_and_calibrations(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...], said: str,
+) -> None:  # fmt: skip
+    """Refused before anything is computed or written."""
+    monkeypatch.chdir(tmp_path)
+    Path("bad.json").write_text("{}")
+    Path("good.json").write_text('{"K": [[900, 0, 320], [0, 900, 240], [0, 0, 1]]}')
+    assert fullframe("run", clip, "-o", tmp_path / "out", *options) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_calibration_of_another_shape_fails_alone(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"K": [[900, 0, 300], [0, 900, 500], [0, 0, 1]], "size": [600, 1000]}
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    assert fullframe("run", clip, "-o", tmp_path / "out", "--camera", tmp_path / "a.json") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "three.mp4: the camera was calibrated with images of 600 x 1000 px" in said
+
+
+@pytest.mark.slow
+def test_sports_files_of_a_real_clip(shared: Path, tmp_path: Path) -> None:
+    """The first second of a clip of two people: angles of standing people, markers above the ground."""
+    source, short = shared / "data/photos/demo/sports2d_demo.mp4", tmp_path / "short.mp4"
+    with VideoReader(source) as reader, VideoWriter(short, reader.size, 30) as writer:
+        for frame in reader:
+            if frame.index == 30:
+                break
+            writer.write(frame.image, frame.time)
+    assert fullframe("run", short, "-o", tmp_path / "out", "--save", "npz,trc,mot", "--height", "0:1.8") == 0
+    trc = read_trc(tmp_path / "out/short_0.trc")
+    assert trc.points.shape == (30, 69, 3) and trc.rate == pytest.approx(30, abs=0.1)
+    up = dict(zip(trc.markers, np.moveaxis(trc.points, 1, 0)[..., 1], strict=True))
+    assert -0.15 < up["RHeel"].min() < 0.2 and 1.5 < up["Head"].max() < 2.1
+    lines = (tmp_path / "out/short_0.mot").read_text().splitlines()
+    names = lines[lines.index("endheader") + 1].split("\t")
+    values = dict(zip(names, np.array([line.split("\t") for line in lines[-30:]], float).T, strict=True))
+    assert (values["knee_angle_r"] > -10).all() and (values["knee_angle_r"] < 70).all()
+    assert (np.abs(values["lumbar_extension"]) < 40).all()
 
 
 def test_the_network_that_comes_with_fullframe(clip: Path, tmp_path: Path) -> None:

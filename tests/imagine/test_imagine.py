@@ -148,7 +148,7 @@ def test_the_camera_is_the_users(tmp_path, photo_path, monkeypatch):
     assert focal.focal == (900.0, 900.0)
     assert fov.focal[0] == pytest.approx(width / 2 / np.tan(np.radians(30)))
     assert intrinsics.focal == (800.0, 810.0) and intrinsics.principal_point == (300.0, 200.0)
-    with pytest.raises(UsageError, match="give only one of focal, fov and intrinsics"):
+    with pytest.raises(UsageError, match="give only one of focal, fov, vertical fov, intrinsics and camera"):
         imagine(photo_path, tmp_path, model=model, focal=900.0, fov=60.0)
 
 
