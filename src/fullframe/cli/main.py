@@ -20,6 +20,7 @@ from fullframe.cli.console import (
     say,
     show_log,
 )
+from fullframe.cli.convert import convert
 from fullframe.cli.convert_checkpoint import convert_checkpoint
 from fullframe.cli.doctor import doctor
 from fullframe.cli.evaluate import evaluate
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "review": review,
     "export": export,
     "retarget": retarget,
+    "convert": convert,
     "convert-checkpoint": convert_checkpoint,
     "doctor": doctor,
 }

@@ -23,7 +23,9 @@ from fullframe.results.clip import Clip, clip_of
 from fullframe.results.people import People
 
 
-def write_clip_glb(clip: Clip, body: BodyModel, path: Path, rig: str = "smpl") -> list[Path]:
+def write_clip_glb(
+    clip: Clip, body: BodyModel, path: Path, rig: str = "smpl", hide: bool = True
+) -> list[Path]:
     """One GLB in metres, y up, with the clip's own times; of the rig vrm, files as `write_glb` says.
 
     The node "clip" holds everything that moves and stands the scene on the ground (y = 0) if that is known.
@@ -37,6 +39,7 @@ def write_clip_glb(clip: Clip, body: BodyModel, path: Path, rig: str = "smpl") -
 
     Args:
         rig: a name of RIGS.
+        hide: False shows people all the time, in their first and last pose when they are not seen.
 
     Raises:
         ValueError: the body is not the clip's, or a pose or translation is not finite.
@@ -55,7 +58,7 @@ def write_clip_glb(clip: Clip, body: BodyModel, path: Path, rig: str = "smpl") -
         person = people.add(track)
         root["children"].append(person.node)
         scene.append(person.mesh)
-        _animate(file, person, seen(clip, track.id))
+        _animate(file, person, seen(clip, track.id) if hide else None)
     about = {"axes": axes, "rig": rig, "video": clip.video, **_about(clip)}
     file.add("scenes", {"nodes": scene, "extras": about})
     return _write(file, path)
