@@ -90,7 +90,8 @@ def show_log() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logger = logging.getLogger("fullframe")
     logger.setLevel(logging.INFO)
-    logger.addHandler(_LogHandler())
+    if not any(isinstance(handler, _LogHandler) for handler in logger.handlers):
+        logger.addHandler(_LogHandler())
 
 
 _interrupted = threading.Event()
