@@ -1,9 +1,14 @@
-"""How many threads torch uses."""
+"""Threads for work that torch and onnxruntime divide badly."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
+from typing import TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -19,3 +24,24 @@ def single_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def concurrently(*calls: Callable[[], T]) -> list[T]:
+    """What independent calls return, made in as many threads as torch has in this one.
+
+    Calls that last milliseconds and run on one thread each wait for each other once. Operators that are
+    divided among threads do so hundreds of times, which takes long where other programs use the cores.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or len(calls) == 1:
+        return [call() for call in calls]
+    return list(_pool(threads).map(_call, calls))
+
+
+def _call(call: Callable[[], T]) -> T:
+    return call()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "fullframe", torch.set_num_threads, (1,))

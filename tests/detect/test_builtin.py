@@ -3,7 +3,6 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from fullframe.detect import builtin, load_detector, onnx_model
 from fullframe.detect.movenet import FLIP
@@ -119,19 +118,6 @@ def test_consensus_drops_the_outlier_and_averages_the_rest():
     # A sure look outvotes an unsure one.
     pair = np.stack((person, person + np.array([50, 0, -0.7])))
     np.testing.assert_allclose(builtin.consensus(pair)[:, :2], person[:, :2], atol=1e-3)
-
-
-def test_threads_follow_torch(photo):
-    detector = load_detector()
-    before = torch.get_num_threads()
-    try:
-        for count in (1, 2):
-            torch.set_num_threads(count)
-            detector.boxes(photo)
-            for one in (detector._nanodet, detector._multipose):
-                assert one._session.get_session_options().intra_op_num_threads == count
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_files_are_right_and_checked(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """The built-in detector: NanoDet and MoveNet, offline, on the CPU."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
@@ -9,6 +11,7 @@ from fullframe.detect.nanodet import candidates
 from fullframe.detect.onnx_model import OnnxModel, verify
 from fullframe.detect.people import lean_angle
 from fullframe.geometry.box import iou, nms
+from fullframe.threads import concurrently
 
 __all__ = ["Builtin", "load", "verify"]
 
@@ -73,7 +76,7 @@ class Builtin:
 
     def keypoints(self, image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `fullframe.detect.Detector`. Three looks at each person, up to six at unusual poses."""
-        people = [self._joints(image, np.asarray(box, np.float64)) for box in boxes]
+        people = concurrently(*(partial(self._joints, image, np.asarray(box, np.float64)) for box in boxes))
         return np.asarray(people, np.float32).reshape(-1, 17, 3)
 
     def _joints(self, image: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -92,7 +95,8 @@ class Builtin:
             if confidence(turned) > confidence(first) + TURNING_GAIN:
                 first = turned
         lean = lean_angle(first) or 0.0
-        return consensus(np.stack((first, look(LATER, lean), look(LATER, lean, flip=True))))
+        later = concurrently(lambda: look(LATER, lean), lambda: look(LATER, lean, flip=True))
+        return consensus(np.stack((first, *later)))
 
 
 def select(

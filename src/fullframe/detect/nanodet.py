@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fullframe.detect.onnx_model import OnnxModel
 from fullframe.geometry.box import iou, nms
+from fullframe.threads import concurrently
 
 SIDE = 416
 MEAN = np.array([103.53, 116.28, 123.675], np.float32)  # BGR
@@ -50,7 +51,7 @@ def candidates(network: OnnxModel, image: NDArray[np.uint8]) -> Candidates:
         image: (H, W, 3) RGB.
     """
     canvas, inside = _letterbox(image)
-    plain, mirror = _raw(network, canvas), _raw(network, canvas[:, ::-1])
+    plain, mirror = concurrently(lambda: _raw(network, canvas), lambda: _raw(network, canvas[:, ::-1]))
     mirror.boxes[:, [0, 2]] = SIDE - mirror.boxes[:, [2, 0]]
     plain, mirror = (_in_image(found, inside, image.shape[1::-1]) for found in (plain, mirror))
     raw = _join(plain, mirror)

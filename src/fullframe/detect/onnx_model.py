@@ -1,10 +1,10 @@
 """The ONNX models in assets/detectors, run by onnxruntime."""
 
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import onnxruntime
-import torch
 from numpy.typing import NDArray
 
 from fullframe.assets import DETECTORS
@@ -21,15 +21,15 @@ SHA256 = {
 
 
 class OnnxModel:
-    """One of the built-in models; its file is opened at the first call.
+    """One of the built-in models, on one thread; its file is opened at the first call.
 
-    It runs on as many threads as torch has at the time of the call.
+    Calls may be concurrent.
     """
 
     def __init__(self, name: str):
         self.path = DETECTORS / f"{name}.onnx"
         self._session: onnxruntime.InferenceSession | None = None
-        self._threads = 0
+        self._opening = Lock()
 
     def __call__(self, inputs: NDArray) -> list[NDArray[np.float32]]:
         """The model's outputs for its only input.
@@ -37,9 +37,9 @@ class OnnxModel:
         Raises:
             OSError: if the file is missing, damaged or cannot be loaded, e.g. for lack of memory.
         """
-        if self._session is None or self._threads != torch.get_num_threads():
-            self._threads = torch.get_num_threads()
-            self._session = _open(self.path, self._threads)
+        with self._opening:
+            if self._session is None:
+                self._session = _open(self.path)
         return self._session.run(None, {self._session.get_inputs()[0].name: inputs})
 
 
@@ -56,11 +56,9 @@ def _problem(path: Path, checksum: str) -> str | None:
     return None
 
 
-def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _open(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Waiting threads must not spin: they would take the cores from torch.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = 1
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has one exception class for every way a file can be broken

@@ -27,6 +27,8 @@ from fullframe.threads import single_thread
 
 STARTS = 4
 """Of a fit that is given none: seen from the front, the back and both sides."""
+ITERATIONS, HELD_ITERATIONS = 40, 20
+"""Levenberg-Marquardt steps; where a start holds the fit, more lower no error of benchmarks/accuracy.py."""
 NEAREST = 0.1
 """Metres in front of the camera below which no part of a body may come."""
 DISTANCES = (0.3, 100.0)
@@ -136,7 +138,6 @@ class KeypointFitter:
         camera: Camera,
         start: Bodies | None = None,
         variance: ArrayLike | None = None,
-        iterations: int = 40,
     ) -> Fit:
         """Fit one body to each person.
 
@@ -147,7 +148,6 @@ class KeypointFitter:
             start: bodies to start from and to stay near to in pose and shape, if there are any.
             variance: (N, 24) of the rotations of the start's joints about each axis, squared radians, if it
                 is known: surer joints are held more firmly. With a lifter, it is the lifter's.
-            iterations: Levenberg-Marquardt steps.
         """
         target = torch.as_tensor(np.asarray(keypoints, np.float32))
         xyxy = torch.as_tensor(np.asarray(boxes, np.float32))
@@ -157,6 +157,7 @@ class KeypointFitter:
             lifted, variance = lift_people(self.lifter, keypoints, boxes, camera)
             share = np.where(problem.determined.numpy(), LIFTED_SHARE, 0)
             start = lifted if start is None else mean_bodies(lifted, start, share)
+        iterations = ITERATIONS if start is None else HELD_ITERATIONS
         if start is None:
             count, starts = STARTS, self._starts(problem)
             problem = problem.repeat(count)
