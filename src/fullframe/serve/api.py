@@ -152,7 +152,7 @@ def create_app(
     async def gone(request: Request, error: Exception) -> Response:
         return Response(status_code=CLIENT_CLOSED)
 
-    @app.get("/health")
+    @app.get("/health", tags=["server"], summary="Whether the server runs, and what it does")
     async def health() -> Health:
         return Health(
             status="ok",
@@ -165,6 +165,8 @@ def create_app(
 
     @app.post(
         "/photos",
+        tags=["photos"],
+        summary="The people of a photo",
         openapi_extra=_FILE,
         responses={200: {"content": {kind: {} for kind in OUTPUTS.values()}}, **_ERRORS},
         response_class=Response,
@@ -193,7 +195,14 @@ def create_app(
             photos -= 1
         return Response(result, media_type=OUTPUTS[options.output])
 
-    @app.post("/clips", status_code=202, openapi_extra=_FILE, responses=_ERRORS)
+    @app.post(
+        "/clips",
+        tags=["clips"],
+        summary="Queue a clip",
+        status_code=202,
+        openapi_extra=_FILE,
+        responses=_ERRORS,
+    )
     async def clip(request: Request, response: Response, options: Annotated[_ClipOptions, Query()]) -> Clip:
         """Queue a clip. GET the address in Location for its progress and results, DELETE it to cancel."""
         camera, kinds = options.camera(recoverer), options.kinds()
@@ -217,20 +226,32 @@ def create_app(
             raise HTTPException(404, "there is no such clip: it was deleted, or its time is over")
         return job
 
-    @app.get("/clips/{id}", responses={404: _ERRORS[404]})
+    @app.get("/clips/{id}", tags=["clips"], summary="How far a clip is", responses={404: _ERRORS[404]})
     async def progress(id: str) -> Clip:
-        """How far a clip is."""
+        """Its progress, and the addresses of its files once it is done."""
         return Clip.of(find(id))
 
-    @app.get("/clips/{id}/files/{name}", responses={404: _ERRORS[404]}, response_class=FileResponse)
+    @app.get(
+        "/clips/{id}/files/{name}",
+        tags=["clips"],
+        summary="A result of a clip",
+        responses={404: _ERRORS[404]},
+        response_class=FileResponse,
+    )
     async def download(id: str, name: str) -> FileResponse:
-        """A result of a clip."""
+        """The file, under its name."""
         path = find(id).files.get(name)
         if path is None:
             raise HTTPException(404, f"there is no file {name[:100]!r} of this clip")
         return FileResponse(path, filename=name)
 
-    @app.delete("/clips/{id}", status_code=204, responses={404: _ERRORS[404]})
+    @app.delete(
+        "/clips/{id}",
+        tags=["clips"],
+        summary="Cancel or delete a clip",
+        status_code=204,
+        responses={404: _ERRORS[404]},
+    )
     async def delete(id: str) -> None:
         """Cancel a clip, and delete everything of it."""
         find(id)
