@@ -44,13 +44,14 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 class _Options(BaseModel):
-    """What all uploads take. The camera is one of focal, fov and intrinsics; by default from EXIF, else the
-    diagonal of the image."""
+    """What all uploads take. The camera is one of focal, fov, vertical_fov and intrinsics; by default from
+    EXIF, else the diagonal of the image."""
 
     model_config = ConfigDict(extra="forbid")
 
     focal: float | None = Field(None, description="focal length in px of the upright image")
     fov: float | None = Field(None, description="horizontal field of view in degrees")
+    vertical_fov: float | None = Field(None, description="vertical field of view in degrees")
     intrinsics: str | None = Field(None, description="fx,fy,cx,cy in px", examples=["1200,1200,960,540"])
     model: str | None = Field(None, description="the model that has to answer, see /health")
 
@@ -62,7 +63,7 @@ class _Options(BaseModel):
             numbers = (
                 None if self.intrinsics is None else [float(part) for part in self.intrinsics.split(",")]
             )
-            return CameraOptions(self.focal, self.fov, numbers)
+            return CameraOptions(self.focal, self.fov, numbers, self.vertical_fov)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 
