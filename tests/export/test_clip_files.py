@@ -8,7 +8,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from fullframe.export import CLIP_EXPORTERS
-from fullframe.export.tracks import joints
+from fullframe.export.tracks import joints, tracks
+from fullframe.geometry.world import Y_UP
 from fullframe.results.clip import Clip
 
 
@@ -100,3 +101,19 @@ def test_a_file_is_whole_or_absent(make_clip, body, tmp_path, name):
 def test_a_folder_that_does_not_exist(make_clip, body, tmp_path, name):
     with pytest.raises(OSError):
         CLIP_EXPORTERS[name](make_clip(), body, tmp_path / "no" / f"a.{name}")
+
+
+def test_a_camera_that_turns(make_clip, body, tmp_path):
+    """Table and JSON are in the frames' cameras and say how these turn; motions are in the world."""
+    clip = make_clip()
+    angles = np.linspace(0, 1, clip.num_frames)
+    turns = Rotation.from_rotvec(angles[:, None] * (0, 1, 0)).as_matrix()
+    turning = clip.rotated(turns.swapaxes(1, 2), body)
+    CLIP_EXPORTERS["json"](turning, body, tmp_path / "a.json")
+    found = json.loads((tmp_path / "a.json").read_text())
+    np.testing.assert_allclose(np.array(found["camera_rotation"])[:, 1], angles, atol=1e-5)
+    CLIP_EXPORTERS["json"](clip, body, tmp_path / "b.json")
+    assert json.loads((tmp_path / "b.json").read_text())["camera_rotation"] is None
+    for one, other in zip(tracks(turning, body, Y_UP), tracks(clip, body, Y_UP), strict=True):
+        np.testing.assert_allclose(one.pelvis, other.pelvis, atol=1e-5)
+        np.testing.assert_allclose(np.abs((one.rotations * other.rotations).sum(-1)), 1, atol=1e-6)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from motion_clips import BETAS, BODY, CAMERA, person, rotations, standing, together
-from motion_metrics import jitter, mpjpe
+from motion_metrics import foot_skating, jitter, mpjpe
 
 from fullframe.body import load_body
 from fullframe.evaluate.metrics import rotation_error
@@ -212,3 +212,36 @@ def test_another_body_is_refused():
         postprocess(clip, load_body("open", num_betas=11))
     with pytest.raises(ValueError, match="smpl"):
         postprocess(replace(clip, body="smpl"), BODY)
+
+
+def test_people_around_a_camera_that_turns():
+    """Someone walks past the camera, which follows them until they are behind where it looked at first."""
+    away = np.linspace(-1.2, 2.0, 90)
+    path = 5 * np.stack((np.sin(away), np.full(90, 0.05), np.cos(away)), axis=1)
+    truth = person(TIMES, pose=waving(TIMES), translation=path)
+    turn = rotations(np.linspace(-1.2, 2.0, 90)[:, None] * (0.03, 1, 0))
+    seen = noisy(truth.rotated(turn.swapaxes(1, 2), BODY))
+    seen = seen.take(~np.isin(seen.frames, [20, 21, 22, 50]))
+    seen.camera_rotation = turn
+    found = postprocess(seen, BODY)
+    np.testing.assert_array_equal(found.camera_rotation, turn)
+    world = found.in_world(BODY)
+    assert len(world) == 90 and world.detected.sum() == 86
+    error = np.linalg.norm(world.translation - truth.translation, axis=1)
+    raw = np.linalg.norm(seen.in_world(BODY).translation - truth.translation[seen.frames], axis=1)
+    assert error.mean() < 0.6 * raw.mean()
+    assert rotation_error(world.pose[:, 0], truth.pose[:, 0]).mean() < 4
+    np.testing.assert_allclose(postprocess(seen, BODY, smooth=False).camera_rotation, turn)
+
+
+def test_feet_stand_in_the_world_of_a_camera_that_turns():
+    true = person(TIMES)
+    turn = rotations(np.sin(TIMES * 2)[:, None] * (0, 0.5, 0))
+    turning = true.rotated(turn.swapaxes(1, 2), BODY)
+    found = postprocess(turning, BODY)
+    assert found.contacts.all()
+    # As if it stood still, they would slide.
+    assert not postprocess(
+        replace(turning, camera_rotation=np.tile(np.eye(3), (90, 1, 1))), BODY
+    ).contacts.all()
+    assert foot_skating(found.in_world(BODY), BODY) < 0.02

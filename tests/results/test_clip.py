@@ -177,3 +177,42 @@ def test_impossible_values_are_refused(tmp_path: Path, arrays: dict, header: dic
     np.savez(path, header=json.dumps({**values, **header}), **{**content, **arrays})
     with pytest.raises(ValueError, match=f"a.npz.*{message}"):
         Clip.load(path)
+
+
+def turned(degrees: float, frames: int = 5) -> np.ndarray:
+    angles = np.radians(np.linspace(0, degrees, frames))
+    zero, one = np.zeros(frames), np.ones(frames)
+    rows = (
+        (np.cos(angles), zero, np.sin(angles)),
+        (zero, one, zero),
+        (-np.sin(angles), zero, np.cos(angles)),
+    )
+    return np.moveaxis(np.array(rows), 2, 0)
+
+
+def test_a_camera_that_stands_still() -> None:
+    still = clip([0, 1], [0, 0])
+    assert not still.camera_turns and still.in_world(load_body()) is still
+    assert (still.camera_rotation == np.eye(3)).all() and (still.camera_angles == 0).all()
+
+
+def test_a_camera_that_turns(tmp_path: Path) -> None:
+    body = load_body(num_betas=11)
+    turning = clip([0, 0, 2, 4], [0, 1, 0, 0], camera_rotation=turned(60))
+    assert turning.camera_turns and turning.camera_angles == pytest.approx([0, 15, 30, 45, 60])
+    turning.save(tmp_path / "a.npz")
+    assert_equal(turning, Clip.load(tmp_path / "a.npz"))
+    world = turning.in_world(body)
+    assert not world.camera_turns
+    for frame in (0, 2, 4):
+        seen, there = (each.people(frame, body).vertices for each in (turning, world))
+        np.testing.assert_allclose(there, seen @ turning.camera_rotation[frame].T, atol=1e-5)
+    back = world.rotated(turning.camera_rotation.swapaxes(1, 2), body)
+    np.testing.assert_allclose(back.camera_rotation, turning.camera_rotation, atol=1e-12)
+    np.testing.assert_allclose(back.translation, turning.translation, atol=1e-6)
+    np.testing.assert_allclose(back.pose, turning.pose, atol=1e-6)
+
+
+def test_a_rotation_for_each_frame() -> None:
+    with pytest.raises(ValueError, match="camera_rotation is of 3 frames, not 5"):
+        clip([0], [0], camera_rotation=turned(60, 3))

@@ -628,6 +628,8 @@ def _photo_summary(
 def _video_summary(video: str, result: "VideoResult", given: bool, written: list[Path]) -> str:
     clip = result.clip
     parts = [_people_of(clip, given), f"focal {clip.camera.focal[0]:.0f} px ({clip.camera.source})"]
+    if clip.camera_turns:
+        parts.append(f"the camera turns by up to {clip.camera_angles.max():.0f} degrees")
     if result.skipped:
         parts.append(f"{plural(result.skipped, 'broken frame')} skipped")
     if not result.analysed:

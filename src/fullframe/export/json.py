@@ -55,7 +55,8 @@ def write_json(people: People, path: str | Path) -> None:
 def write_clip_json(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
     """Write what a Clip holds and the 3D joints, each person's values as lists over the frames they are in.
 
-    Everything is in the camera frame; numbers to 6 decimals. An unknown ground or reprojection error is null.
+    People are in each frame's camera frame; numbers to 6 decimals. An unknown ground or reprojection error is
+    null, and so is the rotation of a camera that stands still.
 
     Raises:
         ValueError: the body is not the clip's, or a number is not finite: JSON cannot express it.
@@ -75,11 +76,12 @@ def write_clip_json(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
     }
     result = {
         "format": "fullframe clip 1",
-        "conventions": CLIP_CONVENTIONS | _POSE,
+        "conventions": CLIP_CONVENTIONS | _POSE | _CAMERA,
         "video": clip.video,
         "body": clip.body,
         "model": clip.model,
         "camera": clip.camera.to_dict(),
+        "camera_rotation": _turns(clip.camera_rotation) if clip.camera_turns else None,
         "ground": clip.ground.tolist() if np.isfinite(clip.ground).all() else None,
         "keypoint_names": JOINT_SETS["coco17"].names,
         "joint_names": JOINT_SETS["smpl24"].names,
@@ -95,6 +97,12 @@ def write_clip_json(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
 
 
 _POSE = {"pose": "axis-angle vectors in radians; " + CONVENTIONS["pose"]}
+_CAMERA = {"camera_rotation": "axis-angle vectors R " + CLIP_CONVENTIONS["camera_rotation"]}
+
+
+def _turns(rotations: NDArray[np.float64]) -> Any:
+    """Rotations (F, 3, 3) as axis-angle vectors (F, 3)."""
+    return _plain(Rotation.from_matrix(rotations).as_rotvec())
 
 
 def _axis_angle(pose: NDArray[np.float32]) -> NDArray[np.float64]:

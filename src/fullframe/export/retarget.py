@@ -51,7 +51,7 @@ def retarget(clip: Clip, body: BodyModel, character: Character, path: Path, trac
         raise ValueError(
             f"the clip has no person {track}: " + (f"its people are {ids}." if ids else "it has none.")
         )
-    clip = _standing(clip.take(rows), body)
+    clip = _standing(clip.take(rows).in_world(body), body)
     (person,) = tracks(clip, body, level_frame(clip.ground))
     motion = _held(_source(person, body), clip)
     limbs = _limbs(character, person.rest)

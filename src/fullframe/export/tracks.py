@@ -79,12 +79,13 @@ def motions(clip: Clip, body: BodyModel, frame: WorldFrame) -> Iterator[Motion]:
 
 
 def tracks(clip: Clip, body: BodyModel, frame: WorldFrame) -> Iterator[Track]:
-    """The people of a clip, one after the other.
+    """The people of a clip in its world, one after the other.
 
     Raises:
         ValueError: the body is not the clip's, or a pose or translation is not finite.
     """
     check(clip, body)
+    clip = clip.in_world(body)
     for track, rows in clip.tracks():
         betas = clip.betas[rows[0]]
         rest = body.rest_joints(torch.from_numpy(betas[None]))[0].numpy().astype(np.float64)

@@ -44,7 +44,8 @@ def postprocess(
     Tracks seen for less than 0.2 s are dropped, pieces that belong together joined, brief second tracks on a
     person dropped, each person gets one shape (at the distance where it covers the same part of the image),
     gaps of up to 0.5 s are filled, motion is smoothed without lag, and the ground and the feet that stand on
-    it are found. Nothing is joined or smoothed across a cut or a longer gap.
+    it are found. Nothing is joined or smoothed across a cut or a longer gap. All of it takes place in the
+    world, where a camera that turns moves nobody; the result is in the frames' cameras again.
 
     Args:
         clip: as found; rows with a negative track id are dropped.
@@ -66,31 +67,56 @@ def postprocess(
             f"num_betas={clip.betas.shape[1]}"
         )
     shot = shots(clip, cuts)
+    turns = clip.camera_rotation if clip.camera_turns else None
+    if turns is None:
+        return _postprocessed(clip, body, shot, smooth, lock_feet, keep_tracks, height)
+    clip = clip.in_world(body)
+    clip = _postprocessed(clip, body, shot, smooth, lock_feet, keep_tracks, height, around=True)
+    return clip.rotated(turns.swapaxes(1, 2), body)
+
+
+def _postprocessed(
+    clip: Clip,
+    body: BodyModel,
+    shot: NDArray[np.int64],
+    smooth: bool,
+    lock_feet: bool,
+    keep_tracks: bool,
+    height: Height | None,
+    around: bool = False,
+) -> Clip:
+    """`postprocess` of a clip whose camera stands still.
+
+    Args:
+        shot: (F,) the number of each frame's shot.
+        around: people may be behind the camera, see `to_view`.
+    """
     for step in (
-        (fill,) if keep_tracks else (remove_spurious_tracks, merge, remove_duplicate_tracks, fill)
+        () if keep_tracks else (remove_spurious_tracks, merge, remove_duplicate_tracks)
     ):  # hours of people are large: no two results at a time
         clip = step(clip, shot)
+    clip = fill(clip, shot, around)
     if not len(clip):
         return replace(clip, ground=np.full(4, np.nan))
     betas, translation = constant_shape(clip, body, height)
     clip = replace(clip, betas=betas, translation=translation)
     pieces = list(segments(clip, shot))
     if smooth:
-        clip = _smoothed(clip, body, pieces)
+        clip = _smoothed(clip, body, pieces, around)
     return _grounded(clip, body, pieces, shot, lock_feet)
 
 
-def _smoothed(clip: Clip, body: BodyModel, pieces: list[NDArray[np.int64]]) -> Clip:
+def _smoothed(clip: Clip, body: BodyModel, pieces: list[NDArray[np.int64]], around: bool) -> Clip:
     """The clip with smooth rotations, and smooth ways of the bodies' middles through image and depth."""
     pose = clip.pose.copy()
-    middle = to_view(middles(body, clip))
+    middle = to_view(middles(body, clip), around)
     for rows in pieces:
         times, seen = clip.times[clip.frames[rows]], clip.detected[rows].astype(np.float64)
         for joint in range(24):  # one by one: all together would take many times the memory
             given = clip.pose[rows, joint].astype(np.float64)
             pose[rows, joint] = smooth_rotations(given, times, seen, ROTATIONS)
-        middle[rows, :2] = smooth_robustly(middle[rows, :2], times, seen, PLACE)
-        middle[rows, 2:] = smooth_robustly(middle[rows, 2:], times, seen, DEPTH)
+        middle[rows, :-1] = smooth_robustly(middle[rows, :-1], times, seen, PLACE)
+        middle[rows, -1:] = smooth_robustly(middle[rows, -1:], times, seen, DEPTH)
     smoothed = replace(clip, pose=pose, translation=np.zeros_like(clip.translation))
     translation = from_view(middle) - middles(body, smoothed)
     return replace(smoothed, translation=translation.astype(np.float32))

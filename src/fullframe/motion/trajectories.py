@@ -150,11 +150,14 @@ def _missing(clip: Clip, lasting: NDArray[np.float64], rows: NDArray[np.int64]) 
     return np.diff(clip.times[frames]) - lasting[frames[:-1]]
 
 
-def fill(clip: Clip, shot: NDArray[np.int64]) -> Clip:
+def fill(clip: Clip, shot: NDArray[np.int64], around: bool = False) -> Clip:
     """The clip with rows, `detected` False, in all gaps of up to LONGEST_GAP.
 
     Rotations by spherical interpolation; places by monotone cubics (Fritsch & Carlson, 1980) through the
     image and the logarithm of the depth.
+
+    Args:
+        around: people may be behind the camera, see `to_view`.
     """
     pieces = list(segments(clip, shot))
     frames = [np.arange(clip.frames[rows[0]], clip.frames[rows[-1]] + 1) for rows in pieces]
@@ -172,7 +175,7 @@ def fill(clip: Clip, shot: NDArray[np.int64]) -> Clip:
     for rows, of_piece in zip(pieces, frames, strict=True):
         here = places[start : start + len(of_piece)]
         start += len(of_piece)
-        _fill_piece(clip, rows, of_piece, arrays, here)
+        _fill_piece(clip, rows, of_piece, arrays, here, around)
     return replace(clip, **arrays)
 
 
@@ -182,6 +185,7 @@ def _fill_piece(
     frames: NDArray[np.int64],
     arrays: dict[str, Any],
     places: NDArray[np.int64],
+    around: bool,
 ) -> None:
     """Writes all rows of a segment, one for each of its frames, to their places in arrays by name."""
     seen = clip.frames[rows]
@@ -200,7 +204,7 @@ def _fill_piece(
     times, moments = clip.times[seen], clip.times[frames[missing]]
     arrays["boxes"][new] = PchipInterpolator(times, clip.boxes[rows])(moments)
     arrays["translation"][new] = from_view(
-        PchipInterpolator(times, to_view(clip.translation[rows].astype(np.float64)))(moments)
+        PchipInterpolator(times, to_view(clip.translation[rows].astype(np.float64), around))(moments)
     )
     before = last[missing]
     share = (moments - times[before]) / (times[before + 1] - times[before])
@@ -209,13 +213,26 @@ def _fill_piece(
     arrays["pose"][new] = (ends[0] @ rotvec_to_matrix(between)).numpy()
 
 
-def to_view(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points (..., 3) as x / z, y / z and log z, which are noisy to different degrees."""
+def to_view(points: NDArray[np.float64], around: bool = False) -> NDArray[np.float64]:
+    """Points (..., 3) by where they are seen and how far away, which are noisy to different degrees.
+
+    Args:
+        around: of points all around the camera, in the world of one that turns.
+
+    Returns:
+        (..., 3): x / z, y / z and log z; around (..., 4): the unit vector to the point, and the logarithm of
+        its distance.
+    """
+    if around:
+        distance = np.maximum(np.linalg.norm(points, axis=-1, keepdims=True), 1e-3)
+        return np.concatenate((points / distance, np.log(distance)), axis=-1)
     depth = np.maximum(points[..., 2:], 1e-3)
     return np.concatenate((points[..., :2] / depth, np.log(depth)), axis=-1)
 
 
 def from_view(view: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse of `to_view`."""
-    depth = np.exp(view[..., 2:])
+    """The inverse of `to_view`, by the number of columns; unit vectors may have got shorter."""
+    depth = np.exp(view[..., -1:])
+    if view.shape[-1] == 4:
+        return view[..., :3] / np.linalg.norm(view[..., :3], axis=-1, keepdims=True) * depth
     return np.concatenate((view[..., :2] * depth, depth), axis=-1)

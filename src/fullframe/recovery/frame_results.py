@@ -1,13 +1,14 @@
 """The results of single frames of a video, before postprocessing, and their storage."""
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.geometry.camera import Camera
 from fullframe.io.workdir import WorkDir
+from fullframe.recovery.camera_motion import Turns
 from fullframe.results.clip import Clip
 
 CHUNK = 64
@@ -29,6 +30,7 @@ class FrameResults:
         pose: (D, 24, 3, 3) float32.
         betas: (D, B) float32.
         translation: (D, 3) float32 m.
+        keyframes, rotations, unexplained, links, link_rotations: how the camera turned, as in `Turns`.
     """
 
     times: NDArray[np.float64]
@@ -41,6 +43,22 @@ class FrameResults:
     pose: NDArray[np.float32]
     betas: NDArray[np.float32]
     translation: NDArray[np.float32]
+    keyframes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    rotations: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3, 3)))
+    unexplained: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    links: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    link_rotations: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3, 3)))
+
+    def __post_init__(self) -> None:
+        frames = len(self.times)
+        if not len(self.keyframes):  # a camera that stands still
+            self.keyframes = np.zeros(frames, np.int64)
+            self.rotations = np.tile(np.eye(3), (frames, 1, 1))
+            self.unexplained = np.full(frames, np.nan)
+
+    @property
+    def turns(self) -> Turns:
+        return Turns(self.keyframes, self.rotations, self.unexplained, self.links, self.link_rotations)
 
     @classmethod
     def joined(cls, parts: "list[FrameResults]") -> "FrameResults":

@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import WorkDir
 from fullframe.motion.postprocess import postprocess
 from fullframe.motion.shape import Height
+from fullframe.motion.trajectories import shots
+from fullframe.recovery.camera_motion import MOVES, close_rotations, unexplained_motion
 from fullframe.recovery.frame_results import CHUNK, FrameResults, FrameStore
 from fullframe.recovery.photo import UNKNOWN_CAMERA, CameraOptions, Recoverer, read_camera_options
 from fullframe.recovery.plausibility import check_clip
@@ -210,7 +212,14 @@ def finish_clip(
     """
     keep_tracks = own is not None and own.has_tracks
     cuts = [cut for part in parts for cut in part.cuts.tolist()]
-    clip = FrameResults.joined(parts).to_clip(camera, recoverer.body.name, recoverer.name, video)
+    results = FrameResults.joined(parts)
+    clip = results.to_clip(camera, recoverer.body.name, recoverer.name, video)
+    clip.camera_rotation = close_rotations(results.turns, shots(clip, cuts))
+    if (unexplained := unexplained_motion(results.turns)) > MOVES:
+        _log.warning(
+            f"{video}: the camera moves, or the background does: turning does not explain {unexplained:.0%} "
+            "of the background's motion, so that paths and ground in the world are not reliable"
+        )
     if own is None:
         seen = clip.keypoints[..., 2].any(axis=1)
         clip.scores = np.where(seen, body_scores(clip.scores, clip.keypoints), clip.scores)
@@ -246,6 +255,7 @@ def _request(recoverer: Recoverer, video: str | Path | FrameFiles, camera: Camer
         "weights": recoverer.card.sha256 if recoverer.card else None,
         "body": recoverer.body.name,
         "detector": recoverer.detector.name,
+        "results": sorted(field.name for field in fields(FrameResults)),
     }
 
 

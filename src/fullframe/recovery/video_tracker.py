@@ -16,6 +16,7 @@ from fullframe.io.progress import Progress, silent
 from fullframe.models import Bodies
 from fullframe.models.base import box_to_bbox_info
 from fullframe.models.predict import cut_crops, predict_crops
+from fullframe.recovery.camera_motion import CameraMotion
 from fullframe.recovery.frame_results import CHUNK, FrameResults
 from fullframe.recovery.photo import Recoverer
 from fullframe.recovery.plausibility import bounded
@@ -115,10 +116,12 @@ class VideoTracker:
     def __init__(self, recoverer: Recoverer, camera: Camera, fps: float) -> None:
         self._recoverer, self._camera = recoverer, camera
         self._tracker = Tracker(fps)
+        self._camera_motion = CameraMotion(camera)
         self._last: list[_TrackedPerson] = []
         self._clear()
 
     def _clear(self) -> None:
+        self._camera_motion.clear()
         self._times: list[float] = []
         self._cuts: list[int] = []
         self._interpolated: list[Frame] = []
@@ -133,7 +136,11 @@ class VideoTracker:
             known: the frame's results exist already: only the tracker's state is updated.
         """
         frame = planned.frame
-        if not known:
+        boxes = None if detections is None else detections.boxes
+        self._camera_motion.update(frame.image, boxes, planned.is_cut)
+        if known:
+            self._camera_motion.clear()
+        else:
             self._times.append(frame.time)
             if planned.is_cut:
                 self._cuts.append(frame.index)
@@ -172,6 +179,7 @@ class VideoTracker:
             pose=_stack([p.pose for p in people], (24, 3, 3)),
             betas=_stack([p.betas for p in people], (num_betas,)),
             translation=_stack([p.translation for p in people], (3,)),
+            **vars(self._camera_motion.turns()),
         )
         self._clear()
         return results

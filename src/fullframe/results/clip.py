@@ -1,11 +1,12 @@
 """Clip: the people of a video, one row per person and frame."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fullframe.body.model import BodyModel
@@ -18,7 +19,9 @@ CLIP_CONVENTIONS = {
     **CONVENTIONS,
     "rows": "one per person and frame, by frame and then by track id",
     "times": "seconds from the first frame",
-    "ground": "(n, d) with n . x + d = 0 on the ground and n its unit normal that points up; NaN if unknown",
+    "camera_rotation": "of each frame: R @ x of its camera frame is x in that of its shot's first frame",
+    "ground": "(n, d) with n . x + d = 0 on the ground and n its unit normal that points up, in the first "
+    "frame's camera frame; NaN if unknown",
 }
 
 
@@ -38,11 +41,13 @@ class Clip:
         betas: (N, B) float32, shape of the body named in `body`; the same in all rows of a track.
         translation: (N, 3) float32, metres.
         contacts: (N, 2) bool, left and right foot stand on the ground.
-        ground: (4,) float64, (n, d): n . x + d = 0 on the ground, n points up; NaN if unknown.
+        ground: (4,) float64, (n, d): n . x + d = 0 on the ground, n points up, in the world; NaN if unknown.
         reprojection: (N,) float32, root mean square distance of the body's joints to the keypoints, as a
             share of the box's longer side; NaN if unknown, as in filled gaps.
         reliable: (N,) bool, whether there are enough keypoints, the body agrees with them, and its distance
             and stature are plausible.
+        camera_rotation: (F, 3, 3) float64, from each frame's camera frame to the world: the camera frame of
+            its shot's first frame. The camera only turns; identity where it stands still.
         camera: the intrinsics of all frames.
         body: name of the body model.
         model: name of the model that estimated the people.
@@ -64,6 +69,7 @@ class Clip:
     model: str
     contacts: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 2), bool))
     ground: NDArray[np.float64] = field(default_factory=lambda: np.full(4, np.nan))
+    camera_rotation: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3, 3)))
     reprojection: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     reliable: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     video: str = ""
@@ -71,6 +77,8 @@ class Clip:
     def __post_init__(self) -> None:
         if len(self.contacts) == 0:
             self.contacts = np.zeros((len(self.frames), 2), bool)
+        if len(self.camera_rotation) == 0:
+            self.camera_rotation = np.tile(np.eye(3), (len(self.times), 1, 1))
         rows = len(self.frames)
         if not len(self.reprojection) and not len(self.reliable):  # unknown
             self.reprojection, self.reliable = np.full(rows, np.nan, np.float32), np.zeros(rows, bool)
@@ -82,6 +90,10 @@ class Clip:
             ):
                 raise ValueError(f"Clip.{name} has shape {value.shape}; expected {wanted}")
             setattr(self, name, value)
+        if len(self.camera_rotation) != len(self.times):
+            raise ValueError(
+                f"Clip.camera_rotation is of {len(self.camera_rotation)} frames, not {len(self.times)}"
+            )
         order = np.lexsort((self.track_ids, self.frames))
         if not np.array_equal(order, np.arange(rows)):
             raise ValueError("the rows of a Clip must be sorted by frame, then by track id")
@@ -119,6 +131,49 @@ class Clip:
     def take(self, rows: NDArray[Any] | slice) -> "Clip":
         """Some of the rows (a mask, indices in ascending order or a slice); all frames stay."""
         return Clip(**{n: v[rows] if n in ROWS else v for n, v in self._values().items()})
+
+    @property
+    def camera_turns(self) -> bool:
+        """Whether the camera turns in any frame."""
+        return bool((self.camera_rotation != np.eye(3)).any())
+
+    @property
+    def camera_angles(self) -> NDArray[np.float64]:
+        """(F,) degrees by which the camera is turned from its shot's first frame."""
+        cosine = (np.trace(self.camera_rotation, axis1=1, axis2=2) - 1) / 2
+        return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+
+    def in_world(self, body: BodyModel) -> "Clip":
+        """The clip as if the first frame's camera had stood still: itself where it did.
+
+        Args:
+            body: the one named in `body`, with as many betas.
+        """
+        if not self.camera_turns:
+            return self
+        clip = self.rotated(self.camera_rotation, body)
+        clip.camera_rotation = np.tile(np.eye(3), (self.num_frames, 1, 1))
+        return clip
+
+    def rotated(self, rotations: NDArray[np.float64], body: BodyModel) -> "Clip":
+        """The people in cameras that are turned from those of the clip; in the world, they stay.
+
+        Args:
+            rotations: (F, 3, 3), from each frame's camera frame to the new one.
+            body: the one named in `body`, with as many betas.
+        """
+        with torch.inference_mode():
+            root = body.rest_joints(torch.from_numpy(self.betas))[:, 0].double().numpy()
+        turn = rotations[self.frames]
+        pose = self.pose.copy()
+        pose[:, 0] = turn @ pose[:, 0]
+        translation = np.einsum("nij,nj->ni", turn, root + self.translation) - root
+        return replace(
+            self,
+            pose=pose,
+            translation=translation.astype(np.float32),
+            camera_rotation=self.camera_rotation @ rotations.swapaxes(1, 2),
+        )
 
     def people(self, frame: int, body: BodyModel) -> People:
         """The people of one frame with their meshes.
@@ -184,8 +239,9 @@ _ARRAYS = {
     "reprojection": Array(np.float32, (-1,), 0, nan=True),
     "reliable": Array(np.bool_, (-1,)),
     "ground": Array(np.float64, (4,), -METRES, METRES, nan=True),
+    "camera_rotation": Array(np.float64, (-1, 3, 3), -1.01, 1.01),
 }
-ROWS = set(_ARRAYS) - {"times", "ground"}
+ROWS = set(_ARRAYS) - {"times", "ground", "camera_rotation"}
 """Names of the attributes that have one entry per row."""
 
 

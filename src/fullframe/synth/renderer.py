@@ -78,6 +78,7 @@ class Painter:
         window: tuple[float, float, float],
         shape: tuple[int, int],
         antialias: bool = False,
+        background: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
         """Render a window of the scene's frame.
 
@@ -86,12 +87,16 @@ class Painter:
             window: (x, y, scale): pixel p of the result is the frame's (x, y) + scale * p.
             shape: (height, width) px of the result.
             antialias: smooth outlines, at twice the time; not needed for images that are downscaled.
+            background: (height, width, 3) RGB of the window; drawn by the scene's seed if None.
 
         Returns:
             (height, width, 3) RGB.
         """
         rng = np.random.default_rng(scene.seed)
-        image = view(self._backgrounds.draw(rng), scene.camera.size, window, shape, rng)
+        if background is None:
+            image = view(self._backgrounds.draw(rng), scene.camera.size, window, shape, rng)
+        else:
+            image = background.astype(np.float32)
         intrinsics = scene.camera.through(window)
         mesh, surfaces = _join([*people, *map(self._build, scene.blocks)], intrinsics[0, 0])
         light = _match(scene.light, image)

@@ -58,7 +58,9 @@ class Viewer:
     """
 
     def __init__(self, client: viser.ClientHandle, clip: Clip, body: BodyModel) -> None:
-        self._client, self._clip, self._body = client, clip, body
+        # The image and its frame turn with the camera.
+        self._client, self._clip, self._body = client, clip.in_world(body), body
+        self._turns = clip.camera_rotation
         self._name = f"/clip_{next(_NUMBERS)}"
         self._rotation, self._position = level_frame(clip.ground)
         self._backdrops = Backdrops(clip)
@@ -300,8 +302,10 @@ class Viewer:
         distance = float(self._distance.value)
         self._frustum.scale = distance
         self._plane.scale = distance
-        offset = image_corners(clip).mean(axis=0) * distance
-        self._plane.position = offset
+        turn = self._turns[frame]
+        self._plane.position = turn @ image_corners(clip).mean(axis=0) * distance
+        set_changed(self._plane, wxyz=quaternion(turn))
+        set_changed(self._frustum, wxyz=quaternion(turn))
         self._plane.visible = self._image.value and self._shown_image >= 0
         if frame != self._shown_frame:
             self._shown_frame = frame
@@ -389,8 +393,9 @@ class Viewer:
                 self._distance.value = round(self._far, 1)
                 camera.fov = fitting_fov(self._clip, camera.aspect)
                 # The camera's own up: the world's is that of the ground.
-                camera.up_direction = self._rotation @ np.array([0.0, -1.0, 0.0])
-                axis = image_corners(self._clip).mean(axis=0)
+                turn = self._turns[int(self._frame.value)]
+                camera.up_direction = self._rotation @ turn @ np.array([0.0, -1.0, 0.0])
+                axis = turn @ image_corners(self._clip).mean(axis=0)
                 camera.position = self._position
                 camera.look_at = self._position + self._rotation @ axis * self._far
                 return
