@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import av
 import cv2
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 from waving import waving_clip
 
 from fullframe.body import load_body
+from fullframe.geometry.camera import Camera
 from fullframe.view.backdrops import PHOTO_SIDE, VIDEO_SIDE, Backdrops
 
 BODY = load_body()
@@ -64,3 +67,16 @@ def test_without_a_video(tmp_path, content):
     backdrops = Backdrops(waving_clip(BODY, 1, 3, str(path)))
     assert "gone.mp4" in backdrops.problem and backdrops(1) is None
     backdrops.close()
+
+
+def test_the_distortion_of_the_lens_is_undone(video):
+    """An edge that is straight in the video bends outwards once barrel distortion is undone."""
+    clip = waving_clip(BODY, 1, FRAMES, str(video))
+    lens = Camera((900.0, 900.0), (900.0, 360.0), (1280, 720), "calibration", (-0.3, 0.0, 0.0, 0.0))
+    backdrops = Backdrops(replace(clip, camera=lens))
+    picture = backdrops(35)
+    backdrops.close()
+    assert picture.shape == (VIDEO_SIDE * 720 // 1280, VIDEO_SIDE, 3)
+    edge = [int((row > 100).argmax()) for row in picture[[180, 20], :, 0]]
+    expected = lens.undistort(np.array([[640.0, 360.0]]))[0, 0] / 2
+    assert abs(edge[0] - expected) < 2 and edge[1] < edge[0] - 3

@@ -64,6 +64,7 @@ def intrinsics(camera: Camera) -> dict[str, Any]:
         "principal_point_px": list(camera.principal_point),
         "size_px": list(camera.size),
         "source": camera.source,
+        **({"distortion": list(camera.distortion), "fisheye": camera.fisheye} if camera.distortion else {}),
     }
 
 

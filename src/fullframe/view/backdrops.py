@@ -28,7 +28,7 @@ class Backdrops:
 
     def __init__(self, clip: Clip) -> None:
         self.problem = ""
-        self._times = clip.times
+        self._times, self._camera = clip.times, clip.camera
         self._photo: NDArray[np.uint8] | None = None
         self._video: _SeekingReader | None = None
         try:
@@ -44,10 +44,11 @@ class Backdrops:
             self.problem = str(error)
 
     def __call__(self, frame: int) -> NDArray[np.uint8] | None:
-        """The image of a frame, (H, W, 3) RGB, upright; None if there is none."""
-        if self._video is not None:
-            return self._video.at(float(self._times[frame]))
-        return self._photo
+        """The image of a frame, (H, W, 3) RGB, upright, without distortion; None if there is none."""
+        image = self._photo if self._video is None else self._video.at(float(self._times[frame]))
+        if image is None or not self._camera.distortion:
+            return image
+        return self._camera.resized((image.shape[1], image.shape[0])).undistort_image(image)
 
     def close(self) -> None:
         if self._video is not None:
