@@ -246,6 +246,26 @@ def test_scores_count_the_keypoints_unless_people_are_given(recoverer: Recoverer
         np.testing.assert_allclose(scores, [first] * (frames - 1) + [0.8])
 
 
+def test_a_camera_that_moves_is_named(recoverer: Recoverer, caplog: pytest.LogCaptureFixture) -> None:
+    for share in (0.05, 0.5):
+        nobody = {
+            "cuts": np.zeros(0, np.int64),
+            "frames": np.zeros(0, np.int64),
+            "track_ids": np.zeros(0, np.int64),
+            "boxes": np.zeros((0, 4), np.float32),
+            "scores": np.zeros(0, np.float32),
+            "keypoints": np.zeros((0, 17, 3), np.float32),
+            "pose": np.zeros((0, 24, 3, 3), np.float32),
+            "betas": np.zeros((0, 11), np.float32),
+            "translation": np.zeros((0, 3), np.float32),
+        }
+        part = FrameResults(times=np.arange(4) / 25, **nobody)
+        part.unexplained[:] = share
+        clip = finish_clip(recoverer, [part], Camera.from_diagonal((64, 48)), "a.mp4", True, False)
+        assert not clip.camera_turns
+        assert ("a.mp4: the camera moves" in caplog.text) == (share > 0.1)
+
+
 def test_the_camera_is_given_for_the_original_size() -> None:
     class Large:
         original_size, size, source = (8192, 4096), (4096, 2048), "large.mp4"

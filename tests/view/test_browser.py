@@ -4,6 +4,7 @@ import av
 import numpy as np
 import pytest
 from browsers import click, hide_notes, press, see, wait_until
+from scipy.spatial.transform import Rotation
 from waving import SIZE, waving_clip
 
 pytest.importorskip("viser", reason="needs the extra view")
@@ -36,16 +37,21 @@ def video_of_quarters(path, frames: int) -> None:
             file.mux(packet)
 
 
-def test_view_from_the_camera(tmp_path, service, page):
-    """People cover their places in the picture, which stands upright behind them; the slider moves both."""
+@pytest.mark.parametrize("degrees", [0, 60], ids=["still", "turning"])
+def test_view_from_the_camera(tmp_path, service, page, degrees):
+    """People cover their places in the picture, which stands upright behind them; the slider moves both.
+
+    A camera that turns sees the same from where it is.
+    """
     video_of_quarters(tmp_path / "clip.mp4", 10)
     clip = waving_clip(BODY, 2, 10, str(tmp_path / "clip.mp4"))
+    turns = np.radians(np.linspace(0, degrees, 10))[:, None] * (0, 1, 0)
+    clip.camera_rotation = Rotation.from_rotvec(turns).as_matrix()
     clip.save(tmp_path / "clip.npz")
     page.goto(service(show, show.show, tmp_path, None))
     page.locator("label", has_text="person 1").wait_for()
     hide_notes(page)
     click(page.get_by_label("Play"))  # it plays from the start
-    click(page.get_by_role("button", name="camera"))
     slider = page.get_by_role("slider").first
 
     def at(image, point):
@@ -73,8 +79,10 @@ def test_view_from_the_camera(tmp_path, service, page):
         see(page, condition)
 
     press(slider, "Home")
+    click(page.get_by_role("button", name="camera"))
     check(0, 1)
     press(slider, "End")
+    click(page.get_by_role("button", name="camera"))
     check(9, 0.25)
 
     click(page.get_by_label("Mesh"))
