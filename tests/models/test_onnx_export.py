@@ -17,8 +17,19 @@ from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.cli.console import UsageError
 from fullframe.cli.export import export
 from fullframe.io.image import read_photo
-from fullframe.models import MODELS, LoadedModel, create_model, load_model, predict_people, save_checkpoint
+from fullframe.models import (
+    MODELS,
+    LoadedModel,
+    create_model,
+    load_model,
+    onnx_export,
+    predict_people,
+    save_checkpoint,
+)
 from fullframe.models.onnx_export import OUTPUTS, TOLERANCE, OnnxError, demo_crops, export_onnx
+
+if onnx_export._TORCH < (2, 6):
+    pytest.skip("needs torch 2.6", allow_module_level=True)
 
 BOXES = np.array([[62.0, 299, 668, 860], [687, 33, 1049, 860]])
 
@@ -147,10 +158,14 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
 
 
 def test_a_file_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fullframe.models import onnx_export
-
     monkeypatch.setattr(onnx_export, "_export", lambda graph, crops, path: path.write_bytes(b""))
     monkeypatch.setattr(onnx_export, "compare", lambda graph, path, crops: {"pose": 0.0, "betas": 0.1})
     with pytest.raises(OnnxError, match=r"betas differs by 0\.1"):
         export_onnx(load_model("cliff-lite"), tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_torch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_export, "_TORCH", (2, 5))
+    with pytest.raises(ImportError, match=r"torch 2\.6 or newer"):
+        export_onnx(load_model("cliff-lite"), tmp_path / "a.onnx")

@@ -39,6 +39,9 @@ TOLERANCE = 1e-4
 """The largest difference from torch that is accepted, in every output: rotation matrices, betas, metres."""
 
 
+_TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
+
+
 class OnnxError(ValueError):
     """A network that cannot be exported, or computes something else afterwards."""
 
@@ -180,7 +183,7 @@ def _packages() -> Any:
         raise ImportError(
             f"ONNX files need one more package ({error}): pip install 'fullframe[onnx]'"
         ) from error
-    if not hasattr(torch.onnx, "ONNXProgram"):
+    if _TORCH < (2, 6):
         raise ImportError(f"ONNX files need torch 2.6 or newer, this is {torch.__version__}")
     return onnx
 
