@@ -59,6 +59,16 @@ class TestPose2Sim:
         with pytest.raises(ValueError, match=message or "no camera in this calibration"):
             read_calibration(toml)
 
+    def test_without_a_pose(self, toml):
+        """Intrinsics alone are enough for a single camera."""
+        lines = [
+            line
+            for line in toml.read_text().splitlines()
+            if "rotation" not in line and "translation" not in line
+        ]
+        toml.write_text("\n".join(lines))
+        assert [camera.pose for camera in read_calibration(toml)] == [None] * 3
+
     QCA = """<?xml version="1.0"?><calibration><cameras>
       <camera model="Miqus M3" serial="9"/>
       <camera model="Miqus Video" serial="26578">
@@ -188,6 +198,22 @@ def test_colmap(tmp_path):
         path.write_text(line)
         with pytest.raises(ValueError, match=f"cameras.txt: .*{message}"):
             read_calibration(path)
+
+
+def test_colmap_names_the_images(tmp_path):
+    (tmp_path / "cameras.txt").write_text(COLMAP)
+    (tmp_path / "images.txt").write_text(
+        "# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME\n"
+        "1 1 0 0 0 0.1 0.2 0.3 2 left/IMG_0001.jpg\n100.5 200.5 -1 300 400 17 1 2 3 4.5 5 6\n"
+        "2 1 0 0 0 0.1 0.2 0.3 4 my photo 2.jpg\n\n"
+    )
+    cameras = read_calibration(tmp_path / "cameras.txt")
+    assert choose_camera(cameras, "x/IMG_0001.jpg").name == "2"
+    assert choose_camera(cameras, "my photo 2.jpg").name == "4"
+    # Photos are numbered too: the third is not of the third camera.
+    with pytest.raises(ValueError, match="which of the cameras 1, 2, 3, 4, 5 is it"):
+        choose_camera(cameras, "IMG_0003.jpg")
+    assert [camera.name for camera in read_camera(f"{tmp_path / 'cameras.txt'}:3")] == ["3"]
 
 
 class TestResolutions:

@@ -41,6 +41,7 @@ class CalibratedCamera:
         size: (width, height) px of the images it was calibrated with; None if the file does not say.
         pose: rotation (3, 3) and translation (3,) metres, x_camera = rotation @ x_world + translation; None
             if the file does not say.
+        images: names of the images that are known to be of this camera.
     """
 
     name: str
@@ -49,6 +50,7 @@ class CalibratedCamera:
     fisheye: bool = False
     size: tuple[int, int] | None = None
     pose: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    images: frozenset[str] = frozenset()
 
     def camera(self, size: tuple[int, int]) -> Camera:
         """The camera of images of `size` (width, height) px.
@@ -131,7 +133,8 @@ def _twice(intrinsics: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def choose_camera(cameras: Sequence[CalibratedCamera], image: str) -> CalibratedCamera:
-    """The camera of a photo or video: the only one, or that of its name or of the last number in its name.
+    """The camera of a photo or video: the only one, that which lists it, or that of its name or of the last
+    number in its name.
 
     Args:
         image: path of the photo or video.
@@ -142,8 +145,17 @@ def choose_camera(cameras: Sequence[CalibratedCamera], image: str) -> Calibrated
     if len(cameras) == 1:
         return cameras[0]
     stem = Path(image).stem
-    for key in (str.lower, last_number):
-        found = [camera for camera in cameras if key(camera.name) == key(stem) is not None]
+    for found in (
+        [camera for camera in cameras if Path(image).name in camera.images],
+        [camera for camera in cameras if camera.name.lower() == stem.lower()],
+        # Photos are numbered too: 1 and 2 say nothing about the camera, its serial number does.
+        [
+            camera
+            for camera in cameras
+            if last_number(camera.name) == last_number(stem) is not None
+            and not (camera.name.isdigit() and len(camera.name) < 3)
+        ],
+    ):
         if len(found) == 1:
             return found[0]
     names = ", ".join(camera.name for camera in cameras)
@@ -174,11 +186,18 @@ def _read_toml(path: Path) -> list[CalibratedCamera]:
         if not isinstance(values, dict) or "matrix" not in values:
             continue
         arrays = {}
-        for name, shape in (("size", (2,)), ("matrix", (3, 3)), ("rotation", (3,)), ("translation", (3,))):
+        shapes: dict[str, tuple[int, ...]] = {"size": (2,), "matrix": (3, 3)}
+        placed = "rotation" in values or "translation" in values
+        if placed:
+            shapes |= {"rotation": (3,), "translation": (3,)}
+        for name, shape in shapes.items():
             arrays[name] = _numbers(path, key, values, name, shape)
         distortion = _numbers(path, key, values, "distortions", None)
         width, height = np.rint(arrays["size"]).astype(int).tolist()
-        rotation = np.asarray(cv2.Rodrigues(arrays["rotation"])[0], np.float64)
+        pose = None
+        if placed:
+            rotation = np.asarray(cv2.Rodrigues(arrays["rotation"])[0], np.float64)
+            pose = rotation, arrays["translation"]
         cameras.append(
             CalibratedCamera(
                 str(values.get("name", key)),
@@ -186,7 +205,7 @@ def _read_toml(path: Path) -> list[CalibratedCamera]:
                 tuple(distortion.tolist()),
                 bool(values.get("fisheye", False)),
                 (width, height),
-                (rotation, arrays["translation"]),
+                pose,
             )
         )
     return cameras
@@ -298,15 +317,17 @@ _COLMAP: dict[str, tuple[str, bool]] = {
 
 
 def _read_colmap(path: Path) -> list[CalibratedCamera]:
-    """COLMAP's cameras.txt: CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS.
+    """COLMAP's cameras.txt: CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS; images.txt beside it names the images.
 
     COLMAP has (0, 0) at the corner of the first pixel, OpenCV at its centre.
     """
     cameras = []
+    images = _colmap_images(path.with_name("images.txt"))
     for line in _read_text(path).splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        number, model, *rest = [*line.split(), ""] if " " not in line.strip() else line.split()
+        number, *rest = line.split()
+        model = rest.pop(0) if rest else ""
         if model not in _COLMAP:
             raise ValueError(
                 f"{path}: camera {number[:50]!r} is of the model {model[:50]!r}; known: {', '.join(_COLMAP)}"
@@ -321,8 +342,24 @@ def _read_colmap(path: Path) -> list[CalibratedCamera]:
         matrix = np.array([[fx, 0, named["x"] - 0.5], [0, fy, named["y"] - 0.5], [0, 0, 1]])
         order = ("k1", "k2", "k3", "k4") if fisheye else ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
         distortion = [named.get(name, 0.0) for name in order]
-        cameras.append(CalibratedCamera(number, matrix, tuple(distortion), fisheye, (width, height)))
+        seen = frozenset(images.get(number, ()))
+        size = width, height
+        cameras.append(CalibratedCamera(number, matrix, tuple(distortion), fisheye, size, images=seen))
     return cameras
+
+
+def _colmap_images(path: Path) -> dict[str, list[str]]:
+    """The names of the images of each camera, by its id; none if there is no such file.
+
+    A line of ten fields is an image: its pose, CAMERA_ID, NAME. The next one has its points, in threes.
+    """
+    images: dict[str, list[str]] = {}
+    if path.is_file():
+        for line in _read_text(path).splitlines():
+            fields = line.split(maxsplit=9)
+            if len(fields) == 10 and not line.startswith("#") and not re.match(r"[-\d.]+\s", fields[9] + " "):
+                images.setdefault(fields[8], []).append(Path(fields[9]).name)
+    return images
 
 
 def _read_qca(path: Path) -> list[CalibratedCamera]:
