@@ -132,3 +132,27 @@ def test_empty_frames_of_a_clip_cost_one_look():
     detector = UprightDetector()
     assert not len(find_people(detector, np.zeros((100, 100, 3), np.uint8), empty_looks=False).boxes)
     assert detector.looks == 1
+
+
+def test_parts_of_a_person_in_a_turned_photo_do_not_replace_the_person():
+    class Parts:
+        """One person of score 0.22 in the upright image, white at its top left; else three of 0.1."""
+
+        name = "parts"
+
+        def boxes(self, image):
+            if image[0, 0, 0]:
+                return np.float32([[10, 10, 70, 90]]), np.float32([0.5])
+            return np.float32([[x, 10, x + 20, 60] for x in (5, 35, 65)]), np.full(3, 0.2, np.float32)
+
+        def keypoints(self, image, boxes):
+            points = np.zeros((len(boxes), 17, 3), np.float32)
+            points[..., :2] = np.linspace(boxes[:, :2], boxes[:, 2:], 17, axis=1)
+            # No trunk: nobody shows which way is up.
+            points[:, :5, 2] = points[:, 13:, 2] = 0.83 if image[0, 0, 0] else 0.94
+            return points
+
+    image = np.zeros((100, 160, 3), np.uint8)
+    image[0, 0] = 255
+    found = find_people(Parts(), image)
+    assert found.boxes.tolist() == [[10, 10, 70, 90]]

@@ -48,6 +48,11 @@ class FoundPeople(NamedTuple):
         """(N,) see `body_scores`."""
         return body_scores(self.scores, self.keypoints)
 
+    @property
+    def evidence(self) -> float:
+        """The sum of squared body scores: one person counts more than several parts of them."""
+        return float(np.square(self.body_scores).sum())
+
     def joined(self, other: "FoundPeople") -> "FoundPeople":
         """These people and others."""
         return FoundPeople(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
@@ -74,8 +79,8 @@ def find_people(detector: Detector, image: NDArray[np.uint8], empty_looks: bool 
     if found.body_scores.max(initial=0) < SEEN_SCORE and empty_looks:
         turns = {1, 2, 3}
     looks = [(_find(detector, image, turn), turn) for turn in (1, 2, 3) if turn in turns]
-    for more, turn in sorted(looks, key=lambda look: -look[0].body_scores.sum()):
-        if more.body_scores.sum() >= found.body_scores.sum():
+    for more, turn in sorted(looks, key=lambda look: -look[0].evidence):
+        if more.evidence >= found.evidence:
             (found, direction), (more, turn) = (more, turn), (found, direction)
         turned = np.array([quarter_turns(person) == turn for person in more.keypoints], bool)
         new = iou(more.boxes, found.boxes).max(axis=1, initial=0) < 0.5
