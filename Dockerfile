@@ -1,4 +1,4 @@
-# The service on CPUs, for whoever has the token:
+# The service on CPUs, for clients with the token:
 #   docker build -t fullframe . && docker run --rm -p 8000:8000 -e FULLFRAME_TOKEN=... fullframe
 FROM python:3.12-slim
 

@@ -267,7 +267,11 @@ def test_jobs_are_cancelled_and_the_queue_has_an_end(client: Client, clip, slow,
     assert client.wait(running, "running").json["before"] == 0
     assert client("GET", waiting).json | {"id": ""} == second.json | {"id": "", "before": 1}
     full = client("POST", "/clips", clip())
-    assert full.status == 503 and full.headers["Retry-After"] == "5" and "2 clips wait" in full.json["detail"]
+    assert (
+        full.status == 503
+        and full.headers["Retry-After"] == "5"
+        and "2 clips in progress" in full.json["detail"]
+    )
     assert client("GET", "/health").json["clips"] == 2
     assert client("DELETE", waiting).status == 204
     assert client("DELETE", running).status == 204
@@ -319,7 +323,7 @@ def test_limits_of_photos_and_time(recoverer: Recoverer, photo, tmp_path, monkey
         busy = client("POST", "/photos", photo)
         thread.join()
         go.set()
-        assert busy.status == 503 and "1 photos are being processed" in busy.json["detail"]
+        assert busy.status == 503 and "1 photo in progress" in busy.json["detail"]
         assert answers[0].status == 503 and "not done within 0.5 s" in answers[0].json["detail"]
         with socket.create_connection(("127.0.0.1", client.port)) as slow:
             slow.sendall(b"POST /photos HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n\r\nhalf")

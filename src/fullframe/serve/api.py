@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
 from fullframe.io.temporary_folder import temporary_folder
+from fullframe.io.text import plural
 from fullframe.recovery.outputs import VIDEO_OUTPUTS
 from fullframe.recovery.photo import CameraOptions, Recoverer
 from fullframe.serve.clips import ClipJob, ClipJobs, QueueFullError
@@ -177,7 +178,7 @@ def create_app(
         nonlocal photos
         camera = options.camera(recoverer)
         if photos >= limits.photos:
-            raise _busy(f"{limits.photos} photos are being processed")
+            raise _busy(f"{plural(limits.photos, 'photo')} in progress")
         deadline = time.monotonic() + limits.photo_s
         photos += 1
         try:
@@ -217,7 +218,7 @@ def create_app(
                     raise HTTPException(415, "this is a photo: POST it to /photos")
                 job = jobs.add(upload.rename(upload.with_suffix(suffix)), kinds, camera)
         except QueueFullError as error:
-            raise _busy(f"{limits.clips} clips wait already") from error
+            raise _busy(f"{plural(limits.clips, 'clip')} in progress") from error
         response.headers["Location"] = f"/clips/{job.id}"
         return Clip.of(job)
 

@@ -1,4 +1,4 @@
-"""Who may use the service: this computer's programs, or whoever has the token."""
+"""Access to the service: for programs of this computer, or for clients with the token."""
 
 import secrets
 from typing import Any

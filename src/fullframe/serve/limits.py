@@ -1,4 +1,4 @@
-"""What a service takes on at once."""
+"""Limits of the service."""
 
 from dataclasses import dataclass, field
 

@@ -21,7 +21,7 @@ from fullframe.view.server import Server, pages, path_of, serve, wait_for_interr
 from fullframe.view.session import Session
 
 FOLDERS = "fullframe_app_"
-"""How the names of folders for uploads begin."""
+"""Prefix of the folders for uploads."""
 _PAGE = {
     "/": ("app.html", "text/html; charset=utf-8"),
     "/app.css": ("app.css", "text/css; charset=utf-8"),
