@@ -1,5 +1,7 @@
 """Both pages in a real browser."""
 
+import tempfile
+
 import av
 import numpy as np
 import pytest
@@ -134,7 +136,7 @@ def bodies_are_seen(page, people: int) -> None:
 @pytest.mark.parametrize("size", [(1440, 860), (390, 844)], ids=["desktop", "phone"])
 def test_app(tmp_path, service, chromium, photo_path, monkeypatch, size):
     monkeypatch.setattr(session, "MAX_BYTES", 1_000_000)
-    monkeypatch.setattr(app.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     url = service(app, app.serve_app, Recoverer(), ["fullframe", "run", "--body", "open"])
     context = chromium.new_context(viewport={"width": size[0], "height": size[1]})
     context.set_default_timeout(120_000)

@@ -403,7 +403,8 @@ class Session:
                 entry.timer = threading.Timer(60 * EXPIRY_MINUTES, self._expire, (entry,))
                 entry.timer.daemon = True
                 entry.timer.start()
-                self._set(entry, "done")
+                turns = result.clip.camera_angles.max(initial=0)
+                self._set(entry, "done", f"the camera turns by {turns:.0f}°" if turns > 0 else "")
             if self._shown == entry.id:
                 self.show(entry.id)
 
