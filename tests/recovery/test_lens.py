@@ -14,7 +14,9 @@ from fullframe.geometry.camera import Camera
 from fullframe.io.image import read_photo
 from fullframe.models.predict import cut_crops
 from fullframe.recovery.photo import FIT, Recoverer
+from fullframe.recovery.video_tracker import Detections, PlannedFrame, VideoTracker
 from fullframe.render import overlay
+from fullframe.video.reader import Frame
 
 LENS = (-0.28, 0.09, 0.001, -0.001, -0.02)
 
@@ -75,3 +77,24 @@ def test_people_are_those_of_the_plain_photo(seen, tmp_path):
         inside = ((points > 0) & (points < np.array(camera.size) - 1)).all(axis=1)
         x, y = np.rint(points[inside]).astype(int).T
         assert covered[y, x].mean() > 0.9
+
+
+def test_bodies_of_videos(seen):
+    """The keypoints of a pinhole and of a lens give the same bodies; boxes stay as they were given."""
+    photo, camera, distorted = seen
+    recoverer = Recoverer(FIT)
+    found = recoverer(photo, intrinsics=camera.intrinsics)
+    results = []
+    for image, lens in ((photo, camera.pinhole), (distorted, camera)):
+        keypoints = found.keypoints.copy()
+        keypoints[..., :2] = lens.distort(keypoints[..., :2])
+        tracker = VideoTracker(recoverer, lens, 30)
+        for index in range(2):
+            frame = PlannedFrame(Frame(index, index / 30, image), index == 0, detect=True)
+            tracker.update(frame, Detections(found.boxes, found.scores, keypoints, np.arange(3)))
+        results.append(tracker.flush())
+    plain, through = results
+    np.testing.assert_array_equal(through.boxes, plain.boxes)
+    np.testing.assert_allclose(through.translation, plain.translation, atol=0.05)
+    np.testing.assert_allclose(through.pose, plain.pose, atol=0.1)
+    assert np.abs(through.keypoints - plain.keypoints).max() > 5
