@@ -158,11 +158,12 @@ def test_a_turned_photo_is_turned_upright_and_says_so(
     exif[0x0112] = 8  # the camera's top is at the right: to be turned by a quarter to the left
     exif.get_ifd(0x8769)[0xA405] = 28
     with Image.open(small_photo) as image:
-        image.rotate(-90, expand=True).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+        taken = image.resize((560, 420))  # 4:3, as cameras take photos
+        taken.rotate(-90, expand=True).save(tmp_path / "turned.jpg", exif=exif, quality=95)
     assert fullframe("run", tmp_path / "turned.jpg", "-o", tmp_path / "out", "--save", "npz") == 0
     assert "turned upright (EXIF orientation 8)" in capsys.readouterr().err
     people = People.load(tmp_path / "out/turned.npz")
-    assert people.orientation == 8 and people.camera.source == "exif" and people.camera.size == (525, 430)
+    assert people.orientation == 8 and people.camera.source == "exif" and people.camera.size == (560, 420)
     assert len(people) == 3
 
 
