@@ -225,6 +225,10 @@ def _compressed(tree):
     del tree["accessors"][0]["bufferView"]
 
 
+def _negative_stride(tree):
+    tree["bufferViews"][0]["byteStride"] = -64
+
+
 def _outside(tree):
     tree["buffers"].append({"uri": "character.bin", "byteLength": 10})
 
@@ -243,6 +247,7 @@ def _joints_beyond(tree):
         (_twice, "has 2 skeletons"),
         (_loop, "damaged GLB"),
         (_compressed, "without compression"),
+        (_negative_stride, "without compression"),
         (_outside, "as one GLB"),
         (_joints_beyond, "damaged GLB"),
     ],

@@ -310,7 +310,7 @@ def _bind(character: Character, path: Path) -> None:
             soles.append(heights.min() if len(heights) else places[ankle] @ character.axes[:, 1] - 0.1 * shin)
         character.soles = np.array(soles)
     except ValueError as error:
-        raise CharacterError(f"{path}: {error}; export the character as GLB without compression.") from error
+        raise CharacterError(f"{path}: {error}; export the character again, without compression.") from error
 
 
 def _frame(left: NDArray[np.float64], up: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -102,7 +102,7 @@ class Glb:
         """The numbers of an accessor, one item per entry of the first axis; normalised integers as shares.
 
         Raises:
-            ValueError: they are compressed, or lie outside the file.
+            ValueError: they are compressed, lie outside the file, or are not finite.
         """
         try:
             entry = self.tree["accessors"][accessor]
@@ -113,13 +113,17 @@ class Glb:
             start = int(view.get("byteOffset", 0)) + int(entry.get("byteOffset", 0))
             if view["buffer"] != 0 or "sparse" in entry or "extensions" in view:
                 raise ValueError("compressed or outside the file")
+            if count < 0 or start < 0 or stride < size:
+                raise ValueError("damaged")
             # Matrices of bytes and shorts are padded, but nobody writes them so.
             raw = np.frombuffer(self.binary, np.uint8, (count - 1) * stride + size if count else 0, start)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ValueError(f"accessor {accessor} cannot be read ({error})") from error
         items = np.lib.stride_tricks.as_strided(raw, (count, size), (stride, 1))
         found = np.ascontiguousarray(items).view(dtype).reshape(count, *shape).astype(np.float64)
-        if entry.get("normalized"):
+        if not np.isfinite(found).all():
+            raise ValueError(f"accessor {accessor} holds numbers that are not finite")
+        if entry.get("normalized") and dtype.kind in "iu":
             found = np.maximum(found / np.iinfo(dtype).max, -1)
         return found
 

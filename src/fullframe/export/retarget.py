@@ -256,30 +256,24 @@ def _channels(
 ) -> list[Channel]:
     """The animation of the character's nodes from the joints' global rotations and the hips' place."""
     nodes = character.file.tree["nodes"]
-    world: dict[int, NDArray[np.float64]] = {}
-
-    def rotations(node: int) -> NDArray[np.float64]:
-        """Of a node in the scene, (T, 3, 3)."""
-        if node not in world:
+    world: dict[int, NDArray[np.float64]] = {}  # rotations of nodes in the scene, (T, 3, 3)
+    for bone in character.bones:
+        for node in reversed(character.chain(bone)):
             if node in character.bones:
                 basis = character.axes.T @ rotation_of(character.bind[node])
                 world[node] = turned[:, character.bones[node]] @ basis
-            else:
+            elif node not in world:
                 fixed = rotation_of(character.local(node))
-                above = character.parents.get(node)
-                world[node] = (
-                    np.tile(fixed, (len(turned), 1, 1)) if above is None else rotations(above) @ fixed
-                )
-        return world[node]
+                base = world.get(character.parents.get(node, -1))
+                world[node] = np.tile(fixed, (len(turned), 1, 1)) if base is None else base @ fixed
 
     channels: list[Channel] = []
     for node in character.bones:
         if "matrix" in nodes[node]:
             character.set_local(node, character.local(node))
-        above = character.parents.get(node)
-        turns = rotations(node)
-        if above is not None:
-            turns = np.swapaxes(rotations(above), 1, 2) @ turns
+        turns = world[node]
+        if node in character.parents:
+            turns = np.swapaxes(world[character.parents[node]], 1, 2) @ turns
         quaternions = Rotation.from_matrix(turns).as_quat()
         channels.append((node, "rotation", continuous(quaternions)))
     hips = character.joints[0]
