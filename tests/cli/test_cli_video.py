@@ -180,10 +180,13 @@ def test_sports_files_of_a_real_clip(shared: Path, tmp_path: Path) -> None:
     assert (np.abs(values["lumbar_extension"]) < 40).all()
 
 
-def test_the_network_that_comes_with_fullframe(clip: Path, tmp_path: Path) -> None:
-    assert fullframe("run", clip, "-o", tmp_path / "out", "--save", "npz") == 0
+def test_the_network_that_comes_with_fullframe_and_a_rig(clip: Path, tmp_path: Path) -> None:
+    options = ("--save", "npz,glb,bvh", "--rig", "unreal")
+    assert fullframe("run", clip, "-o", tmp_path / "out", *options) == 0
     found = Clip.load(tmp_path / "out/three.npz")
     assert found.model == "cliff-lite+keypoint-fit" and set(found.frames) == set(range(8))
+    assert b"upperarm_l" in (tmp_path / "out/three.glb").read_bytes()
+    assert "JOINT upperarm_l" in (tmp_path / "out/three_0.bvh").read_text()
 
 
 def test_bodies_fitted_to_keypoints(clip: Path, tmp_path: Path) -> None:

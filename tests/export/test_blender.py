@@ -21,7 +21,7 @@ from fullframe.body.joint_sets import PARENTS
 from fullframe.cli.console import UsageError
 from fullframe.cli.main import COMMANDS
 from fullframe.export import RIGS, write_clip_bvh, write_clip_glb, write_glb
-from fullframe.export.character import read_character
+from fullframe.export.character import JOINTS, CharacterError, read_character
 from fullframe.export.fbx import BlenderError, blender_command, write_clip_fbx
 from fullframe.export.retarget import retarget
 from fullframe.export.tracks import joints
@@ -138,6 +138,39 @@ def test_blender_finds_photos_and_characters(make_clip, body, tmp_path, bpy):
         for frame in range(12):
             bones = ends[1][frame] - ends[0][frame], wanted[frame, b] - wanted[frame, a]
             turn, _ = Rotation.align_vectors([bones[0]], [bones[1]])
+            assert np.degrees(turn.magnitude()) < 0.1
+
+
+RIGIFY = {
+    "pelvis": "spine", "neck": "spine.004", "head": "spine.006",
+    **{f"{side}_{joint}": f"{bone}.{side[0].upper()}" for side in ("left", "right") for joint, bone in {
+        "hip": "thigh", "knee": "shin", "ankle": "foot", "foot": "toe", "collar": "shoulder",
+        "shoulder": "upper_arm", "elbow": "forearm", "wrist": "hand", "hand": "f_middle.01",
+    }.items()},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_rig_of_others(make_clip, body, tmp_path, bpy):
+    """The human of Blender's add-on Rigify, with a map, moves as the person, and Blender reads it again."""
+    rigify, out = tmp_path / "rigify.glb", tmp_path / "moving.glb"
+    script = Path(__file__).with_name("blender_rigify.py")
+    done = subprocess.run([bpy, str(script), str(rigify)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    clip = make_clip(times=TIMES, num_people=1)
+    with pytest.raises(CharacterError, match="no bone known as pelvis"):
+        read_character(rigify)
+    character = read_character(rigify, RIGIFY)
+    assert "jaw" in character.unmapped and "spine.002" not in character.unmapped
+    retarget(clip, body, character, out, 4)
+    found = as_blender_reads(bpy, [out], tmp_path / "out.json")
+    (armature,) = found["moving.glb"]["armatures"].values()
+    wanted = in_blender(clip, body)
+    bones = {joint: RIGIFY[name] for joint, name in enumerate(JOINTS) if name in RIGIFY}
+    for a, b in ((16, 18), (18, 20), (17, 19), (19, 21)):
+        for frame in range(12):
+            bone = np.subtract(*(armature["moved"][bones[joint]][frame] for joint in (b, a)))
+            turn, _ = Rotation.align_vectors([bone], [wanted[frame, b] - wanted[frame, a]])
             assert np.degrees(turn.magnitude()) < 0.1
 
 
