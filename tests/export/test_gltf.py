@@ -181,3 +181,21 @@ def test_a_minute_of_five_people_is_a_few_megabytes(make_clip, body, tmp_path):
     write_clip_glb(make_clip(frames=600, num_people=1), body, tmp_path / "b.glb")
     small, large = ((tmp_path / f"{name}.glb").stat().st_size for name in "ab")
     assert 5 * (small + (large - small) * 5) < 8e6  # five times 1800 frames
+
+
+def test_a_camera_that_turns(make_clip, body, tmp_path):
+    """It sees everybody where the frames do."""
+    clip = make_clip()
+    corners = np.stack((body.faces.numpy().ravel(), body.uv[1].ravel()), axis=1)
+    vertex = np.unique(corners, axis=0)[:, 0]
+    turns = Rotation.from_rotvec(np.linspace(0, 0.8, clip.num_frames)[:, None] * (0.1, 1, 0)).as_matrix()
+    clip.camera_rotation = turns
+    scene = scene_of(clip, body, tmp_path)
+    for row in (0, len(clip) - 1):
+        frame, track = int(clip.frames[row]), int(clip.track_ids[row])
+        camera = scene.world(scene.node("camera"), clip.times[frame])
+        vertices = scene.skinned(scene.node(f"person_{track}_mesh"), clip.times[frame])
+        seen = (vertices - camera[:3, 3]) @ camera[:3, :3] * (1, -1, -1)
+        people = clip.people(frame, plain(body))
+        true = people.vertices[people.track_ids == track][0]
+        np.testing.assert_allclose(seen, true[vertex], atol=1e-4)

@@ -14,7 +14,7 @@ from fullframe.export.glb import INDICES, VERTICES, Glb
 from fullframe.export.mesh import AXES, intrinsics, perspective
 from fullframe.export.rigs import RIGS, Rig, RiggedSkeleton, local_rest, on_rig, rigged
 from fullframe.export.skin import cut_seams, four_joints, linear_color, paint, vertex_normals
-from fullframe.export.tracks import Track, seen, tracks
+from fullframe.export.tracks import Track, continuous, seen, tracks
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.world import Y_UP, level_frame
 from fullframe.io.atomic import atomic_path
@@ -29,10 +29,10 @@ def write_clip_glb(
     """One GLB in metres, y up, with the clip's own times; of the rig vrm, files as `write_glb` says.
 
     The node "clip" holds everything that moves and stands the scene on the ground (y = 0) if that is known.
-    In it are the camera, with the clip's vertical field of view, and for each person a node "person_<id>"
-    above the rig's bones. That node has scale 0 while the person is not seen: glTF itself animates no
-    visibility, and viewers ignore the extension that does. Meshes hang on the scene, as skins move only with
-    their joints.
+    In it are the camera, with the clip's vertical field of view, which turns as the clip's, and for each
+    person a node "person_<id>" above the rig's bones. That node has scale 0 while the person is not seen:
+    glTF itself animates no visibility, and viewers ignore the extension that does. Meshes hang on the scene,
+    as skins move only with their joints.
 
     Skins have four joints a vertex and no pose blend shapes: vertices of the open body in poses of motion
     capture are 1.5 mm off on average, 18 mm at the 99th percentile, 4 cm at most, inside deep bends.
@@ -52,7 +52,12 @@ def write_clip_glb(
     root["rotation"] = Rotation.from_matrix(level.rotation @ Y_UP.rotation.T).as_quat().tolist()
     file = Glb()
     scene = [file.add("nodes", root)]
-    root["children"].append(_add_camera(file, clip.camera))
+    camera = _add_camera(file, clip.camera)
+    root["children"].append(camera)
+    if clip.camera_turns:
+        turns = Rotation.from_matrix(Y_UP.rotation @ clip.camera_rotation @ Y_UP.rotation.T).as_quat()
+        times, keys = np.unique(clip.times.astype(np.float32), return_index=True)
+        add_motion(file, times, [(camera, "rotation", continuous(turns)[keys])])
     people = _SkinnedPeople(file, body, RIGS[rig])
     for track in tracks(clip, body, Y_UP):
         person = people.add(track)
