@@ -13,9 +13,9 @@ from fullframe.geometry.box import DETECTION_ENLARGE
 from fullframe.geometry.camera import Camera
 from fullframe.imagine import figure as picture
 from fullframe.imagine.figure import draw
-from fullframe.imagine.novel_views import NovelViews, imagine_people
+from fullframe.imagine.novel_views import NovelViews, imagine_people, require_novel_views
 from fullframe.io.image import read_photo
-from fullframe.models import ENCODERS, box_to_bbox_info, create_model, save_checkpoint
+from fullframe.models import ENCODERS, box_to_bbox_info, create_model, load_model, save_checkpoint
 from fullframe.models.imphmr.volume import rotate_root
 from fullframe.models.predict import cut_crops, predict_people
 
@@ -160,3 +160,14 @@ def test_the_first_column_of_a_gated_network_is_what_run_says():
     camera, boxes = Camera.from_diagonal((160, 120)), np.array([[10, 10, 60, 100]])
     views, bodies = imagine_people(net, image, boxes, camera), predict_people(net, image, boxes, camera)
     np.testing.assert_allclose(views.pose[:, 0].numpy(), bodies.pose, atol=1e-5)
+
+
+def test_the_built_in_network_is_the_default(tmp_path, photo_path):
+    assert imagine(photo_path, tmp_path) == 0
+    assert (tmp_path / "three_people_imagined.jpg").is_file()
+    image = read_photo(photo_path)
+    network = require_novel_views(load_model("imphmr-lite").network)
+    boxes, _ = load_detector().boxes(image.pixels)
+    views = imagine_people(network, image.pixels, boxes, Camera.from_diagonal(image.size))
+    # What is inferred from the side and from behind is the same body, turned.
+    assert views.degrees[:, 1:, 0].median() < 30 and views.degrees[:, 1:, 1:].mean() < 15

@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 
 from fullframe.models import CheckpointError, create_model, load_model, save_checkpoint
+from fullframe.models.checkpoint import find_weights
 
 FACTS = {"body": "open", "data": "synthetic", "licence": "CC0-1.0", "metrics": {"PA-MPJPE mm": 50.0}}
 
@@ -333,3 +334,12 @@ def test_a_shared_encoder_is_exactly_that_of_the_other_model(beside_cliff_lite, 
     edit_card(path, encoder_of="")
     with pytest.raises(CheckpointError, match="missing: encoder"):
         load_model(path)
+
+
+@pytest.mark.parametrize("name", ["hmr-lite", "imphmr-lite"])
+def test_small_networks_ship_beside_cliff_lite(name):
+    network, card = load_model(name)
+    assert card.model == network.name == name.removesuffix("-lite") and card.encoder_of == "cliff-lite"
+    assert find_weights(name).stat().st_size < 4e6
+    encoder = load_model("cliff-lite").network.encoder.state_dict()
+    assert all(torch.equal(network.encoder.state_dict()[key], tensor) for key, tensor in encoder.items())

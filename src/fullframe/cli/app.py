@@ -18,8 +18,8 @@ def app(
     end.
 
     Args:
-        model: cliff-lite (the default, built in), a trained network (.safetensors), or keypoint-fit (the
-            default for SMPL): bodies fitted to 2D keypoints.
+        model: cliff-lite (the default), hmr-lite or imphmr-lite, which are built in, a trained network
+            (.safetensors), or keypoint-fit (the default for SMPL): bodies fitted to 2D keypoints.
         body: open (built in) or smpl; smpl-neutral, -male, -female if the file name does not say which.
         body_path: your SMPL file, .npz or .pkl; default: the one that fullframe doctor finds.
         host: 127.0.0.1: for this computer only; 0.0.0.0: for the whole network. There is no password.

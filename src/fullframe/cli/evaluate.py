@@ -31,7 +31,8 @@ def evaluate(
     Args:
         benchmark: 3dpw, 3dpw-occ, h36m-p1, h36m-p2, agora, emdb, mpi-inf-3dhp, coco, lspet, gestures,
             pose2sim, pose2sim-clips, synth or synth-occluded.
-        model: cliff-lite, which is built in, a trained network (.safetensors), or keypoint-fit.
+        model: cliff-lite, hmr-lite or imphmr-lite, which are built in, a trained network (.safetensors), or
+            keypoint-fit.
         refine: fit the network's bodies to detected keypoints, as fullframe run --refine does.
         root: folder of the data set; docs/guides/evaluate.md lists the files in it. gestures and the
             synthetic ones need none.

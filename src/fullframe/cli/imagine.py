@@ -20,7 +20,8 @@ def imagine(
     focal: float | None = None,
     fov: float | None = None,
     intrinsics: tuple[float, float, float, float] | None = None,
-    model: str,
+    vertical_fov: float | None = None,
+    model: str = "imphmr-lite",
     body_path: Path | None = None,
     detector: str = "builtin",
 ) -> int:
@@ -33,10 +34,11 @@ def imagine(
     Args:
         photo: if it has more than 60 people, the largest are drawn.
         out: folder for the picture, <name of the photo>_imagined.jpg.
-        focal: focal length in px. Without --focal, --fov, --intrinsics: from EXIF, else the image diagonal.
+        focal: focal length in px. Where no camera is given: from EXIF, else the image diagonal.
         fov: horizontal field of view in degrees.
         intrinsics: fx fy cx cy in px.
-        model: path of an imphmr network (.safetensors). None is built in: train one with fullframe train.
+        vertical_fov: vertical field of view in degrees.
+        model: imphmr-lite, which is built in, or a trained imphmr network (.safetensors).
         body_path: your SMPL file, for a network that predicts SMPL; default: the one that fullframe doctor
             finds.
         detector: builtin, torchvision, rtmlib or transformers.
@@ -56,7 +58,7 @@ def imagine(
     if photo.is_dir():
         raise UsageError(f"{photo} is a folder; give one photo in it")
     with usage_errors():
-        given = CameraOptions(focal, fov, intrinsics)
+        given = CameraOptions(focal, fov, intrinsics, vertical_fov)
         make_writable(out)
         network, card = load_model(model)
         try:

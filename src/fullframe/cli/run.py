@@ -102,8 +102,8 @@ def run(
         boxes: person boxes instead of detected ones: a file or folder of COCO, MMPose, CVAT, Label Studio,
             YOLO ...; for videos also MOT or JSON by frame. Tracks are kept.
         keypoints: 2D keypoints instead of detected ones: the same, OpenPose, AlphaPose, MediaPipe ...
-        model: cliff-lite (the default, built in), a trained network (.safetensors), or keypoint-fit (the
-            default for SMPL): bodies fitted to 2D keypoints.
+        model: cliff-lite (the default), hmr-lite or imphmr-lite, which are built in, a trained network
+            (.safetensors), or keypoint-fit (the default for SMPL): bodies fitted to 2D keypoints.
         refine: fit the bodies of the network to the 2D keypoints; --no-refine is faster and less accurate.
         body: open (built in) or smpl; smpl-neutral, -male, -female if the file name does not say which.
         body_path: your SMPL file, .npz or .pkl; default: the one that fullframe doctor finds.

@@ -75,7 +75,7 @@ def load_model(name_or_path: str | Path, body: str | None = None) -> LoadedModel
     """A trained network and its card, from `<name>.safetensors` and `<name>.json`.
 
     Args:
-        name_or_path: cliff-lite, which is built in, or the path of the weights.
+        name_or_path: cliff-lite, hmr-lite or imphmr-lite, which are built in, or the path of the weights.
         body: name of the body that the network has to predict; None for any.
 
     Raises:

@@ -135,8 +135,8 @@ class Recoverer:
     """Recovers the people of photos with models that are loaded once.
 
     Args:
-        model: "cliff-lite", which is built in, or the path of a checkpoint (.safetensors), or
-            "keypoint-fit". None: cliff-lite for the open body, keypoint-fit for SMPL.
+        model: "cliff-lite", "hmr-lite" or "imphmr-lite", which are built in, the path of a checkpoint
+            (.safetensors), or "keypoint-fit". None: cliff-lite for the open body, keypoint-fit for SMPL.
         refine: fit the network's bodies to the detected keypoints afterwards.
         body: "open" or "smpl"; "smpl-neutral", "-male" or "-female" if the file name does not say which.
         body_path: SMPL file (.npz or .pkl).
