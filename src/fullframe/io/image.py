@@ -107,6 +107,8 @@ def photo_from_pil(image: Image.Image) -> Photo:
     Raises:
         ImageError: if it has no pixels, or its file is damaged.
     """
+    if 0 in image.size:
+        raise ImageError(f"image of Pillow: {image.width} x {image.height} px have no content")
     try:
         return _upright(image, _first_content(image), None, "")
     except Exception as error:  # as in `read_photo`
