@@ -227,7 +227,7 @@ class Recoverer:
 
         Args:
             photos: as for a call; taken from the iterable a few ahead.
-            focal, fov, intrinsics, vertical_fov, camera: of all photos, as for a call.
+            focal: of all photos, as fov, intrinsics, vertical_fov and camera: see a call.
             on_error: called with a photo that fails and the error, and the photo is left out. Without it, the
                 first error is raised and ends the stream.
         """
