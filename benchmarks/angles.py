@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from fullframe.data.formats.limbs import LIMBS
+from fullframe.data.formats.triangulated_joints import LIMBS
 from fullframe.evaluate.posed_bodies import Bodies, pick, posed_predictions
 from fullframe.evaluate.predictions import load_predictor
 from fullframe.evaluate.protocols import PROTOCOLS

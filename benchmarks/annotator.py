@@ -37,7 +37,7 @@ from fullframe.annotate.job import Job, predict
 from fullframe.annotate.methods import cliff_annotator as cliff
 from fullframe.annotate.methods import eft, smplify
 from fullframe.annotate.methods.tuner import Tuning
-from fullframe.annotate.photos import LEAST_CONFIDENCE
+from fullframe.annotate.photo_people import LEAST_CONFIDENCE
 from fullframe.body import JOINT_SETS, load_body
 from fullframe.data.crop import read_pixels
 from fullframe.data.sample import Sample

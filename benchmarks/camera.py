@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.geometry.camera import Camera
 from fullframe.motion.postprocess import postprocess
 from fullframe.motion.skeleton import joint_positions

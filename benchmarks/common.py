@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.data.formats.limbs import limb_sample
 from fullframe.data.formats.paths import image_size
+from fullframe.data.formats.triangulated_joints import limb_sample
 from fullframe.data.sample import Sample
 from fullframe.evaluate.protocol import Protocol
 from fullframe.evaluate.protocols import PROTOCOLS

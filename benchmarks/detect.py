@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, minimize
 
 from fullframe.detect import builtin
-from fullframe.detect.people import boxes_turned_back, find_people
+from fullframe.detect.find_people import boxes_turned_back, find_people
 from fullframe.geometry.box import iou
 from fullframe.io.image import read_photo
 

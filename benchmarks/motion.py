@@ -27,7 +27,7 @@ from motion_metrics import acceleration_error, common_rows, foot_skating, jitter
 from numpy.typing import NDArray
 
 from fullframe.body import load_body
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.detect import load_detector
 from fullframe.geometry.box import iou
 from fullframe.geometry.camera import Camera

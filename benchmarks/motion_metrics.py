@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.evaluate import metrics
 from fullframe.motion.ground import LEVEL
 from fullframe.motion.skeleton import joint_positions, soles

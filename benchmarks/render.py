@@ -19,7 +19,7 @@ from fullframe.body import load_body
 from fullframe.geometry.camera import Camera
 from fullframe.render import birds_eye, sheet, side_view
 from fullframe.render.colors import person_colors
-from fullframe.render.meshes import draw_meshes
+from fullframe.render.mesh_shading import draw_meshes
 from fullframe.results.people import People
 
 SIZE = (1920, 1080)

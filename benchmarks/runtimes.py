@@ -26,7 +26,7 @@ from fullframe.evaluate.report import estimate, markdown_table
 from fullframe.models import Prediction, load_model
 from fullframe.models.onnx_export import INPUTS, OUTPUTS, demo_crops, export_onnx
 from fullframe.recovery.photo import Recoverer
-from fullframe.synth.calibration import calibration_crops
+from fullframe.synth.calibration_crops import calibration_crops
 
 Pass = Callable[[dict[str, NDArray[np.float32]]], list[NDArray[np.float32]]]
 COLUMNS = ("MPJPE mm", "centred MPJPE mm", "PA-MPJPE mm")

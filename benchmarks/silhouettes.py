@@ -10,7 +10,7 @@ import torch
 import tyro
 
 from fullframe.body import load_body
-from fullframe.models.imphmr.model import SILHOUETTE
+from fullframe.models.imphmr.imphmr import SILHOUETTE
 from fullframe.models.imphmr.silhouettes import Silhouettes, draw_silhouettes
 from fullframe.models.imphmr.volume import FIELD_HALF_SIZE_M
 from fullframe.synth.synthetic_people import SyntheticPeople

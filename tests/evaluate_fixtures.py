@@ -69,7 +69,7 @@ def _smpl_files(tmp_path_factory) -> Path:
 def smpl(_smpl_files, monkeypatch) -> Path:
     """A folder with made-up SMPL files where fullframe looks for them."""
     monkeypatch.setattr("fullframe.body.files.SMPL_FOLDER", _smpl_files)
-    monkeypatch.setattr("fullframe.body.model.SMPL_FOLDER", _smpl_files)
+    monkeypatch.setattr("fullframe.body.body_model.SMPL_FOLDER", _smpl_files)
     return _smpl_files
 
 

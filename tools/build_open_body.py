@@ -32,9 +32,9 @@ from anny.skinning.skinning import dual_quaternion_skinning
 from scipy.optimize import nnls
 from scipy.spatial.transform import Rotation
 
+from fullframe.body.body_model import BodyModel, forward_kinematics
 from fullframe.body.files import BodyData, read_body
 from fullframe.body.joint_sets import JOINT_SETS, PARENTS
-from fullframe.body.model import BodyModel, forward_kinematics
 
 sys.path.insert(0, str(Path(__file__).parent))
 from symmetric_decimation import decimate, mirror_indices, triangulate_symmetrically

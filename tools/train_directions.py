@@ -24,8 +24,8 @@ from fullframe.body import load_body
 from fullframe.data.mixture import loader
 from fullframe.losses.objective import LossWeights
 from fullframe.models import ImpHMR, load_model, save_checkpoint
+from fullframe.models.imphmr.imphmr import ImpHMROutput
 from fullframe.models.imphmr.losses import ImpHMRLossWeights, ImpHMRObjective
-from fullframe.models.imphmr.model import ImpHMROutput
 from fullframe.train.config import read_config
 from fullframe.train.feature_cache import open_feature_cache
 from fullframe.train.sources import open_mixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fullframe.annotate.labels import MIN_KEYPOINTS, Labels, score_labels, write_cliff
-from fullframe.annotate.photos import read_people
+from fullframe.annotate.photo_people import read_people
 from fullframe.annotate.pipeline import keep_predictions
 from fullframe.data.formats.cliff_npz import CLIFFLabels
 from fullframe.data.formats.spin_npz import SPINList

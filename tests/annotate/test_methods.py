@@ -12,7 +12,7 @@ from fullframe.annotate.labels import score_labels
 from fullframe.annotate.methods import cliff_annotator as cliff
 from fullframe.annotate.methods import eft, smplify
 from fullframe.annotate.methods.tuner import Tuner, Tuning
-from fullframe.annotate.photos import Annotations
+from fullframe.annotate.photo_people import Annotations
 from fullframe.annotate.pipeline import keep_predictions
 from fullframe.models import Bodies
 

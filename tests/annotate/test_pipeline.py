@@ -128,7 +128,7 @@ def test_the_same_call_resumes_after_a_kill(checkpoint, photos, tmp_path, monkey
 def test_unusable_requests_are_refused(photos, tmp_path, monkeypatch, inputs, options, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fullframe.body.files.SMPL_FOLDER", tmp_path / "none")
-    monkeypatch.setattr("fullframe.body.model.SMPL_FOLDER", tmp_path / "none")
+    monkeypatch.setattr("fullframe.body.body_model.SMPL_FOLDER", tmp_path / "none")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.npz").mkdir()
     content = json.loads((tmp_path / "people.json").read_text())

@@ -18,7 +18,7 @@ from fullframe.annotate.labels import Labels
 from fullframe.annotate.methods import cliff_annotator as cliff
 from fullframe.annotate.methods import eft, smplify
 from fullframe.annotate.methods.tuner import Tuning
-from fullframe.annotate.photos import SharedDetector
+from fullframe.annotate.photo_people import SharedDetector
 from fullframe.annotate.pipeline import annotate
 from fullframe.cli.annotate import annotate as command
 from fullframe.cli.console import UsageError

@@ -15,7 +15,7 @@ import torch
 import trimesh
 from PIL import Image
 
-from fullframe.body.model import load_body
+from fullframe.body.body_model import load_body
 from fullframe.cli import main as cli
 from fullframe.data.formats.trc import read_trc
 from fullframe.export import CLIP_EXPORTERS

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fullframe.body.body_model import BodyModel, load_body
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.body.model import BodyModel, load_body
 from fullframe.data.augment import Augmentation, augment
 from fullframe.data.batch import Example
 from fullframe.data.sample import Sample

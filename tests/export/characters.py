@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from fullframe.body.body_model import BodyModel
 from fullframe.body.joint_sets import PARENTS
-from fullframe.body.model import BodyModel
 from fullframe.export.glb import INDICES, VERTICES, Glb
 from fullframe.export.rigs import RIGS
 from fullframe.synth.wardrobe import load_wardrobe

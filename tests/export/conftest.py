@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from synthetic_smpl import synthetic_smpl, write_npz
 
 from fullframe.assets import MOTION
-from fullframe.body.model import BodyModel, load_body
+from fullframe.body.body_model import BodyModel, load_body
 from fullframe.geometry.camera import Camera
 from fullframe.results.clip import Clip
 

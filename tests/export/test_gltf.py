@@ -9,8 +9,8 @@ from gltf_scene import Scene
 from scipy.spatial.transform import Rotation
 
 from fullframe.assets import MOTION
+from fullframe.body.body_model import BodyModel
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.body.model import BodyModel
 from fullframe.export.gltf import write_clip_glb
 from fullframe.export.skin import four_joints
 from fullframe.geometry.camera import project_points

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.export.skin import four_joints
 from fullframe.export.usd import write_clip_usd
 from fullframe.geometry.camera import project_points

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from fullframe.body.body_model import forward_kinematics, load_body
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.body.model import forward_kinematics, load_body
 from fullframe.motion.joint_angles import joint_angles, opensim_coordinates
 
 NAMES = JOINT_SETS["smpl24"].names

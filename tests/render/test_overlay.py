@@ -4,7 +4,7 @@ import pytest
 from fullframe.geometry.camera import Camera
 from fullframe.render import overlay
 from fullframe.render.colors import PALETTE, person_colors
-from fullframe.render.meshes import draw_meshes, vertex_normals
+from fullframe.render.mesh_shading import draw_meshes, vertex_normals
 
 
 def grey(people):

@@ -27,10 +27,10 @@ import fullframe
 from fullframe.cli.console import UsageError
 from fullframe.cli.serve import serve as command
 from fullframe.recovery.photo import Recoverer
-from fullframe.serve import clips as clips_module
+from fullframe.serve import clip_jobs as clips_module
 from fullframe.serve.api import create_app
 from fullframe.serve.limits import Limits
-from fullframe.serve.server import serve_api
+from fullframe.serve.uvicorn_server import serve_api
 from fullframe.video.writer import VideoWriter
 from fullframe.view.uploads import UploadLimits
 

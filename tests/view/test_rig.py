@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from waving import tilted, waving_clip
 
 from fullframe.body import load_body
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.geometry.world import Y_UP, level_frame
 from fullframe.view.rig import bone_poses, quaternion, rig
 

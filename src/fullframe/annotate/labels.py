@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fullframe.annotate.crops import Crops
-from fullframe.annotate.photos import Annotations
+from fullframe.annotate.photo_people import Annotations
 from fullframe.body import JOINT_SETS, BodyModel
 from fullframe.body.joint_sets import convert_joint_set
 from fullframe.body.keypoint_regressor import KeypointRegressor

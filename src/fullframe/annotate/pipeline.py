@@ -14,7 +14,7 @@ from fullframe.annotate.job import Job, predict
 from fullframe.annotate.labels import Labels, score_labels, write_cliff
 from fullframe.annotate.methods import cliff_annotator, eft, smplify
 from fullframe.annotate.methods.tuner import Tuning
-from fullframe.annotate.photos import PhotoPeople, SharedDetector, find_people, read_people
+from fullframe.annotate.photo_people import PhotoPeople, SharedDetector, find_people, read_people
 from fullframe.annotate.report_page import write_page
 from fullframe.body import BodyModel, load_body
 from fullframe.io.annotations.read import annotations_digest

@@ -18,7 +18,7 @@ from fullframe.io.image import ImageError, read_photo
 from fullframe.recovery.plausibility import MAX_REPROJECTION, MIN_KEYPOINTS
 from fullframe.render.colors import PALETTE
 from fullframe.render.drawing import polyline
-from fullframe.render.meshes import draw_meshes
+from fullframe.render.mesh_shading import draw_meshes
 
 PEOPLE_PER_SECTION = 24
 _PANEL = 240

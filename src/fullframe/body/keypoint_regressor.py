@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fullframe.body.body_model import BodyModel, forward_kinematics, pose_feature
 from fullframe.body.joint_sets import PARENTS
-from fullframe.body.model import BodyModel, forward_kinematics, pose_feature
 
 
 class KeypointState(NamedTuple):

@@ -33,7 +33,7 @@ def export(
         from fullframe.models import load_model
         from fullframe.models.onnx_export import export_onnx
         from fullframe.recovery.outputs import make_writable
-        from fullframe.synth.calibration import calibration_crops
+        from fullframe.synth.calibration_crops import calibration_crops
 
         make_writable(out.parent)
         with console.status("exporting"):

@@ -60,7 +60,7 @@ def serve(
     with usage_errors():
         from fullframe.recovery.photo import Recoverer
         from fullframe.serve.limits import Limits
-        from fullframe.serve.server import serve_api
+        from fullframe.serve.uvicorn_server import serve_api
         from fullframe.view.uploads import UploadLimits
 
         pixels = 1_000_000 * max_megapixels

@@ -1,4 +1,7 @@
-"""Crops of samples: the window of the full image that a network sees, and CLIFF's bounding-box info of it."""
+"""Crops of samples: the window of the full image that a network sees, and CLIFF's bounding-box info of it.
+
+Random windows for training are in augment.py.
+"""
 
 import math
 from typing import NamedTuple

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from fullframe.detect.find_people import lean_angle
 from fullframe.detect.movenet import Window, multipose, thunder
 from fullframe.detect.nanodet import candidates
 from fullframe.detect.onnx_model import OnnxModel, verify
-from fullframe.detect.people import lean_angle
 from fullframe.geometry.box import iou, nms
 from fullframe.threads import concurrently
 

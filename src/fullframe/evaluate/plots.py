@@ -19,7 +19,7 @@ from fullframe.io.atomic import atomic_path
 from fullframe.io.image import write_jpeg
 from fullframe.render.colors import PALETTE
 from fullframe.render.drawing import Label, draw_labels, polyline
-from fullframe.render.meshes import draw_meshes
+from fullframe.render.mesh_shading import draw_meshes
 
 _PANEL, _CAPTION, _GAP, _COLUMNS = 320, 26, 4, 2
 _BLUE, _ORANGE = ("#{:02x}{:02x}{:02x}".format(*PALETTE[i]) for i in (5, 6))

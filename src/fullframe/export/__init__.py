@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.export.angles import write_clip_angles
 from fullframe.export.bvh import write_clip_bvh
 from fullframe.export.csv import write_clip_csv

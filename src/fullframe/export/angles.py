@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.export.tracks import motions
 from fullframe.geometry.world import level_frame
 from fullframe.io.atomic import atomic_path

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from fullframe.body.body_model import BodyModel
 from fullframe.body.joint_sets import PARENTS
-from fullframe.body.model import BodyModel
 from fullframe.export.rigs import RIGS, RiggedSkeleton, on_rig, rigged
 from fullframe.export.skin import rest_mesh
 from fullframe.export.tracks import even_rate, resampled, tracks

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from fullframe.body.body_model import BodyModel
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.body.model import BodyModel
 from fullframe.export.tracks import joints
 from fullframe.io.atomic import atomic_path
 from fullframe.results.clip import Clip

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.export.gltf import write_clip_glb
 from fullframe.export.rigs import RIGS
 from fullframe.export.tracks import even_rate

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from fullframe.body.body_model import BodyModel
 from fullframe.body.joint_sets import PARENTS
-from fullframe.body.model import BodyModel
 from fullframe.export.glb import INDICES, VERTICES, Glb
 from fullframe.export.mesh import AXES, intrinsics, perspective
 from fullframe.export.rigs import RIGS, Rig, RiggedSkeleton, local_rest, on_rig, rigged

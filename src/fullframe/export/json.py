@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from fullframe.body.body_model import BodyModel
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.body.model import BodyModel
 from fullframe.export.tracks import joints
 from fullframe.io.atomic import atomic_path
 from fullframe.results.clip import CLIP_CONVENTIONS, Clip

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fullframe.body.body_model import BodyModel
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.body.model import BodyModel
 from fullframe.export.tracks import Track
 
 _BLOCK = 256

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fullframe.body.body_model import BodyModel
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.body.model import BodyModel
 from fullframe.export.tracks import motions
 from fullframe.geometry.world import level_frame
 from fullframe.io.atomic import atomic_path

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from fullframe.body.body_model import BodyModel
 from fullframe.body.joint_sets import PARENTS
-from fullframe.body.model import BodyModel
 from fullframe.export.character import Character, rotation_of
 from fullframe.export.gltf import Channel, add_motion
 from fullframe.export.skin import rest_mesh

@@ -8,7 +8,7 @@ import torch
 import trimesh
 from numpy.typing import NDArray
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 
 _TEXTURE_SIZE = 512
 _PALE, _DARK = 0.6, 0.45  # how much head and hands are mixed with white, and how bright the feet are

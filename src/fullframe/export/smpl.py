@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.export.tracks import even_rate, resampled, tracks
 from fullframe.geometry.world import Z_UP, WorldFrame, level_frame
 from fullframe.io.atomic import write_npz

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from fullframe.body.model import BodyModel, forward_kinematics
+from fullframe.body.body_model import BodyModel, forward_kinematics
 from fullframe.geometry.world import WorldFrame
 from fullframe.results.clip import Clip
 

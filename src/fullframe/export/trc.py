@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.export.markers import MARKERS, MarkerSet
 from fullframe.export.tracks import motions
 from fullframe.geometry.world import WorldFrame, level_frame

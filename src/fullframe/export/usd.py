@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from fullframe.body.body_model import BodyModel
 from fullframe.body.joint_sets import JOINT_SETS, PARENTS
-from fullframe.body.model import BodyModel
 from fullframe.export.skin import four_joints, linear_color, rest_mesh
 from fullframe.export.tracks import Track, seen, tracks
 from fullframe.geometry.camera import Camera

@@ -6,12 +6,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.imagine.novel_views import DIRECTIONS, NovelViews
 from fullframe.models.imphmr.volume import FIELD_HALF_SIZE_M
 from fullframe.render.colors import person_colors
 from fullframe.render.drawing import Label, draw_labels
-from fullframe.render.meshes import draw_meshes
+from fullframe.render.mesh_shading import draw_meshes
 
 _TILE, _GAP, _FONT = 256, 12, 15
 _PAPER = 255

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from fullframe.body.body_model import BodyModel, forward_kinematics
 from fullframe.body.keypoint_regressor import KeypointRegressor
-from fullframe.body.model import BodyModel, forward_kinematics
 from fullframe.data.batch import Batch
 from fullframe.losses.terms import (
     ERRORS,

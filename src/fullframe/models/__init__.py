@@ -15,9 +15,9 @@ from fullframe.models.checkpoint import (
 from fullframe.models.cliff import CLIFF
 from fullframe.models.encoder import ENCODERS
 from fullframe.models.hmr import HMR
-from fullframe.models.imphmr.model import ImpHMR
+from fullframe.models.imphmr.imphmr import ImpHMR
 from fullframe.models.predict import Bodies, predict_people
-from fullframe.models.ray import RayCLIFF
+from fullframe.models.ray_cliff import RayCLIFF
 
 MODELS: dict[str, type[CropRegressor]] = {
     "hmr": HMR,

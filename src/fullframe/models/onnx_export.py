@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fullframe.assets import DEMO
+from fullframe.body.body_model import BodyModel
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.body.model import BodyModel
 from fullframe.detect import load_detector
 from fullframe.geometry.box import DETECTION_ENLARGE
 from fullframe.geometry.camera import Camera

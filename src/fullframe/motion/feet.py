@@ -1,9 +1,9 @@
-"""Feet that stay where they stand."""
+"""Feet that stay where they stand; when they stand is found in ground.py."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.geometry.rotation import rotation_between
 from fullframe.motion.ground import runs
 from fullframe.motion.skeleton import LEGS, Skeletons, blocks, skeletons

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.motion.feet import lock_feet as lock
 from fullframe.motion.ground import LEVEL, contacts, fit_ground
 from fullframe.motion.shape import Height, constant_shape

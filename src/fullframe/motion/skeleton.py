@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullframe.body.model import BodyModel, forward_kinematics
+from fullframe.body.body_model import BodyModel, forward_kinematics
 from fullframe.results.clip import Clip
 
 LEGS = ((1, 4, 7, 10), (2, 5, 8, 11))

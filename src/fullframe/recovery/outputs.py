@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # imported where files are written: names alone need no torch
     import numpy as np
     from numpy.typing import NDArray
 
-    from fullframe.body.model import BodyModel
+    from fullframe.body.body_model import BodyModel
     from fullframe.results.clip import Clip
     from fullframe.results.people import People
 

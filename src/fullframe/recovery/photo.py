@@ -13,7 +13,7 @@ from PIL import Image
 from fullframe.assets import LIFTER
 from fullframe.body import load_body
 from fullframe.detect import load_detector
-from fullframe.detect.people import body_scores, find_people
+from fullframe.detect.find_people import body_scores, find_people
 from fullframe.fit import KeypointFitter
 from fullframe.geometry.box import box_from_keypoints, clip_boxes
 from fullframe.geometry.camera import Camera

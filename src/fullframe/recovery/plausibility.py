@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fullframe.body.body_model import BodyModel
 from fullframe.body.keypoint_regressor import KeypointRegressor
-from fullframe.body.model import BodyModel
 from fullframe.fit.keypoint_fitter import DISTANCES, SEEN_LENGTHS
 from fullframe.geometry.camera import Camera
 from fullframe.models.predict import Bodies

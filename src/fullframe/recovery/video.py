@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fullframe.detect.find_people import body_scores
 from fullframe.detect.own_people import OwnPeople, VideoPeople
-from fullframe.detect.people import body_scores
 from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import remove, remove_abandoned, temporary_path
 from fullframe.io.progress import Progress, silent

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import torch
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.io.progress import Progress, silent
 from fullframe.render import overlay
 from fullframe.results.clip import Clip

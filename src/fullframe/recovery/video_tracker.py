@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fullframe.detect.find_people import find_people
 from fullframe.detect.own_people import VideoPeople
-from fullframe.detect.people import find_people
 from fullframe.geometry.box import PersonBox
 from fullframe.geometry.camera import Camera
 from fullframe.io.progress import Progress, silent

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.render.colors import person_colors
-from fullframe.render.meshes import draw_meshes
+from fullframe.render.mesh_shading import draw_meshes
 from fullframe.results.people import People
 
 # The body's form must be clear, and the photo just visible through it to judge the fit.

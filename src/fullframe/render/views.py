@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from fullframe.geometry.rotation import axis_rotation
 from fullframe.render.colors import person_colors
 from fullframe.render.drawing import Color, Label, draw_labels, polygon, polyline
-from fullframe.render.meshes import draw_meshes, joined_faces
+from fullframe.render.mesh_shading import draw_meshes, joined_faces
 from fullframe.render.rasterize import rasterize
 from fullframe.results.people import People
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fullframe.body.model import BODY_NAMES
+from fullframe.body.body_model import BODY_NAMES
 
 MAX_BETAS = 300
 """Shape coefficients of the largest SMPL files."""

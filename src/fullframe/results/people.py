@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import load_npz, save_npz
 from fullframe.results.checks import INTEGER, METRES, PERSON, SHARE, Array, check_arrays, check_texts

@@ -18,10 +18,10 @@ from fullframe.io.temporary_folder import temporary_folder
 from fullframe.io.text import plural
 from fullframe.recovery.outputs import VIDEO_OUTPUTS
 from fullframe.recovery.photo import CameraOptions, Recoverer
-from fullframe.serve.clips import ClipJob, ClipJobs, QueueFullError
+from fullframe.serve.clip_jobs import ClipJob, ClipJobs, QueueFullError
 from fullframe.serve.guard import Guard
 from fullframe.serve.limits import Limits
-from fullframe.serve.photos import OUTPUTS, ClientGoneError, PhotoEngine, TimeLimitError
+from fullframe.serve.photo_engine import OUTPUTS, ClientGoneError, PhotoEngine, TimeLimitError
 from fullframe.view.uploads import TooLargeError, UnknownFormatError, UploadLimits, check_upload
 
 CLIENT_CLOSED = 499

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fullframe.body.body_model import forward_kinematics, load_body, pose_feature
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.body.keypoint_regressor import KeypointRegressor
-from fullframe.body.model import forward_kinematics, load_body, pose_feature
 from fullframe.geometry.rotation import rotvec_to_matrix
 from fullframe.synth.joints import NUM_BETAS
 from fullframe.synth.poses import HEAD, LEGS, NECK, SPINE, Poses, crouch, lie, mirror, seat, stand

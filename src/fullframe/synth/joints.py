@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fullframe.body.body_model import load_body
 from fullframe.body.joint_sets import JOINT_SETS, PARENTS
 from fullframe.body.keypoint_regressor import KeypointRegressor
-from fullframe.body.model import load_body
 from fullframe.compiled import compiled
 
 NUM_BETAS = 11

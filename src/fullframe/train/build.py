@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.losses.objective import Objective
 from fullframe.models import CropRegressor, ImpHMR, create_model, load_model
 from fullframe.models.batchnorm import freeze_batchnorm

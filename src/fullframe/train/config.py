@@ -16,15 +16,15 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from fullframe.body.model import BODY_NAMES
+from fullframe.body.body_model import BODY_NAMES
 from fullframe.data.augment import Augmentation
 from fullframe.io.npz import require_regular_file
 from fullframe.losses.objective import LossWeights
 from fullframe.losses.terms import ERRORS
 from fullframe.models import ENCODERS, MODELS
 from fullframe.models.encoder import POOLS
+from fullframe.models.imphmr.imphmr import SIZES
 from fullframe.models.imphmr.losses import ImpHMRLossWeights
-from fullframe.models.imphmr.model import SIZES
 from fullframe.models.regressor import ACTIVATIONS, WIDTH
 
 MAX_FROZEN_STAGES = 5

@@ -14,7 +14,7 @@ import torch
 from lightning.fabric import Fabric
 from timm.layers import convert_sync_batchnorm
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.data.batch import Batch
 from fullframe.data.mixture import DataError
 from fullframe.io.progress import Progress, silent

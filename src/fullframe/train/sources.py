@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.data.mixture import Mixture
 from fullframe.data.sample import Sample
 from fullframe.io.progress import Progress, silent

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fullframe.body.body_model import BodyModel, forward_kinematics
 from fullframe.body.keypoint_regressor import KeypointRegressor
-from fullframe.body.model import BodyModel, forward_kinematics
 from fullframe.data.augment import Augmentation, augment
 from fullframe.data.batch import Batch, Example, collate
 from fullframe.data.mixture import DataError

@@ -22,7 +22,7 @@ from fullframe.geometry.rotation import axis_rotation
 from fullframe.geometry.world import Y_UP
 from fullframe.io.image import ImageError, read_photo
 from fullframe.render.colors import PALETTE
-from fullframe.render.meshes import draw_meshes
+from fullframe.render.mesh_shading import draw_meshes
 from fullframe.view.rig import quaternion
 from fullframe.view.server import pages, serve, wait_for_interrupt
 

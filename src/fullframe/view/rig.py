@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fullframe.body.model import BodyModel, forward_kinematics
+from fullframe.body.body_model import BodyModel, forward_kinematics
 from fullframe.export.skin import four_joints
 from fullframe.geometry.rotation import matrix_to_quaternion
 

@@ -18,7 +18,7 @@ import websockets
 from websockets.asyncio.server import ServerConnection
 
 from fullframe.assets import EXAMPLE_CLIP, EXAMPLE_PHOTO
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.export import RIGS
 from fullframe.recovery.outputs import RIGGED
 from fullframe.recovery.photo import Recoverer

@@ -16,8 +16,8 @@ import viser
 from numpy.typing import NDArray
 from viser import _messages
 
+from fullframe.body.body_model import BodyModel
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.body.model import BodyModel
 from fullframe.geometry.world import level_frame
 from fullframe.render.colors import person_colors
 from fullframe.results.clip import Clip

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from fullframe.body import JOINT_SETS, load_body
-from fullframe.data.formats.limbs import MARKERS
-from fullframe.render.meshes import draw_meshes
+from fullframe.data.formats.triangulated_joints import MARKERS
+from fullframe.render.mesh_shading import draw_meshes
 
 SIZE = (160, 200)
 FRAMES, RATE = 12, 30

@@ -52,7 +52,7 @@ def test_the_root_is_turned_by_the_camera(root: Path, clip, bodies) -> None:
 
 
 def test_smpl_is_needed(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("fullframe.body.model.SMPL_FOLDER", tmp_path / "nothing")
+    monkeypatch.setattr("fullframe.body.body_model.SMPL_FOLDER", tmp_path / "nothing")
     monkeypatch.setattr(files, "SMPL_FOLDER", tmp_path / "nothing")
     with pytest.raises(BodyFileError, match="smpl-female was not found"):
         EMDB(root)

@@ -23,9 +23,9 @@ from pose2sim_project import (
 from fullframe.body import JOINT_SETS
 from fullframe.data.clip_frame import ClipFrame
 from fullframe.data.crop import read_pixels
-from fullframe.data.formats.limbs import LIMBS
 from fullframe.data.formats.pose2sim import Pose2Sim
 from fullframe.data.formats.trc import read_trc
+from fullframe.data.formats.triangulated_joints import LIMBS
 from fullframe.geometry.camera import Camera, project_points
 from fullframe.io.image import ImageError
 

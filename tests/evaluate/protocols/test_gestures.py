@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fullframe.body import JOINT_SETS, load_body
-from fullframe.data.formats.limbs import LIMBS, coco17_joints, limb_box, limb_sample
+from fullframe.data.formats.triangulated_joints import LIMBS, coco17_joints, limb_box, limb_sample
 from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import load_predictor, predict
 from fullframe.evaluate.protocols.gestures import PROTOCOL, people

@@ -9,9 +9,9 @@ import torch
 from pose2sim_project import BACKGROUND, FRAMES, make_project
 
 from fullframe.data.formats.pose2sim import Pose2Sim
-from fullframe.evaluate import clips
+from fullframe.evaluate import clip_predictions as clips
 from fullframe.evaluate.benchmark import evaluate_model
-from fullframe.evaluate.clips import predict_clips
+from fullframe.evaluate.clip_predictions import predict_clips
 from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import load_predictor
 from fullframe.evaluate.protocols.pose2sim import CLIPS, measure_clips

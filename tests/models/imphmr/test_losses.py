@@ -7,13 +7,13 @@ from losses_fixtures import body, labelled, model, people
 
 from fullframe.losses.objective import LossWeights
 from fullframe.models.base import Prediction
+from fullframe.models.imphmr.imphmr import ImpHMROutput, NovelViewPrediction
 from fullframe.models.imphmr.losses import (
     NOVEL_VIEW_TERMS,
     ImpHMRLossWeights,
     ImpHMRObjective,
     silhouette_loss,
 )
-from fullframe.models.imphmr.model import ImpHMROutput, NovelViewPrediction
 from fullframe.models.imphmr.volume import rotate_root
 
 __all__ = ["body", "model"]

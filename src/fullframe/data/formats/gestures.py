@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from fullframe.assets import GESTURES
-from fullframe.data.formats.limbs import coco17_joints, limb_sample
+from fullframe.data.formats.triangulated_joints import coco17_joints, limb_sample
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.clip_frame import ClipFrame
-from fullframe.data.formats.limbs import LIMBS, MARKERS, coco17_joints, limb_box, limb_sample
 from fullframe.data.formats.samples import SampleSequence
 from fullframe.data.formats.trc import read_trc
+from fullframe.data.formats.triangulated_joints import LIMBS, MARKERS, coco17_joints, limb_box, limb_sample
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera, project_points
 from fullframe.io.calibration import CalibratedCamera, last_number, natural_order, read_calibration

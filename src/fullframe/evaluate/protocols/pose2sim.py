@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fullframe.data.formats.pose2sim import Pose2Sim
 from fullframe.data.sample import Sample
-from fullframe.evaluate.clips import MIN_IOU, predict_clips
+from fullframe.evaluate.clip_predictions import MIN_IOU, predict_clips
 from fullframe.evaluate.posed_bodies import Bodies
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Scores, means

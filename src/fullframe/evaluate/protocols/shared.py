@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.body.joint_sets import JOINT_SETS
-from fullframe.data.formats.limbs import LIMBS
+from fullframe.data.formats.triangulated_joints import LIMBS
 from fullframe.evaluate import metrics
 from fullframe.evaluate.posed_bodies import Bodies, pick, posed_pairs, posed_predictions
 from fullframe.evaluate.predictions import Predictions

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fullframe.body.model import BodyModel
+from fullframe.body.body_model import BodyModel
 from fullframe.data.batch import Batch
 from fullframe.losses.objective import LossWeights, Model, Objective
 from fullframe.losses.terms import Term, betas_loss, joint_loss, pose_loss
-from fullframe.models.imphmr.model import SILHOUETTE
+from fullframe.models.imphmr.imphmr import SILHOUETTE
 from fullframe.models.imphmr.silhouettes import Silhouettes
 from fullframe.models.imphmr.volume import FIELD_HALF_SIZE_M, rotate_root, rotation_y
 

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fullframe.body.body_model import BodyModel
 from fullframe.body.files import BodyData
-from fullframe.body.model import BodyModel
 from fullframe.compiled import compiled
 
 CELL = 0.03

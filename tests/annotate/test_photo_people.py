@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fullframe.annotate import photos as reading
+from fullframe.annotate import photo_people as reading
 from fullframe.annotate.crops import prepare
-from fullframe.annotate.photos import PhotoPeople, find_people, read_people
+from fullframe.annotate.photo_people import PhotoPeople, find_people, read_people
 from fullframe.body import JOINT_SETS
 from fullframe.io.workdir import Shards, WorkDir
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from synthetic_smpl import synthetic_smpl
 
 from fullframe.body import PARENTS, BodyFileError, BodyModel, load_body
+from fullframe.body.body_model import _BlendShapes
 from fullframe.body.files import BodyData
-from fullframe.body.model import _BlendShapes
 
 
 def tiny_body(num_vertices: int = 48) -> BodyModel:

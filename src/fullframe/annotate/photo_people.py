@@ -12,7 +12,7 @@ from fullframe.annotate.crops import usable
 from fullframe.body.joint_sets import JOINT_SETS, closest_joint_set
 from fullframe.data.sample import Sample
 from fullframe.detect import Detector, load_detector
-from fullframe.detect import people as detection
+from fullframe.detect import find_people as detection
 from fullframe.geometry.box import box_from_keypoints
 from fullframe.geometry.camera import Camera
 from fullframe.io.annotations.keypoint_names import FEWEST, reordered

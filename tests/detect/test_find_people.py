@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fullframe.detect.people import (
+from fullframe.detect.find_people import (
     body_scores,
     distinct_people,
     find_people,
