@@ -190,6 +190,7 @@ def test_resnet_agrees_with_the_official_layout(resnet, tmp_path, capsys):
         "regressor_dropout": 0.5,
         "bbox_norm": "h36m",
         "num_betas": 10,
+        "regressor_width": 1024,
         "regressor_act": "none",
         "crop_method": "cliff",
         "pool": "mean",
