@@ -35,6 +35,7 @@ def two_cpus(tiny_encoder):
     pytest.importorskip("ray.data", reason="needs the extra scale")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # else other tests have all cores
         path = os.pathsep.join((str(Path(tiny.__file__).parent), os.environ.get("PYTHONPATH", "")))
         patch.setenv("PYTHONPATH", path)  # of the workers, for the tiny encoder
         ray.init(

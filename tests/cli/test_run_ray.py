@@ -136,6 +136,7 @@ def two_cpus() -> Iterator[None]:
     pytest.importorskip("ray.data", reason="needs the extra scale")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # else other tests have all cores
         ray.init(
             address="local",
             num_cpus=2,

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import logging
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -131,11 +132,14 @@ def test_websocket(port, origin, ours):
         ) as connection:
             return await connection.recv()
 
+    # Playwright, which other tests use, keeps an event loop running in this thread.
+    with ThreadPoolExecutor(1) as pool:
+        received = pool.submit(lambda: asyncio.run(receive()))
     if ours:
-        assert asyncio.run(receive())
+        assert received.result()
     else:
         with pytest.raises(websockets.InvalidStatus, match="403"):
-            asyncio.run(receive())
+            received.result()
 
 
 def test_for_the_network(caplog):

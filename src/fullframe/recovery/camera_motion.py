@@ -189,7 +189,8 @@ class CameraMotion:
         known = np.isfinite(rays).all(axis=1)
         points = points[known]
         self._key = _Keyframe(self._count, gray, points, rays[known], rotation)
-        self._known[self._count] = self._key
+        if len(points) >= _FEWEST:  # else nothing finds it again
+            self._known[self._count] = self._key
         if len(self._known) > _MEMORY:
             del self._known[min(self._known)]
         self._count += 1
