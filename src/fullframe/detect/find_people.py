@@ -159,9 +159,10 @@ def distinct_people(
     same = keypoint_similarity(keypoints, boxes) > SAME_KEYPOINTS
     sure = scores >= TWO_PEOPLE_SCORE
     same &= ~(sure[:, None] & sure)
+    seen_enough = body_scores(scores, keypoints) >= LOWEST_BODY_SCORE
     keep: list[int] = []
     for index in np.argsort(-quality, kind="stable").tolist():
-        if body_scores(scores, keypoints)[index] >= LOWEST_BODY_SCORE and not same[index, keep].any():
+        if seen_enough[index] and not same[index, keep].any():
             keep.append(index)
     return np.array(sorted(keep), np.int64)
 
