@@ -1,6 +1,5 @@
 """The same labels on Ray as in one process, also if its workers are killed."""
 
-import logging
 import os
 import pickle
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from ray_cluster import two_ray_cpus
 
 from fullframe.annotate import pipeline
 from fullframe.annotate.labels import Labels
@@ -31,23 +31,9 @@ from fullframe.io.workdir import WorkError
 @pytest.fixture(scope="module")
 def two_cpus(tiny_encoder):
     """Ray on two cores of this computer."""
-    ray = pytest.importorskip("ray", reason="needs the extra scale")
-    pytest.importorskip("ray.data", reason="needs the extra scale")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_worker_niceness", "0")  # else other tests have all cores
-        path = os.pathsep.join((str(Path(tiny.__file__).parent), os.environ.get("PYTHONPATH", "")))
-        patch.setenv("PYTHONPATH", path)  # of the workers, for the tiny encoder
-        ray.init(
-            address="local",
-            num_cpus=2,
-            object_store_memory=400 * 2**20,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+    path = os.pathsep.join((str(Path(tiny.__file__).parent), os.environ.get("PYTHONPATH", "")))
+    with two_ray_cpus(PYTHONPATH=path):  # for the tiny encoder
         yield
-        ray.shutdown()
 
 
 @contextmanager

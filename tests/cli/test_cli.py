@@ -11,23 +11,14 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
+from commands import fullframe
 from PIL import Image
 
-from fullframe.cli import main as cli
 from fullframe.recovery.inputs import find_inputs
 from fullframe.recovery.outputs import PHOTO_OUTPUTS, output_names
 from fullframe.results.people import People
 
 MAIN = [sys.executable, "-c", "from fullframe.cli.main import main; main()"]
-
-
-def fullframe(*arguments: object) -> int:
-    """Run the command in this process; returns its exit status."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["fullframe", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-    return int(exit_.value.code or 0)
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from commands import fullframe
 from PIL import Image
 
 from fullframe.body.body_model import load_body
-from fullframe.cli import main as cli
 from fullframe.data.formats.trc import read_trc
 from fullframe.export import CLIP_EXPORTERS
 from fullframe.models import create_model, save_checkpoint
@@ -26,15 +26,6 @@ from fullframe.results.clip import Clip
 from fullframe.results.people import People
 from fullframe.video.reader import VideoReader
 from fullframe.video.writer import VideoWriter
-
-
-def fullframe(*arguments: object) -> int:
-    """Run the command in this process; returns its exit status."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["fullframe", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-    return int(exit_.value.code or 0)
 
 
 @pytest.fixture(scope="module")

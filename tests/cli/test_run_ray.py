@@ -1,6 +1,5 @@
 """`fullframe run --ray`: the same results as without, resumed, on real workers too."""
 
-import logging
 import os
 import shutil
 import sys
@@ -10,24 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import fullframe
 from PIL import Image
+from ray_cluster import two_ray_cpus
 
-from fullframe.cli import main as cli
 from fullframe.cli import run as module
 from fullframe.io import ray_workers
 from fullframe.io.workdir import in_process
 from fullframe.results.clip import Clip
 from fullframe.results.people import People
 from fullframe.video.writer import VideoWriter
-
-
-def fullframe(*arguments: object) -> int:
-    """Run the command in this process; returns its exit status."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["fullframe", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-    return int(exit_.value.code or 0)
 
 
 @pytest.fixture
@@ -132,21 +123,8 @@ def test_without_ray(inputs: Path, tmp_path: Path, monkeypatch, capsys: pytest.C
 @pytest.fixture(scope="module")
 def two_cpus() -> Iterator[None]:
     """Ray on two cores of this computer."""
-    ray = pytest.importorskip("ray", reason="needs the extra scale")
-    pytest.importorskip("ray.data", reason="needs the extra scale")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_worker_niceness", "0")  # else other tests have all cores
-        ray.init(
-            address="local",
-            num_cpus=2,
-            object_store_memory=200 * 2**20,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+    with two_ray_cpus():
         yield
-        ray.shutdown()
 
 
 def test_on_real_workers(two_cpus: None, inputs: Path, tmp_path: Path, monkeypatch) -> None:
