@@ -1,4 +1,4 @@
-"""OpenSim reads the files, and its inverse kinematics find the angles: needs `pip install opensim`."""
+"""OpenSim reads the files, and its inverse kinematics find the angles."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from fullframe.data.formats.trc import read_trc
 from fullframe.export import CLIP_EXPORTERS
 from fullframe.motion.joint_angles import joint_angles
 
-opensim = pytest.importorskip("opensim", reason="OpenSim is not installed")
+opensim = pytest.importorskip("opensim", reason="needs opensim, of which PyPI has no wheels for every system")
 
 NAMES = JOINT_SETS["smpl24"].names
 SEGMENTS = {
