@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from fullframe.data.augment import Augmentation, augment
 from fullframe.data.batch import Batch, Example, collate
 from fullframe.data.sample import Sample
+from fullframe.data.workers import worker_context
 
 MAX_FAILURE_RATE = 0.01
 """A source of which more than this share cannot be read is an error,"""
@@ -194,6 +195,7 @@ def _batches(mixture: Mixture, batch_size: int, first: int, step: int, workers: 
         num_workers=workers,
         collate_fn=_Collate(mixture.num_betas),
         worker_init_fn=_init_worker,
+        multiprocessing_context=worker_context() if workers else None,
     )
     for batch, counts in batches:
         for source, readable, failures in counts:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.crop import plain_crop, read_pixels
 from fullframe.data.sample import Sample
+from fullframe.data.workers import worker_context
 from fullframe.fit import KeypointFitter
 from fullframe.geometry.box import LABEL_ENLARGE
 from fullframe.io.progress import Progress, silent
@@ -237,7 +238,7 @@ def _recover(
         collate_fn=_collate,
         worker_init_fn=_single_thread,
         # A process forked from one with threads can hang.
-        multiprocessing_context="spawn" if workers else None,
+        multiprocessing_context=worker_context("spawn") if workers else None,
     )
     if network is not None:
         network.eval()
