@@ -94,6 +94,25 @@ def test_hips_elsewhere_do_not_move_the_centred_error(make_people, perfect):
     assert values["centred MPJPE mm"] == pytest.approx((2 * 50 + 10 * 10) / 12, abs=1e-2)
 
 
+def test_true_bone_lengths_leave_the_errors_of_directions(make_people, perfect):
+    """A taller person with longer thighs has no error then, a forearm that points elsewhere keeps its own."""
+    samples = labelled(make_people, 1)
+    joints = samples[0].joints["coco17"]
+    joints[:, :3] *= 1.2
+    for side in ("left", "right"):
+        hip, knee, ankle = (COCO.index(f"{side}_{name}") for name in ("hip", "knee", "ankle"))
+        joints[[knee, ankle], :3] += 0.3 * (joints[knee, :3] - joints[hip, :3])
+    values = limb_errors(perfect(samples), Bodies("open")).values
+    assert values["MPJPE mm"] > 50
+    assert values["MPJPE with true bone lengths mm"] == pytest.approx(0, abs=1e-2)
+    elbow, wrist = COCO.index("left_elbow"), COCO.index("left_wrist")
+    forearm = joints[wrist, :3] - joints[elbow, :3]
+    joints[wrist, :3] = joints[elbow, :3] - forearm
+    values = limb_errors(perfect(samples), Bodies("open")).values
+    expected = 2e3 * np.linalg.norm(forearm) / 12
+    assert values["MPJPE with true bone lengths mm"] == pytest.approx(expected, abs=1e-2)
+
+
 def test_a_turned_person_has_a_turned_torso(make_people, perfect):
     samples = labelled(make_people, 1)
     predictions = perfect(samples)

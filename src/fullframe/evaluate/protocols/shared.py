@@ -22,7 +22,14 @@ J17 = (*J14, "pelvis", "spine", "jaw")
 """The 17 joints of MPI-INF-3DHP as SPIN measures them."""
 
 LIMB_COLUMNS = ("MPJPE mm", "centred MPJPE mm", "PA-MPJPE mm", "torso rotation deg")
+TRUE_LENGTHS = "MPJPE with true bone lengths mm"
 TORSO = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
+
+LIMB_BONES = tuple(
+    (LIMBS.index(f"{side}_{upper}"), LIMBS.index(f"{side}_{lower}"))
+    for upper, lower in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
+    for side in ("left", "right")
+)
 
 PVE = "PVE mm"
 PVE_UNALIGNED = "PVE unaligned mm"
@@ -65,8 +72,10 @@ def limb_errors(predictions: Predictions, bodies: Bodies) -> Scores:
     MPJPE after moving the middles of the hips onto each other; centred MPJPE after moving the means of the
     twelve joints, which does not suffer from where exactly the truth has its hips; PA-MPJPE over the twelve;
     the torso rotation error as `metrics.torso_frames` defines it. Errors of single joints are centred ones.
+    "MPJPE with true bone lengths" is MPJPE after `with_bone_lengths`: what is left without the people's size
+    and where exactly the truth has its joints.
     """
-    columns = nan_columns(len(predictions), *LIMB_COLUMNS)
+    columns = nan_columns(len(predictions), *LIMB_COLUMNS, TRUE_LENGTHS)
     by_joint = np.full((len(predictions), len(LIMBS)), np.nan)
     truth, known = named_joints(predictions, LIMBS)
     known &= np.isfinite(predictions.pose).all(axis=(1, 2, 3))
@@ -82,8 +91,9 @@ def limb_errors(predictions: Predictions, bodies: Bodies) -> Scores:
             by_joint[some].mean(axis=1),
             metrics.pa_mpjpe(p, truth[some]),
             metrics.rotation_error(*torsos),
+            metrics.mpjpe(with_bone_lengths(p, truth[some]), truth[some], hips),
         )
-        for name, values in zip(LIMB_COLUMNS, errors, strict=True):
+        for name, values in zip(columns, errors, strict=True):
             columns[name][some] = values
     notes = []
     if not known.all():
@@ -92,6 +102,43 @@ def limb_errors(predictions: Predictions, bodies: Bodies) -> Scores:
             f"{left_out} of {len(known)} people are not measured: not all of their twelve joints are known."
         )
     return Scores(means(columns), columns, joint_columns(LIMBS, by_joint), notes=tuple(notes))
+
+
+def with_bone_lengths(limbs: NDArray[np.float64], of: NDArray[np.float64]) -> NDArray[np.float64]:
+    """People whose bones point where those of `limbs` do and are as long as those of `of`.
+
+    The bones are the limbs, and between their roots the lines from the middle of the hips to that of the
+    shoulders, and from either middle to the two sides.
+
+    Args:
+        limbs: (N, 12, 3) joints in the order of LIMBS.
+        of: the same.
+
+    Returns:
+        (N, 12, 3), the middle of the hips at the origin.
+    """
+    shoulders, hips = (
+        [LIMBS.index(f"{side}_{name}") for side in ("left", "right")] for name in ("shoulder", "hip")
+    )
+
+    def bone(start: NDArray[np.float64], end: NDArray[np.float64], as_long: NDArray[np.float64]):
+        length = np.linalg.norm(as_long, axis=-1, keepdims=True)
+        return (end - start) * (
+            length / np.maximum(np.linalg.norm(end - start, axis=-1, keepdims=True), 1e-9)
+        )
+
+    result = np.zeros_like(limbs)
+    middles = [(limbs[:, pair].mean(1), of[:, pair].mean(1)) for pair in (hips, shoulders)]
+    (hip, true_hip), (neck, true_neck) = middles
+    places = (np.zeros_like(hip), bone(hip, neck, true_neck - true_hip))
+    for pair, place, (middle, true_middle) in zip((hips, shoulders), places, middles, strict=True):
+        for joint in pair:
+            result[:, joint] = place + bone(middle, limbs[:, joint], of[:, joint] - true_middle)
+    for upper, lower in LIMB_BONES:
+        result[:, lower] = result[:, upper] + bone(
+            limbs[:, upper], limbs[:, lower], of[:, lower] - of[:, upper]
+        )
+    return result
 
 
 def named_joints(
