@@ -124,12 +124,12 @@ def main(
     else:
         given["detector-like 2D"] = as_detected(crops)
     rows = []
-    for told, seen in given.items():
-        stage = told.replace(" ", "_")
+    for source, seen in given.items():
+        stage = source.replace(" ", "_")
         initial = predict(network, seen, work, stage=f"{stage}/initial")
         job = Job(seen, body, network, initial, work, stage)
         if grid:
-            rows += try_settings(told, job, truth)
+            rows += try_settings(source, job, truth)
             continue
         for name in methods:
             method = METHODS[name]
@@ -141,7 +141,7 @@ def main(
             clock = Clock(out / own.stage)
             bodies = method.run(replace(own, progress=clock))
             seconds = clock.seconds() / people * 1000
-            rows.append([told, name, *measured(protocol, truth, bodies, body.name), f"{seconds:.0f}"])
+            rows.append([source, name, *measured(protocol, truth, bodies, body.name), f"{seconds:.0f}"])
             print(" | ".join(rows[-1]), flush=True)
     first = ["2D", *(GRID if grid else ["method"])]
     last = [*protocol_columns(protocol), *(["root position mm"] if protocol is PROTOCOLS["synth"] else [])]
@@ -157,7 +157,7 @@ def main(
     print(f"{table}\n{about}")
 
 
-def try_settings(told: str, job: Job, truth: evaluation.Predictions) -> list[list[str]]:
+def try_settings(source: str, job: Job, truth: evaluation.Predictions) -> list[list[str]]:
     """A row for each combination of GRID, the best MPJPE first."""
     found = []
     for values in itertools.product(*GRID.values()):
@@ -170,7 +170,7 @@ def try_settings(told: str, job: Job, truth: evaluation.Predictions) -> list[lis
             own.state.clear()
             with atomic_path(scores) as temporary:
                 temporary.write_text(json.dumps(row))
-        found.append([told, *map(str, values), *json.loads(scores.read_text())])
+        found.append([source, *map(str, values), *json.loads(scores.read_text())])
         print(" | ".join(found[-1]), flush=True)
     return sorted(found, key=lambda row: float(row[1 + len(GRID)]))
 
@@ -214,7 +214,7 @@ def as_detected(crops: Crops) -> Crops:
         crops.boxes[:, None, 2:] - crops.boxes[:, None, :2]
     )
     points[..., :2] = np.where(astray, anywhere, points[..., :2])
-    # A detector is less sure where it errs, and tells so only roughly.
+    # A detector is less sure where it errs, and its confidence shows it only roughly.
     points[..., 2] *= np.where(confused | astray[..., 0], 0.5, 0.9) + rng.uniform(-0.2, 0.1, (people, joints))
     points *= (rng.random((people, joints, 1)) >= MISSING) & (points[..., 2:] > 0)
     return replace(crops, keypoints=points.astype(np.float32))

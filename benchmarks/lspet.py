@@ -5,7 +5,7 @@
 Labels the photos for training and, in a run of its own that learns nothing from them, those for validation.
 Prints a table of how near the labels are to their keypoints and how many count as reliable, and draws 200
 labels at random into <out>/overlays_*.jpg. <out>/train.npz is for `fullframe train labels_file=...`.
-Stopped and started again, it goes on where it was.
+The same command resumes.
 """
 
 import json
@@ -41,12 +41,12 @@ def main(
     rows, everyone = [heading], []
     for split in SPLITS:
         people = LSPET(folder, split)
-        told = out / f"{split}.json"
-        with atomic_path(told) as temporary:
+        annotations = out / f"{split}.json"
+        with atomic_path(annotations) as temporary:
             temporary.write_text(json.dumps(as_coco(people)))
         images, file = folder / "images", out / f"{split}.npz"
         with show_progress() as progress:
-            labels = annotate(images, file, told, method=method, model=model, progress=progress).labels
+            labels = annotate(images, file, annotations, method=method, model=model, progress=progress).labels
         everyone.append(labels)
         middle, most = np.quantile(labels.reprojection, (0.5, 0.9))
         share, apart = 100 * labels.reliable.mean(), np.nanmedian(labels.agreement)

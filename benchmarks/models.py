@@ -61,7 +61,7 @@ def main(
         net = create_model(model, encoder=name, crop=crop).eval()
         parameters = sum(p.numel() for p in net.parameters())
         size = megabytes(net)
-        fuse_conv_bn(net.encoder.net)  # as whoever recovers people does
+        fuse_conv_bn(net.encoder.net)  # as Recoverer does
         one, eight = (milliseconds(net, batch, repeats) for batch in (1, 8))
         print(
             f"| {name} | {info.features} | {parameters:,} | {size:.1f} | {one:.0f} | {eight:.0f} |",

@@ -8,8 +8,8 @@ least time of a frame is printed, with one thread and nothing beside it; for the
 the processor time of all threads, which other programs on the machine disturb less, and the most memory
 used.
 
---hours tells the most memory alone, of a video so long: the clip is analysed, what was found is repeated as
-often as fits, and finished and drawn.
+--hours measures the most memory alone, of a video so long: the clip is analysed, what was found is repeated
+as often as fits, and finished and drawn.
 """
 
 import argparse

@@ -522,7 +522,7 @@ def whole_skin(body: BodyData) -> Sheet:
 
 
 def split(sheet: Sheet, field: np.ndarray) -> tuple[Sheet, np.ndarray]:
-    """Cuts faces along the zero of a field (C,) of the corners; also tells which faces (F,) are above it."""
+    """Cuts faces along the zero of a field (C,) of the corners, and which faces (F,) are above it."""
     field = np.where(np.abs(field) < 1e-4, 1e-4, field)
     above = field[sheet.faces] > 0
     whole = above.all(1) | ~above.any(1)

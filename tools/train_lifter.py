@@ -1,6 +1,6 @@
 """Train the lifter on simulated detections: src/fullframe/assets/lifter.safetensors.
 
-    python tools/train_lifter.py RUN --people 20e6           # stopped and started again, it goes on
+    python tools/train_lifter.py RUN --people 20e6           # the same command resumes
     python tools/train_lifter.py RUN --people 22e6 --cool    # the learning rate falls to zero
     python tools/train_lifter.py RUN --people 23e6 --labels LABELS.npz --detected FOLDER --rate 2e-4 --cool
     python tools/train_lifter.py RUN --save lifter.safetensors

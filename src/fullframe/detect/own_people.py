@@ -166,8 +166,10 @@ class VideoPeople:
         people = [p for index in frames[0].values() for p in own._files[0].people_of(index)]
         self.has_tracks = any(person.track_id is not None for person in people)
         tracks = {person.track_id for person in people} - {None}
-        told = f"{len(tracks)} tracks" if self.has_tracks else "no tracks: people are tracked"
-        _log.info(f"{video}: {len(people)} boxes in {len(frames[0])} frames of {own._files[0].path}, {told}")
+        tracked = f"{len(tracks)} tracks" if self.has_tracks else "no tracks: people are tracked"
+        _log.info(
+            f"{video}: {len(people)} boxes in {len(frames[0])} frames of {own._files[0].path}, {tracked}"
+        )
         lacking = sum(person.track_id is None for person in people) if self.has_tracks else 0
         if lacking:
             _log.warning(f"{own._files[0].path}: {lacking} boxes without a track among others are left out")

@@ -66,7 +66,7 @@ class Card:
         body: name of the body whose pose and betas it predicts.
         data: what it was trained on.
         licence: of the weights.
-        metrics: name to value; the name tells data set and unit.
+        metrics: name to value; the name says data set and unit.
         dtype: "fp32" or "fp16".
         sha256: of the weights file, so that neither file is used with another's partner.
         fullframe: version that wrote it.

@@ -78,7 +78,7 @@ def read_official(path: str | Path) -> CLIFF:
 
 
 def metrics_in_name(name: str) -> dict[str, float]:
-    """The results that a released file's name tells, in mm.
+    """The results in a released file's name, in mm.
 
     >>> metrics_in_name("hr48-PA43.0_MJE69.0_MVE81.2_3dpw.pt")
     {'3dpw PA-MPJPE mm': 43.0, '3dpw MPJPE mm': 69.0, '3dpw MVE mm': 81.2}

@@ -109,7 +109,7 @@ class CameraMotion:
         self.clear()
 
     def clear(self) -> None:
-        """Forget what `turns` returns, not what is needed to go on."""
+        """Forget what `turns` returns, not what the next frames need."""
         self._keyframes: list[int] = []
         self._rotations: list[NDArray[np.float64]] = []
         self._unexplained: list[float] = []

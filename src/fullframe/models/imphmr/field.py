@@ -70,7 +70,7 @@ class Field(nn.Module):
 def positional_encoding(points: Tensor) -> Tensor:
     """Sines and cosines of coordinates (..., 3) in [-1, 1]: (..., 6 OCTAVES) (as in NeRF and GIRAFFE).
 
-    Of (2^i pi / 2) x for i from 0, of which the first tells all places apart.
+    Of (2^i pi / 2) x for i from 0, of which the first is different at all places.
     """
     scales = [math.pi / 2 * 2**i for i in range(OCTAVES)]
     angles = torch.cat([points * scale for scale in scales], dim=-1)
