@@ -79,10 +79,13 @@ def serve(
 
 
 def _ready(address: str, token: str | None) -> None:
-    page = f"{address}/docs" + (f"?token={token}" if token else "")
+    # A token of the user's own is not repeated: logs are read by others.
+    shown = "..." if token and token == os.environ.get(TOKEN) else token
+    page = f"{address}/docs" + (f"?token={shown}" if shown else "")
     say(f"listening at {address}; {page} describes it (Ctrl-C stops)")
-    if token:
-        say(f"every request needs the header  Authorization: Bearer {token}")
+    if shown:
+        where = f", with the token of {TOKEN}" if shown != token else ""
+        say(f"every request needs the header  Authorization: Bearer {shown}{where}")
         say(
             "there is no encryption: put a server with TLS before it where the network is not yours",
             style="yellow",
