@@ -1,3 +1,5 @@
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -141,12 +143,22 @@ def test_the_camera_is_the_users(tmp_path, photo_path, monkeypatch):
     model = tmp_path / "imphmr.safetensors"
     save(model, **FIELD)
     width, height = read_photo(photo_path).size
-    for given in ({}, {"focal": 900.0}, {"fov": 60.0}, {"intrinsics": (800.0, 810.0, 300.0, 200.0)}):
+    lens = {"K": np.diag([900.0, 900, 1]).tolist(), "size": [width, height], "distortion": [-0.2, 0, 0, 0]}
+    lens["K"][0][2], lens["K"][1][2] = width / 2, height / 2
+    (tmp_path / "lens.json").write_text(json.dumps(lens))
+    for given in (
+        {},
+        {"focal": 900.0},
+        {"fov": 60.0},
+        {"intrinsics": (800.0, 810.0, 300.0, 200.0)},
+        {"camera": str(tmp_path / "lens.json")},
+    ):
         assert imagine(photo_path, tmp_path, model=model, **given) == 0
-    unknown, focal, fov, intrinsics = cameras
+    unknown, focal, fov, intrinsics, calibrated = cameras
     assert unknown == Camera.from_diagonal((width, height))
     assert focal.focal == (900.0, 900.0)
     assert fov.focal[0] == pytest.approx(width / 2 / np.tan(np.radians(30)))
+    assert calibrated.focal == (900.0, 900.0) and calibrated.distortion == (-0.2, 0, 0, 0)
     assert intrinsics.focal == (800.0, 810.0) and intrinsics.principal_point == (300.0, 200.0)
     with pytest.raises(UsageError, match="give only one of focal, fov, vertical fov, intrinsics and camera"):
         imagine(photo_path, tmp_path, model=model, focal=900.0, fov=60.0)

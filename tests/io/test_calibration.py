@@ -255,12 +255,14 @@ class TestResolutions:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.json", "{", "not a readable JSON file"),
+        ("a.json", "{", "not readable JSON"),
         ("a.json", "[1]", "expected names and values"),
         ("a.json", '{"size": [4, 4]}', "no camera matrix in it; expected one of K, camera_matrix"),
         ("a.json", '{"K": [[1, 0], [0, 1]]}', "K of the camera is .*expected finite"),
         ("a.json", '{"K": [[900, 0, 9], [0, NaN, 9], [0, 0, 1]]}', "expected finite numbers"),
         ("a.json", '{"K": [[900, 0, 9], [0, -900, 9], [0, 0, 1]]}', "focal length must be positive"),
+        ("a.json", f'{{"K": [[1{400 * "0"}, 0, 9], [0, 9, 9], [0, 0, 1]]}}', "not made of numbers"),
+        ("a.json", '{"K": [[9, 0, 9], [0, 9, 9], [0, 0, 1]], "distortion_model": {}}', "is not known"),
         ("a.json", '{"K": [[900, 5, 9], [0, 900, 9], [0, 0, 1]]}', "skew"),
         ("a.json", '{"K": [[9, 0, 9], [0, 9, 9], [0, 0, 1]], "D": [1, 2, 3]}', "got 3 distortion"),
         ("a.json", '{"K": [[9, 0, 9], [0, 9, 9], [0, 0, 1]], "size": [0, 4]}', "image size must be positive"),

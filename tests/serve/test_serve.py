@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ import uvicorn
 
 import fullframe
 from fullframe.cli.console import UsageError
+from fullframe.cli.serve import _ready as ready
 from fullframe.cli.serve import serve as command
 from fullframe.recovery.photo import Recoverer
 from fullframe.serve import clip_jobs as clips_module
@@ -145,6 +146,27 @@ def test_a_photo_as_json(client: Client, recoverer: Recoverer, photo: bytes, fol
     assert leftovers(folder) == []
 
 
+def calibration(size: tuple[int, int] = (1050, 860), focal: float = 900) -> str:
+    """Of a lens with distortion, for an address."""
+    matrix = [[focal, 0, size[0] / 2], [0, focal, size[1] / 2], [0, 0, 1]]
+    return quote(json.dumps({"K": matrix, "size": size, "distortion": [-0.2, 0.05, 0, 0, 0]}))
+
+
+def test_a_calibration(client: Client, recoverer: Recoverer, photo: bytes, clip, folder, tmp_path) -> None:
+    """Scaled to the photo, with the distortion of the lens; refused where it does not fit."""
+    answer = client("POST", f"/photos?camera={calibration()}", photo)
+    (tmp_path / "a.json").write_text(unquote(calibration()))
+    expected = recoverer(photo, camera=tmp_path / "a.json")
+    camera = answer.json["camera"]
+    assert answer.status == 200 and camera["source"] == "calibration" and camera["focal"] == [450, 450]
+    joints = np.array([person["joints"] for person in answer.json["people"]])
+    np.testing.assert_allclose(joints, expected.joints, atol=1e-4)
+    for path, body in (("/photos", photo), ("/clips", clip())):
+        answer = client("POST", f"{path}?camera={calibration((1920, 1080))}", body)
+        assert answer.status == 422 and "cannot be scaled" in answer.json["detail"]
+        assert str(folder) not in answer.json["detail"] and leftovers(folder) == []
+
+
 def leftovers(folder: Path) -> list[Path]:
     """Files of uploads and results."""
     # Folders may vanish meanwhile, which ends Path.rglob.
@@ -184,6 +206,11 @@ def test_many_photos_at_a_time(client: Client, photo: bytes) -> None:
         ("/photos?focal=1&fov=2", b"x", 422, "only one of"),
         ("/photos?fov=270", b"x", 422, "between 0 and 180"),
         ("/photos?intrinsics=1,2", b"x", 422, "intrinsics"),
+        ("/photos?camera=K", b"x", 422, "the calibration: not readable JSON"),
+        ("/photos?camera=[]", b"x", 422, "the calibration: expected names and values"),
+        ("/photos?camera={}", b"x", 422, "no camera matrix in it"),
+        (f"/photos?camera={calibration(focal=-1)}", b"x", 422, "the calibration: camera: "),
+        (f"/photos?fov=60&camera={calibration()}", b"x", 422, "only one of"),
         ("/photos?output=stl", b"x", 422, "output"),
         ("/photos?outptu=glb", b"x", 422, "outptu"),
         ("/photos?model=gpt", b"x", 404, "no model 'gpt' here: this server has cliff-lite"),
@@ -391,6 +418,15 @@ def test_who_needs_a_token(recoverer, host: str, random: bool, monkeypatch) -> N
     serve_api(recoverer, host, 0, None, Limits(), lambda *args: seen.append(args))
     ((address, token),) = seen
     assert address.startswith("http://") and (token is not None and len(token) > 20) == random
+
+
+def test_a_token_of_ones_own_is_not_printed(monkeypatch, capsys) -> None:
+    ready("http://a:1", "drawn-at-random-now")
+    assert "/docs?token=drawn-at-random-now" in capsys.readouterr().err
+    monkeypatch.setenv("FULLFRAME_TOKEN", "my-own-secret-token")
+    ready("http://a:1", "my-own-secret-token")
+    printed = capsys.readouterr().err
+    assert "my-own-secret-token" not in printed and "the token of FULLFRAME_TOKEN" in printed
 
 
 def test_a_port_that_is_taken(recoverer: Recoverer) -> None:

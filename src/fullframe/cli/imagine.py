@@ -21,6 +21,7 @@ def imagine(
     fov: float | None = None,
     intrinsics: tuple[float, float, float, float] | None = None,
     vertical_fov: float | None = None,
+    camera: str | None = None,
     model: str = "imphmr-lite",
     body_path: Path | None = None,
     detector: str = "builtin",
@@ -38,6 +39,7 @@ def imagine(
         fov: horizontal field of view in degrees.
         intrinsics: fx fy cx cy in px.
         vertical_fov: vertical field of view in degrees.
+        camera: a calibration with the distortion of the lens, as for fullframe run.
         model: imphmr-lite, which is built in, or a trained imphmr network (.safetensors).
         body_path: your SMPL file, for a network that predicts SMPL; default: the one that fullframe doctor
             finds.
@@ -53,12 +55,12 @@ def imagine(
     from fullframe.io.image import read_photo, write_jpeg
     from fullframe.models import load_model
     from fullframe.recovery.outputs import make_writable
-    from fullframe.recovery.photo import CameraOptions
+    from fullframe.recovery.photo import read_camera_options
 
     if photo.is_dir():
         raise UsageError(f"{photo} is a folder; give one photo in it")
     with usage_errors():
-        given = CameraOptions(focal, fov, intrinsics, vertical_fov)
+        given = read_camera_options(focal, fov, intrinsics, vertical_fov, camera)
         make_writable(out)
         network, card = load_model(model)
         try:
@@ -72,8 +74,9 @@ def imagine(
             raise UsageError(f"{photo}: no person found; another --detector may find more")
         areas = np.prod(found[:, 2:] - found[:, :2], axis=1)
         boxes = found[np.argsort(-areas, kind="stable")[:_MAX_PEOPLE]]
-        camera = given.camera(taken.size) or taken.exif_camera or Camera.from_diagonal(taken.size)
-        views = imagine_people(imagining, taken.pixels, boxes, camera)
+        known = given.camera(taken.size, taken.path)
+        used = known or taken.exif_camera or Camera.from_diagonal(taken.size)
+        views = imagine_people(imagining, taken.pixels, used.undistort_boxes(boxes), used)
         path = out / f"{photo.stem}_imagined.jpg"
         write_jpeg(path, draw(views, body))
     people = plural(len(found), "person", "people")

@@ -66,14 +66,14 @@ def imagine_people(
     Args:
         model: in evaluation mode, trained to imagine.
         image: (H, W, 3) RGB uint8.
-        boxes: (N, 4) x1, y1, x2, y2 px, N at least 1.
+        boxes: (N, 4) x1, y1, x2, y2 px of the pinhole camera, see `Camera.undistort_boxes`; N at least 1.
         camera: of the image.
         enlarge: factor on the boxes, as for models.predict_people.
 
     Raises:
         ValueError: if a box is not finite or has no area.
     """
-    people, pixels = cut_crops(model, image, boxes, enlarge)
+    people, pixels = cut_crops(model, image, boxes, enlarge, camera)
     crops, bbox_info = model.prepare(pixels), box_to_bbox_info(people, camera)
     canonical = model(crops, bbox_info.to(crops))
     pose, betas, turned, silhouettes = [], [], [], []

@@ -118,12 +118,25 @@ def read_calibration(path: Path) -> list[CalibratedCamera]:
         raise ValueError(f"{path}: not a calibration; known: {', '.join(f'*{s}' for s in readers)}")
     if not cameras:
         raise ValueError(f"{path}: no camera in this calibration")
-    for camera in cameras:
-        try:  # impossible values are refused here
-            camera.camera(camera.size or _twice(camera.intrinsics))
-        except ValueError as error:
-            raise ValueError(f"{path}: {camera.name or 'camera'}: {error}") from error
-    return cameras
+    return [_possible(path, camera) for camera in cameras]
+
+
+def parse_calibration(text: str) -> CalibratedCamera:
+    """The camera of a calibration in JSON, as the content of a .json file.
+
+    Raises:
+        ValueError: it is damaged, or lacks something.
+    """
+    return _possible("the calibration", _parse_json("the calibration", text))
+
+
+def _possible(source: Path | str, camera: CalibratedCamera) -> CalibratedCamera:
+    """The camera, unless its values are impossible."""
+    try:
+        camera.camera(camera.size or _twice(camera.intrinsics))
+    except ValueError as error:
+        raise ValueError(f"{source}: {camera.name or 'camera'}: {error}") from error
+    return camera
 
 
 def _twice(intrinsics: NDArray[np.float64]) -> tuple[int, int]:
@@ -212,14 +225,14 @@ def _read_toml(path: Path) -> list[CalibratedCamera]:
 
 
 def _numbers(
-    path: Path, camera: str, values: Mapping[str, Any], name: str, shape: tuple[int, ...] | None
+    path: Path | str, camera: str, values: Mapping[str, Any], name: str, shape: tuple[int, ...] | None
 ) -> NDArray[np.float64]:
     """An entry of a camera as finite numbers of this shape; None stands for any vector."""
     try:
         array = np.asarray(values[name], np.float64)
     except KeyError as error:
         raise ValueError(f"{path}: {camera} lacks {name}") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {name} of {camera} is not made of numbers") from error
     if (array.ndim != 1 if shape is None else array.shape != shape) or not np.isfinite(array).all():
         expected = "a vector" if shape is None else shape
@@ -249,11 +262,15 @@ def _read_yaml(path: Path) -> list[CalibratedCamera]:
 
 
 def _read_json(path: Path) -> list[CalibratedCamera]:
+    return [_parse_json(path, _read_text(path))]
+
+
+def _parse_json(source: Path | str, text: str) -> CalibratedCamera:
     try:
-        content = json.loads(_read_text(path))
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a readable JSON file ({error})") from error
-    return [_named_values(path, content)]
+        raise ValueError(f"{source}: not readable JSON ({error})") from error
+    return _named_values(source, content)
 
 
 _MATRIX = ("K", "camera_matrix", "cameraMatrix", "intrinsics", "mtx")
@@ -264,7 +281,7 @@ _FISHEYES = {"plumb_bob": False, "rational_polynomial": False, "equidistant": Tr
 """ROS' names of models of lenses, and whether they are OpenCV's of a fisheye."""
 
 
-def _named_values(path: Path, content: Any) -> CalibratedCamera:
+def _named_values(path: Path | str, content: Any) -> CalibratedCamera:
     """The camera of a file with names and values, as OpenCV, ROS and people write them."""
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected names and values: K, size, distortion")
@@ -277,7 +294,7 @@ def _named_values(path: Path, content: Any) -> CalibratedCamera:
         values = np.asarray(_matrix(content[name]), object).reshape(-1)
         distortion = _numbers(path, "the camera", {name: values.tolist()}, name, None)
     model = content.get("distortion_model")
-    if model is not None and model not in _FISHEYES:
+    if model is not None and str(model) not in _FISHEYES:
         raise ValueError(f"{path}: distortion_model {str(model)[:50]!r} is not known: {', '.join(_FISHEYES)}")
     fisheye = bool(content.get("fisheye", content.get("fisheye_model", _FISHEYES.get(str(model), False))))
     size: tuple[int, int] | None = None

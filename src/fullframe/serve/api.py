@@ -14,14 +14,17 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
+from fullframe.io.calibration import parse_calibration
 from fullframe.io.temporary_folder import temporary_folder
 from fullframe.io.text import plural
 from fullframe.recovery.outputs import VIDEO_OUTPUTS
 from fullframe.recovery.photo import CameraOptions, Recoverer
+from fullframe.recovery.video import clip_camera
 from fullframe.serve.clip_jobs import ClipJob, ClipJobs, QueueFullError
 from fullframe.serve.guard import Guard
 from fullframe.serve.limits import Limits
 from fullframe.serve.photo_engine import OUTPUTS, ClientGoneError, PhotoEngine, TimeLimitError
+from fullframe.video.reader import VideoReader
 from fullframe.view.uploads import TooLargeError, UnknownFormatError, UploadLimits, check_upload
 
 CLIENT_CLOSED = 499
@@ -45,8 +48,8 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 class _Options(BaseModel):
-    """What all uploads take. The camera is one of focal, fov, vertical_fov and intrinsics; by default from
-    EXIF, else the diagonal of the image."""
+    """What all uploads take. The camera is one of focal, fov, vertical_fov, intrinsics and camera; by default
+    from EXIF, else the diagonal of the image."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,6 +57,15 @@ class _Options(BaseModel):
     fov: float | None = Field(None, description="horizontal field of view in degrees")
     vertical_fov: float | None = Field(None, description="vertical field of view in degrees")
     intrinsics: str | None = Field(None, description="fx,fy,cx,cy in px", examples=["1200,1200,960,540"])
+    calibration: str | None = Field(
+        None,
+        alias="camera",
+        description="a calibration in JSON, with the distortion of the lens",
+        examples=[
+            '{"K": [[1200, 0, 960], [0, 1200, 540], [0, 0, 1]], "size": [1920, 1080], '
+            '"distortion": [-0.2, 0.05, 0, 0, 0]}'
+        ],
+    )
     model: str | None = Field(None, description="the model that has to answer, see /health")
 
     def camera(self, recoverer: Recoverer) -> CameraOptions:
@@ -64,7 +76,8 @@ class _Options(BaseModel):
             numbers = (
                 None if self.intrinsics is None else [float(part) for part in self.intrinsics.split(",")]
             )
-            return CameraOptions(self.focal, self.fov, numbers, self.vertical_fov)
+            calibration = None if self.calibration is None else (parse_calibration(self.calibration),)
+            return CameraOptions(self.focal, self.fov, numbers, self.vertical_fov, calibration)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 
@@ -216,7 +229,9 @@ def create_app(
                 suffix = await _check(upload, limits.clip)
                 if suffix not in _CLIPS:
                     raise HTTPException(415, "this is a photo: POST it to /photos")
-                job = jobs.add(upload.rename(upload.with_suffix(suffix)), kinds, camera)
+                upload = upload.rename(upload.with_suffix(suffix))
+                await asyncio.to_thread(_check_camera, upload, camera)
+                job = jobs.add(upload, kinds, camera)
         except QueueFullError as error:
             raise _busy(f"{plural(limits.clips, 'clip')} in progress") from error
         response.headers["Location"] = f"/clips/{job.id}"
@@ -297,6 +312,15 @@ async def _check(source: bytes | Path, limits: UploadLimits) -> str:
         raise HTTPException(415, str(error)) from error
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
+
+
+def _check_camera(clip: Path, camera: CameraOptions) -> None:
+    """Refuses a camera that cannot be that of a clip, before it waits for its turn."""
+    try:
+        with VideoReader(clip) as reader:
+            clip_camera(reader, camera)
+    except ValueError as error:
+        raise HTTPException(422, str(error).replace(f"{clip}: ", "")) from error
 
 
 def _busy(why: str) -> HTTPException:
