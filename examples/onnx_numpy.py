@@ -12,7 +12,7 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 
-def main(network: str, photo: str, boxes: np.ndarray) -> dict[str, np.ndarray]:
+def main(network: str, photo: str, boxes: np.ndarray, points: np.ndarray | None = None) -> dict:
     session = onnxruntime.InferenceSession(network)
     about = session.get_modelmeta().custom_metadata_map
     height, width = json.loads(about["crop"])
@@ -27,6 +27,8 @@ def main(network: str, photo: str, boxes: np.ndarray) -> dict[str, np.ndarray]:
         crops.append((crop - json.loads(about["mean"])) / json.loads(about["std"]))
         infos.append(((x - image.width / 2) / focal, (y - image.height / 2) / focal, size / focal))
     inputs = {"crop": np.transpose(crops, (0, 3, 1, 2)), "bbox_info": np.array(infos)}
+    if points is not None:  # (N, 17, 3) COCO's, x, y px and confidence, for a file that takes keypoints
+        inputs["keypoints"] = (points - (image.width / 2, image.height / 2, 0)) / (focal, focal, 1)
     names = [output.name for output in session.get_outputs()]
     found = session.run(names, {name: value.astype(np.float32) for name, value in inputs.items()})
     return dict(zip(names, found, strict=True))

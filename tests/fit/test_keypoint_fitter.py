@@ -11,14 +11,13 @@ from fullframe.fit.keypoint_fitter import (
     BETA_BOUNDS,
     CHILD_BOUNDS,
     DISTANCES,
-    LIFTED_SHARE,
     _evaluate,
     _normal_equations,
     _Parameters,
     _Problem,
 )
 from fullframe.geometry.camera import Camera, project
-from fullframe.models.lifter import lift_people
+from fullframe.models.lifter import LIFTED_SHARE, lift_people
 from fullframe.models.predict import Bodies, mean_bodies
 from fullframe.models.residual_regressor import ResidualRegressor
 

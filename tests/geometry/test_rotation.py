@@ -8,6 +8,8 @@ from fullframe.geometry.rotation import (
     matrix_to_quaternion,
     matrix_to_rot6d,
     matrix_to_rotvec,
+    mean_rotation,
+    nearest_rotation,
     ray_rotation,
     rot6d_to_matrix,
     rotvec_to_matrix,
@@ -85,3 +87,12 @@ def test_gradients_of_axis_angle() -> None:
     zero = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     rotvec_to_matrix(zero).sum().backward()
     assert zero.grad is not None and torch.isfinite(zero.grad).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 1.0])
+def test_the_mean_of_two_rotations_is_nearest_to_the_mean_of_their_matrices(share: float) -> None:
+    first, second = roma.random_rotmat((2, 50), dtype=torch.float64)
+    second[0] = first[0]
+    mean = mean_rotation(first, second, torch.tensor(share, dtype=torch.float64))
+    nearest = nearest_rotation((share * first + (1 - share) * second).numpy())
+    torch.testing.assert_close(mean, torch.from_numpy(nearest), atol=1e-7, rtol=0)

@@ -16,6 +16,8 @@ from fullframe.body import load_body
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.cli.console import UsageError
 from fullframe.cli.export import export
+from fullframe.detect import load_detector
+from fullframe.geometry.camera import Camera, crop_to_full_translation
 from fullframe.io.image import read_photo
 from fullframe.models import (
     MODELS,
@@ -26,7 +28,16 @@ from fullframe.models import (
     predict_people,
     save_checkpoint,
 )
-from fullframe.models.onnx_export import OUTPUTS, TOLERANCE, OnnxError, demo_crops, export_onnx
+from fullframe.models.lifter import LIFTED_SHARE, lift_people, load_lifter
+from fullframe.models.onnx_export import (
+    OUTPUTS,
+    TOLERANCE,
+    OnnxError,
+    demo_crops,
+    export_onnx,
+    keypoint_rays,
+)
+from fullframe.models.predict import mean_bodies
 
 if onnx_export._TORCH < (2, 6):
     pytest.skip("needs torch 2.6", allow_module_level=True)
@@ -50,14 +61,20 @@ def lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def lite_with_keypoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that `fullframe export cliff-lite --keypoints` writes."""
+    path = tmp_path_factory.mktemp("onnx") / "cliff-lite.onnx"
+    assert export("cliff-lite", path, keypoints=True) == 0
+    return path
+
+
 def expected(boxes: np.ndarray) -> dict[str, np.ndarray]:
     """What torch computes for people of the demo photo."""
     network = load_model("cliff-lite").network
     photo = read_photo(DEMO / "three_people.jpg")
     camera = photo.exif_camera
     assert camera is None  # the example takes the diagonal
-    from fullframe.geometry.camera import Camera
-
     bodies = predict_people(network, photo.pixels, boxes, Camera.from_diagonal(photo.size))
     values = (torch.from_numpy(value) for value in (bodies.betas, bodies.pose, bodies.translation))
     with torch.no_grad():
@@ -70,7 +87,7 @@ def test_the_network_with_its_body(lite: Path) -> None:
     """On real crops, in batches of any size."""
     session = onnxruntime.InferenceSession(str(lite))
     network = load_model("cliff-lite").network
-    crop, info = (value.numpy() for value in demo_crops(network))
+    crop, info, _ = (value.numpy() for value in demo_crops(network))
     names = [output.name for output in session.get_outputs()]
     assert names == [*OUTPUTS, "vertices", "joints"]
     together = session.run(names, {"crop": crop, "bbox_info": info})
@@ -89,6 +106,34 @@ def test_the_network_with_its_body(lite: Path) -> None:
 
 
 @pytest.mark.slow
+def test_with_keypoints_the_bodies_are_those_that_fits_start_from(lite_with_keypoints: Path) -> None:
+    """Whose keypoints determine nothing is the network's; the others are between it and the lifter's."""
+    photo, detector = read_photo(DEMO / "three_people.jpg"), load_detector()
+    camera = Camera.from_diagonal(photo.size)
+    boxes = detector.boxes(photo.pixels)[0]
+    keypoints = detector.keypoints(photo.pixels, boxes)
+    keypoints[0, 4:, 2] = 0
+    network = predict_people(load_model("cliff-lite").network, photo.pixels, boxes, camera)
+    lifted = lift_people(load_lifter(), keypoints, boxes, camera)
+    start = mean_bodies(lifted.bodies, network, np.array([0, *[LIFTED_SHARE] * (len(boxes) - 1)]))
+
+    crops = demo_crops(load_model("cliff-lite").network)
+    session = onnxruntime.InferenceSession(str(lite_with_keypoints))
+    names = [output.name for output in session.get_outputs()]
+    assert names == [*OUTPUTS, "variance"]
+    feeds = {name: value.numpy() for name, value in crops._asdict().items()}
+    feeds["keypoints"] = keypoint_rays(keypoints, camera)
+    found = dict(zip(names, session.run(names, feeds), strict=True))
+    for name, value in (*start._asdict().items(), ("variance", lifted.variance)):
+        np.testing.assert_allclose(found[name], value, atol=TOLERANCE)
+    weak_camera, info = torch.from_numpy(found["weak_camera"]), crops.bbox_info
+    translation = crop_to_full_translation(weak_camera, info[:, :2], info[:, 2], 1.0)
+    np.testing.assert_allclose(translation, found["translation"], atol=TOLERANCE)
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["keypoints"]) == list(JOINT_SETS["coco17"].names)
+
+
+@pytest.mark.slow
 def test_metadata(lite: Path) -> None:
     about = onnxruntime.InferenceSession(str(lite)).get_modelmeta().custom_metadata_map
     network, card = load_model("cliff-lite")
@@ -100,19 +145,20 @@ def test_metadata(lite: Path) -> None:
 
 
 @pytest.mark.slow
-def test_openvino(lite: Path) -> None:
+def test_openvino(lite: Path, lite_with_keypoints: Path) -> None:
     openvino = pytest.importorskip("openvino", reason="pip install openvino")
     crops = demo_crops(load_model("cliff-lite").network)
-    feeds = {name: value.numpy() for name, value in crops._asdict().items()}
     precise = {"INFERENCE_PRECISION_HINT": "f32"}  # by default bf16 where the CPU has it
-    compiled = openvino.Core().compile_model(str(lite), "CPU", precise)
-    session = onnxruntime.InferenceSession(str(lite))
-    for output, value in zip(compiled.outputs, session.run(None, feeds), strict=True):
-        np.testing.assert_allclose(compiled(feeds)[output.any_name], value, atol=TOLERANCE)
+    for file in (lite, lite_with_keypoints):
+        compiled = openvino.Core().compile_model(str(file), "CPU", precise)
+        session = onnxruntime.InferenceSession(str(file))
+        feeds = {node.name: getattr(crops, node.name).numpy() for node in session.get_inputs()}
+        for output, value in zip(compiled.outputs, session.run(None, feeds), strict=True):
+            np.testing.assert_allclose(compiled(feeds)[output.any_name], value, atol=TOLERANCE)
 
 
 @pytest.mark.slow
-def test_the_example(lite: Path) -> None:
+def test_the_example(lite: Path, lite_with_keypoints: Path) -> None:
     """Its crops are Pillow's, so that it is near to ours but not equal."""
     file = Path(__file__).parents[2] / "examples/onnx_numpy.py"
     spec = importlib.util.spec_from_file_location("onnx_numpy", file)
@@ -124,6 +170,11 @@ def test_the_example(lite: Path) -> None:
         assert found[name].shape == value.shape
     distance = np.linalg.norm(found["joints"] - expected(BOXES)["joints"], axis=-1)
     assert distance.mean() < 0.05  # m
+    photo = read_photo(DEMO / "three_people.jpg")
+    keypoints = load_detector().keypoints(photo.pixels, BOXES.astype(np.float32))
+    lifted = lift_people(load_lifter(), keypoints, BOXES, Camera.from_diagonal(photo.size))
+    mean = example.main(str(lite_with_keypoints), str(DEMO / "three_people.jpg"), BOXES, keypoints)
+    np.testing.assert_allclose(mean["variance"], lifted.variance, atol=0.01)
 
 
 @pytest.mark.slow
@@ -133,9 +184,10 @@ def test_8_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"))
     network = load_model("cliff-lite").network
     crops = demo_crops(network)
-    pose = session.run(["pose"], {name: value.numpy() for name, value in crops._asdict().items()})[0]
+    crop, info, _ = crops
+    pose = session.run(["pose"], {"crop": crop.numpy(), "bbox_info": info.numpy()})[0]
     with torch.no_grad():
-        cosine = (np.einsum("njkl,njkl->nj", pose, network(*crops).pose.numpy()) - 1) / 2
+        cosine = (np.einsum("njkl,njkl->nj", pose, network(crop, info).pose.numpy()) - 1) / 2
     assert np.degrees(np.arccos(cosine.clip(-1, 1))).mean() < 6
     assert session.get_modelmeta().custom_metadata_map["weights"] == "int8 convolutions"
 
@@ -147,13 +199,15 @@ def test_every_network_can_be_exported(name: str, tmp_path: Path) -> None:
     assert list(differences) == list(OUTPUTS) and max(differences.values()) < TOLERANCE
 
 
-def test_what_cannot_be_exported(tmp_path: Path) -> None:
+def test_what_cannot_be_exported(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.raises(UsageError, match=r"ends in \.onnx"):
         export("cliff-lite", tmp_path / "a.pt")
     with pytest.raises(UsageError, match="no model none"):
         export("none", tmp_path / "a.onnx")
     with pytest.raises(OnnxError, match="11 betas of the body open, not 10 of open"):
         export_onnx(load_model("cliff-lite"), tmp_path / "a.onnx", load_body())
+    with pytest.raises(OnnxError, match="11 betas of the body open, not 10 of open"):
+        export_onnx(small("cliff", tmp_path_factory.mktemp("small")), tmp_path / "a.onnx", keypoints=True)
     assert list(tmp_path.iterdir()) == []
 
 

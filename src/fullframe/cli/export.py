@@ -13,17 +13,19 @@ def export(
     /,
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     body: bool = False,
+    keypoints: bool = False,
     int8: bool = False,
 ) -> int:
     """Export a network as an ONNX file, which other programs run without torch.
 
-    The file holds the network alone: crops and their places in the photo in, bodies out. It is compared with
-    torch on a photo before it is written.
+    The file takes crops and their places in the photo, and gives bodies. It is compared with torch on a photo
+    before it is written.
 
     Args:
         model: cliff-lite, or a trained network (.safetensors).
         out: file for the network, ending in .onnx.
         body: put the body into the file too: vertices and joints come out.
+        keypoints: take 2D keypoints too, and give the bodies that fullframe run starts its fit from.
         int8: convolutions with 8 bits, calibrated on synthetic people: smaller, faster, less accurate.
     """
     if out.suffix != ".onnx":
@@ -40,7 +42,7 @@ def export(
             loaded = load_model(model)
             inside = load_body(loaded.card.body, None, loaded.network.num_betas) if body else None
             calibration = calibration_crops(loaded.network) if int8 else None
-            differences = export_onnx(loaded, out, inside, calibration)
+            differences = export_onnx(loaded, out, inside, keypoints, calibration)
     worst = ", ".join(f"{name} {value:.1g}" for name, value in differences.items())
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB; largest difference from torch on a photo: {worst}")
     return 0

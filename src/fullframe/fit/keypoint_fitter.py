@@ -20,7 +20,7 @@ from fullframe.body.keypoint_regressor import KeypointRegressor, KeypointState
 from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_to_matrix
-from fullframe.models.lifter import lift_people
+from fullframe.models.lifter import LEAST_CONFIDENCE, LIFTED_SHARE, determine_distance, lift_people
 from fullframe.models.predict import Bodies, mean_bodies
 from fullframe.models.residual_regressor import ResidualRegressor
 from fullframe.threads import single_thread
@@ -39,12 +39,6 @@ BETA_BOUNDS = (-3.0, 3.0)
 """Standard deviations within which shapes stay; statures are then 0.7 to 2.1 m, children included."""
 CHILD_BOUNDS = (0.0, 1.2)
 """The same for the eleventh coefficient of the open body, 1 for the mean child."""
-LIFTED_SHARE = 0.6
-"""Of the lifter's bodies in their mean with a network's, of people whose keypoints determine a body."""
-LEAST_KEYPOINTS = 4
-LEAST_SPREAD = 0.15
-"""Fewer keypoints, or closer together (root mean square from their centre, as a share of the box's longer
-side), do not determine a distance: then the body that a fit starts from is kept."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,7 @@ class FitWeights:
     """Sum of squared differences from the betas of a start with variances."""
     depth: float = 2e-3
     """Squared logarithm of the distance over that of the start: it decides where keypoints say nothing."""
-    min_confidence: float = 0.2
+    min_confidence: float = LEAST_CONFIDENCE
     """Keypoints below this are not used."""
     full_confidence: float = 0.5
     """Keypoints from this on count in full, those below by the square of their share of it."""
@@ -318,11 +312,7 @@ class _Problem(NamedTuple):
     @property
     def determined(self) -> Tensor:
         """(H,) whether the keypoints determine a distance."""
-        weight = (self.confidence > 0).float()
-        count = weight.sum(1)
-        mean = (self.target * weight[..., None]).sum(1) / count.clamp(min=1)[:, None]
-        square = ((self.target - mean[:, None]).square().sum(-1) * weight).sum(1) / count.clamp(min=1)
-        return (count >= LEAST_KEYPOINTS) & (square.sqrt() >= LEAST_SPREAD * self.unit)
+        return determine_distance(self.target, self.confidence > 0, self.unit)
 
     def clamp(self, parameters: _Parameters) -> _Parameters:
         """Shapes and distances within their bounds; the ray on which a body stands stays."""

@@ -91,7 +91,26 @@ def matrix_to_quaternion(matrix: Tensor) -> Tensor:
     )
     candidates = torch.stack([torch.stack(row, -1) for row in times], -2)  # (..., 4, 4)
     largest = candidates.diagonal(dim1=-2, dim2=-1).argmax(-1)[..., None, None]
-    return F.normalize(torch.take_along_dim(candidates, largest, -2).squeeze(-2), dim=-1)
+    # Not by take_along_dim, which torch.export cannot trace for any number of people.
+    chosen = candidates.gather(-2, largest.expand(*largest.shape[:-2], 1, 4))
+    return F.normalize(chosen.squeeze(-2), dim=-1)
+
+
+def mean_rotation(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+    """The rotations (..., 3, 3) nearest to share * first + (1 - share) * second, in the sum of squares.
+
+    They lie on the shortest way from one to the other: of its angle t, the angle from `first` is
+    atan2((1 - share) sin t, share + (1 - share) cos t).
+
+    Args:
+        share: (...) of the first, 0 to 1.
+    """
+    way = matrix_to_rotvec(first.mT @ second)
+    angle = way.norm(dim=-1)
+    rest = 1 - share
+    part = torch.atan2(rest * angle.sin(), share + rest * angle.cos())
+    part = torch.where(angle < 1e-6, rest, part / angle.clamp(min=1e-6))
+    return first @ rotvec_to_matrix(part[..., None] * way)
 
 
 def axis_rotation(axis: int, angle: float) -> NDArray[np.float64]:

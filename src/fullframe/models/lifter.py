@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from fullframe.assets import LIFTER
 from fullframe.body import BodyModel
@@ -15,6 +16,15 @@ from fullframe.models.base import box_to_bbox_info
 from fullframe.models.checkpoint import CheckpointError, load_weights, read_card
 from fullframe.models.predict import Bodies
 from fullframe.models.residual_regressor import ResidualRegressor
+
+LIFTED_SHARE = 0.6
+"""Of the lifter's bodies in their mean with a network's, of people whose keypoints determine a body."""
+LEAST_CONFIDENCE = 0.2
+"""Keypoints below this determine nothing."""
+LEAST_KEYPOINTS = 4
+LEAST_SPREAD = 0.15
+"""Fewer keypoints, or closer together (root mean square from their centre, as a share of the box's longer
+side), do not determine a distance: then a network's body is kept."""
 
 
 def load_lifter(path: Path = LIFTER) -> ResidualRegressor:
@@ -81,6 +91,21 @@ def lift_people(
     translation = crop_to_full_translation(prediction.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
     bodies = Bodies(prediction.pose.numpy(), prediction.betas.numpy(), translation.numpy())
     return Lifted(bodies, log_variance.exp().numpy())
+
+
+def determine_distance(rays: Tensor, used: Tensor, unit: Tensor) -> Tensor:
+    """(N,) whether keypoints determine how far people are away.
+
+    Args:
+        rays: (N, K, 2) keypoints (x/z, y/z).
+        used: (N, K) bool.
+        unit: (N,) the longer side of the box over the focal length.
+    """
+    weight = used.to(rays.dtype)
+    count = weight.sum(1)
+    mean = (rays * weight[..., None]).sum(1) / count.clamp(min=1)[:, None]
+    square = ((rays - mean[:, None]).square().sum(-1) * weight).sum(1) / count.clamp(min=1)
+    return (count >= LEAST_KEYPOINTS) & (square.sqrt() >= LEAST_SPREAD * unit)
 
 
 def keypoints_in_crop(keypoints: ArrayLike, box: PersonBox, camera: Camera) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Networks as ONNX files, which onnxruntime, OpenVINO and others run without torch.
 
-The graph is the network, from normalised crops and their bounding-box info to bodies; detection, cropping
-and the fit to keypoints are not in it. Needs the extra `onnx`.
+The graph is the network, from normalised crops and their bounding-box info to bodies, and if wanted the
+lifter, from 2D keypoints; detection, cropping and the fit to keypoints are not in it. Needs the extra `onnx`.
 """
 
 import copy
@@ -24,16 +24,22 @@ from fullframe.body.body_model import BodyModel
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.detect import load_detector
 from fullframe.geometry.box import DETECTION_ENLARGE
-from fullframe.geometry.camera import Camera
+from fullframe.geometry.camera import Camera, crop_to_full_translation
+from fullframe.geometry.rotation import mean_rotation
 from fullframe.io.atomic import atomic_path
 from fullframe.io.image import read_photo
 from fullframe.models import LoadedModel
 from fullframe.models.base import CropRegressor, box_to_bbox_info
 from fullframe.models.batchnorm import fuse_conv_bn
+from fullframe.models.lifter import LEAST_CONFIDENCE, LIFTED_SHARE, determine_distance, load_lifter
 from fullframe.models.predict import cut_crops
+from fullframe.models.residual_regressor import ResidualRegressor
 
-INPUTS = ("crop", "bbox_info")
+INPUTS = ("crop", "bbox_info", "keypoints")
+"""The last one if the file takes keypoints."""
 OUTPUTS = ("pose", "betas", "weak_camera", "translation")
+VARIANCE = "variance"
+"""The output of files that take keypoints."""
 BODY_OUTPUTS = ("vertices", "joints")
 TOLERANCE = 1e-4
 """The largest difference from torch that is accepted, in every output: rotation matrices, betas, metres."""
@@ -47,26 +53,35 @@ class OnnxError(ValueError):
 
 
 class Crops(NamedTuple):
-    """What a network sees of N people: crops (N, 3, H, W), normalised, and bounding-box info (N, 3)."""
+    """What is known of N people: crops (N, 3, H, W), normalised, bounding-box info (N, 3), and COCO keypoints
+    (N, 17, 3): x/z, y/z of their rays and confidences."""
 
     crop: Tensor
     bbox_info: Tensor
+    keypoints: Tensor
 
 
 def export_onnx(
-    model: LoadedModel, path: str | Path, body: BodyModel | None = None, calibration: Crops | None = None
+    model: LoadedModel,
+    path: str | Path,
+    body: BodyModel | None = None,
+    keypoints: bool = False,
+    calibration: Crops | None = None,
 ) -> dict[str, float]:
     """Write a network as an ONNX file, whole or not at all, and compare it with torch on the demo photo.
 
     Inputs are `crop` (N, 3, H, W) and `bbox_info` (N, 3) as for CropRegressor.forward, outputs `pose`
     (N, 24, 3, 3), `betas` (N, B), `weak_camera` (N, 3) and `translation` (N, 3), with a body also `vertices`
-    (N, V, 3) and `joints` (N, 24, 3), metres in the camera frame. N is free. Metadata holds what is needed to
-    make crops: see `metadata`.
+    (N, V, 3) and `joints` (N, 24, 3), metres in the camera frame. N is free. With `keypoints` (N, 17, 3) as a
+    third input, bodies are the mean of the network's and the lifter's, from which fits start, and `variance`
+    (N, 24), of each joint's rotation by the lifter, squared radians, comes out after `translation`. Metadata
+    holds what is needed to make the inputs: see `metadata`.
 
     Args:
         model: as `load_model` returns it.
         path: ends in .onnx.
         body: the body that the network predicts, to be part of the graph.
+        keypoints: take 2D keypoints too.
         calibration: crops by whose activations the convolutions are quantised to 8 bits; None for float32.
 
     Returns:
@@ -74,8 +89,8 @@ def export_onnx(
 
     Raises:
         ImportError: a package or a newer torch is needed; names it.
-        OnnxError: the file would differ from torch by more than TOLERANCE (not checked with 8 bits); or the
-            body is another one.
+        OnnxError: the file would differ from torch by more than TOLERANCE (not checked with 8 bits); the body
+            is another one; or keypoints tell nothing of the network's body.
         ValueError: for another suffix.
     """
     path = Path(path)
@@ -86,17 +101,15 @@ def export_onnx(
             f"the network predicts {model.network.num_betas} betas of the body {model.card.body}, "
             f"not {body.num_betas} of {body.name}"
         )
+    graph = Graph(model, body, keypoints)
     onnx = _packages()
-    network = copy.deepcopy(model.network).cpu().eval()
-    fuse_conv_bn(network.encoder.net)
-    graph = _Graph(network, body)
-    crops = demo_crops(network)
+    crops = demo_crops(model.network)
     with atomic_path(path) as temporary:
         _export(graph, crops, temporary)
         if calibration is not None:
-            _quantise(temporary, calibration)
+            _quantise(temporary, graph, calibration)
         content = onnx.load(temporary)
-        onnx.helper.set_model_props(content, metadata(model, body, calibration is not None))
+        onnx.helper.set_model_props(content, metadata(model, body, keypoints, calibration is not None))
         onnx.save(content, temporary)
         differences = compare(graph, temporary, crops)
         wrong = {name: value for name, value in differences.items() if not value <= TOLERANCE}
@@ -108,12 +121,12 @@ def export_onnx(
     return differences
 
 
-def metadata(model: LoadedModel, body: BodyModel | None, int8: bool) -> dict[str, str]:
+def metadata(model: LoadedModel, body: BodyModel | None, keypoints: bool, int8: bool) -> dict[str, str]:
     """The metadata of the file: all values are text, those that are not words JSON.
 
     crop is (height, width) in px, mean and std are of RGB on a 0..1 scale, box_enlarge is the crop's window
     over the detected box, crop_method see geometry.box.crop_image, joints are the names of pose and joints,
-    faces, with a body, its triangles (F, 3).
+    keypoints those of the input, if there is one, faces, with a body, its triangles (F, 3).
     """
     card = model.card
     about = {
@@ -122,7 +135,11 @@ def metadata(model: LoadedModel, body: BodyModel | None, int8: bool) -> dict[str
         "std": card.normalisation["std"],
         "box_enlarge": DETECTION_ENLARGE,
         "joints": list(JOINT_SETS["smpl24"].names),
-    } | ({} if body is None else {"faces": body.faces.tolist()})
+    }
+    if keypoints:
+        about["keypoints"] = list(JOINT_SETS["coco17"].names)
+    if body is not None:
+        about["faces"] = body.faces.tolist()
     return {name: json.dumps(value) for name, value in about.items()} | {
         "model": card.model,
         "crop_method": model.network.crop_method,
@@ -138,41 +155,97 @@ def metadata(model: LoadedModel, body: BodyModel | None, int8: bool) -> dict[str
 
 def demo_crops(network: CropRegressor) -> Crops:
     """The people of the demo photo, as the built-in detector finds them."""
-    photo = read_photo(DEMO / "three_people.jpg")
-    boxes = load_detector().boxes(photo.pixels)[0]
+    photo, detector = read_photo(DEMO / "three_people.jpg"), load_detector()
+    camera = photo.exif_camera or Camera.from_diagonal(photo.size)
+    boxes = detector.boxes(photo.pixels)[0]
     box, crops = cut_crops(network, photo.pixels, boxes)
-    info = box_to_bbox_info(box, photo.exif_camera or Camera.from_diagonal(photo.size))
-    return Crops(network.prepare(crops), info)
+    points = keypoint_rays(detector.keypoints(photo.pixels, boxes), camera)
+    return Crops(network.prepare(crops), box_to_bbox_info(box, camera), torch.from_numpy(points))
+
+
+def keypoint_rays(keypoints: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
+    """Keypoints (N, K, 3), px and confidence, as the graph takes them: ((x, y) - principal point) / focal."""
+    rays = keypoints.copy()
+    rays[..., :2] = (rays[..., :2] - camera.principal_point) / camera.focal
+    return rays
 
 
 @torch.inference_mode()
-def compare(graph: nn.Module, path: Path, crops: Crops) -> dict[str, float]:
+def compare(graph: "Graph", path: Path, crops: Crops) -> dict[str, float]:
     """The largest difference between a graph and its ONNX file in each output."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    feeds = {name: value.numpy() for name, value in zip(INPUTS, crops, strict=True)}
-    found = zip(names, graph(*crops), session.run(None, feeds), strict=True)
+    inputs = crops[: len(graph.inputs)]
+    feeds = {name: value.numpy() for name, value in zip(graph.inputs, inputs, strict=True)}
+    found = zip(names, graph(*inputs), session.run(None, feeds), strict=True)
     return {name: float(np.abs(ours.numpy() - theirs).max()) for name, ours, theirs in found}
 
 
-class _Graph(nn.Module):
-    """The outputs of a network as a tuple, with those of its body if there is one."""
+class Graph(nn.Module):
+    """What a file computes, see `export_onnx`.
 
-    def __init__(self, network: CropRegressor, body: BodyModel | None) -> None:
+    Attributes:
+        inputs, outputs: their names, in order.
+
+    Raises:
+        OnnxError: the lifter does not predict the network's body.
+    """
+
+    def __init__(self, model: LoadedModel, body: BodyModel | None = None, keypoints: bool = False) -> None:
         super().__init__()
-        self.network, self.body = network, body
-        self.names = OUTPUTS if body is None else (*OUTPUTS, *BODY_OUTPUTS)
+        self.network = copy.deepcopy(model.network).cpu().eval()
+        fuse_conv_bn(self.network.encoder.net)
+        self.lifter = _lifter_of(model) if keypoints else None
+        self.body = body
+        self.inputs = INPUTS if keypoints else INPUTS[:2]
+        variance = (VARIANCE,) if keypoints else ()
+        self.outputs = (*OUTPUTS, *variance, *(() if body is None else BODY_OUTPUTS))
 
-    def forward(self, crop: Tensor, bbox_info: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, crop: Tensor, bbox_info: Tensor, keypoints: Tensor | None = None) -> tuple[Tensor, ...]:
         prediction = self.network(crop, bbox_info)
         translation = self.network.to_full_frame(prediction, bbox_info)
-        found = (*prediction, translation)
+        found: tuple[Tensor, ...] = (*prediction, translation)
+        if keypoints is not None:
+            found = self._mean_with_lifted(
+                prediction.pose, prediction.betas, translation, bbox_info, keypoints
+            )
         if self.body is None:
             return found
-        posed = self.body(prediction.betas, prediction.pose, translation)
-        return *found, *posed
+        pose, betas, _, translation, *_ = found
+        return *found, *self.body(betas, pose, translation)
+
+    def _mean_with_lifted(
+        self, pose: Tensor, betas: Tensor, translation: Tensor, bbox_info: Tensor, keypoints: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The bodies that KeypointFitter starts from, and the variances of their joints' rotations."""
+        assert self.lifter is not None
+        center, size = bbox_info[:, :2], bbox_info[:, 2:]
+        rays, confidence = keypoints[..., :2], keypoints[..., 2]
+        in_crop = torch.cat((2 * (rays - center[:, None]) / size[:, None], keypoints[..., 2:]), dim=2)
+        lifted, log_variance = self.lifter(in_crop, bbox_info)
+        lifted_translation = crop_to_full_translation(lifted.weak_camera, center, bbox_info[:, 2], 1.0)
+        # Of the box only the crop around it is known.
+        unit = bbox_info[:, 2] / DETECTION_ENLARGE
+        determined = determine_distance(rays, confidence >= LEAST_CONFIDENCE, unit)
+        share = torch.where(determined, LIFTED_SHARE, 0.0)[:, None]
+        pose = mean_rotation(lifted.pose, pose, share)
+        betas = betas + share * (lifted.betas - betas)
+        translation = translation + share * (lifted_translation - translation)
+        depth = translation[:, 2:]
+        weak_camera = torch.cat((2 / (size * depth), translation[:, :2] - center * depth), dim=1)
+        return pose, betas, weak_camera, translation, log_variance.exp()
+
+
+def _lifter_of(model: LoadedModel) -> ResidualRegressor:
+    lifter = load_lifter()
+    if (model.card.body, model.network.num_betas) != ("open", lifter.num_betas):
+        raise OnnxError(
+            f"keypoints go with networks that predict {lifter.num_betas} betas of the body open, "
+            f"not {model.network.num_betas} of {model.card.body}"
+        )
+    return lifter
 
 
 def _packages() -> Any:
@@ -188,32 +261,32 @@ def _packages() -> Any:
     return onnx
 
 
-def _export(graph: _Graph, crops: Crops, path: Path) -> None:
+def _export(graph: Graph, crops: Crops, path: Path) -> None:
     batch = torch.export.Dim("batch", min=1)
-    arguments = tuple(value[:2] for value in crops)
+    arguments = tuple(value[:2] for value in crops[: len(graph.inputs)])
     with _quiet(), torch.no_grad():
         # Not by torch.onnx.export, which makes other attempts when it fails, with a fixed batch in the end.
-        dynamic = {name: {0: batch} for name in INPUTS}
+        dynamic = {name: {0: batch} for name in graph.inputs}
         program = torch.export.export(graph, arguments, dynamic_shapes=dynamic, strict=False)
         torch.onnx.export(
             program,
             f=str(path),
-            input_names=list(INPUTS),
-            output_names=list(graph.names),
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
             dynamo=True,
             external_data=False,
             verbose=False,
         )
 
 
-def _quantise(path: Path, calibration: Crops) -> None:
+def _quantise(path: Path, graph: Graph, calibration: Crops) -> None:
     """Convolutions with 8 bits: they take most of the time; what follows would lose accuracy."""
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self.batches = _batches(calibration)
+            self.batches = _batches(graph, calibration)
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             return next(self.batches, None)
@@ -232,10 +305,10 @@ def _quantise(path: Path, calibration: Crops) -> None:
         )
 
 
-def _batches(crops: Crops, size: int = 8) -> Iterator[dict[str, NDArray[np.float32]]]:
+def _batches(graph: Graph, crops: Crops, size: int = 8) -> Iterator[dict[str, NDArray[np.float32]]]:
     for start in range(0, len(crops.crop), size):
-        part = (value[start : start + size].numpy() for value in crops)
-        yield dict(zip(INPUTS, part, strict=True))
+        part = (value[start : start + size].numpy() for value in crops[: len(graph.inputs)])
+        yield dict(zip(graph.inputs, part, strict=True))
 
 
 @contextmanager

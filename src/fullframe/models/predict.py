@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fullframe.geometry.box import DETECTION_ENLARGE, PersonBox, box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
-from fullframe.geometry.rotation import nearest_rotation
+from fullframe.geometry.rotation import mean_rotation
 from fullframe.models.base import CropRegressor, box_to_bbox_info
 from fullframe.threads import single_thread
 
@@ -109,13 +109,13 @@ def mean_bodies(first: Bodies, second: Bodies, share: NDArray[np.floating]) -> B
         share: (N,) of the first, 0 to 1.
     """
 
-    def mean(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.floating]:
-        weight = share.reshape(-1, *[1] * (a.ndim - 1))
-        return weight * a + (1 - weight) * b
-
-    pose, betas, translation = (mean(a, b) for a, b in zip(first, second, strict=True))
-    values = (nearest_rotation(pose.astype(np.float64)), betas, translation)
-    return Bodies(*(value.astype(np.float32) for value in values))
+    weight = torch.from_numpy(np.asarray(share, np.float64))
+    (pose, other_pose), *others = (
+        [torch.from_numpy(value).double() for value in values] for values in zip(first, second, strict=True)
+    )
+    pose = mean_rotation(pose, other_pose, weight[:, None])
+    betas, translation = (b + weight[:, None] * (a - b) for a, b in others)
+    return Bodies(*(value.float().numpy() for value in (pose, betas, translation)))
 
 
 @torch.inference_mode()

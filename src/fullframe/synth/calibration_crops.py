@@ -7,15 +7,20 @@ from fullframe.data.crop import plain_crop
 from fullframe.geometry.box import DETECTION_ENLARGE
 from fullframe.models.base import CropRegressor
 from fullframe.models.onnx_export import Crops
+from fullframe.models.residual_regressor import KEYPOINTS
 from fullframe.synth.synthetic_people import SyntheticPeople
 
 
 def calibration_crops(network: CropRegressor, people: int = 128) -> Crops:
-    """What a network sees of the first synthetic people for training."""
+    """What a network sees of the first synthetic people for training.
+
+    Keypoints, which no convolution sees, are unknown.
+    """
     source = SyntheticPeople("train", height=network.crop[0])
     seen = [
         plain_crop(source[index], network.crop, network.crop_method, DETECTION_ENLARGE)
         for index in range(people)
     ]
     crops, infos = zip(*seen, strict=True)
-    return Crops(network.prepare(np.stack(crops)), torch.from_numpy(np.stack(infos)))
+    unknown = torch.zeros(people, KEYPOINTS, 3)
+    return Crops(network.prepare(np.stack(crops)), torch.from_numpy(np.stack(infos)), unknown)
