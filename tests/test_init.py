@@ -63,9 +63,9 @@ def test_public_signatures(name: str) -> None:
 FIELDS = {
     "Camera": "focal principal_point size source distortion fisheye",
     "Clip": "times frames track_ids detected boxes scores keypoints pose betas translation "
-    "camera body model contacts ground camera_rotation reprojection reliable video",
+    "camera body model contacts ground camera_rotation reprojection reliable uncertainty video",
     "People": "boxes scores track_ids keypoints pose betas translation vertices joints faces camera "
-    "body model image orientation reprojection reliable",
+    "body model image orientation reprojection reliable uncertainty",
 }
 
 

@@ -38,3 +38,15 @@ def test_pose_jacobian_without_pose_blend_shapes_is_exact() -> None:
     ahead, behind = (model(betas, pose @ roma.rotvec_to_rotmat(s * step)).keypoints for s in (1, -1))
     expected = torch.einsum("nkcji,nji->nkc", analytic, step)
     torch.testing.assert_close((ahead - behind) / 2, expected, atol=1e-11, rtol=1e-5)
+
+
+def test_joint_jacobian_is_exact() -> None:
+    model = KeypointRegressor(load_body()).double()
+    betas, pose = random_bodies(2)
+    analytic = model.joint_jacobian(model(betas, pose))
+    step = 1e-6 * torch.randn(2, 72 + 10, dtype=torch.float64)
+    turn, shape = step[:, :72].unflatten(1, (24, 3)), step[:, 72:]
+    ahead, behind = (model(betas + s * shape, pose @ roma.rotvec_to_rotmat(s * turn)).joints for s in (1, -1))
+    torch.testing.assert_close(
+        (ahead - behind) / 2, (analytic @ step[:, None, :, None])[..., 0], atol=1e-11, rtol=1e-5
+    )

@@ -44,6 +44,8 @@ def test_json(make_clip, body, tmp_path, known):
         clip.ground[:] = np.nan
     clip.reprojection, clip.reliable = np.linspace(0, 0.2, len(clip)), np.arange(len(clip)) % 2 == 0
     clip.reprojection[3] = np.nan
+    clip.uncertainty = np.linspace(0.01, 0.1, clip.uncertainty.size).reshape(-1, 24, 3)
+    clip.uncertainty[3] = np.nan
     (file,) = CLIP_EXPORTERS["json"](clip, body, tmp_path / "a.json")
     result = json.loads(file.read_text())
     assert result["format"] == "fullframe clip 1" and result["body"] == "open"
@@ -64,6 +66,9 @@ def test_json(make_clip, body, tmp_path, known):
         assert person["reliable"] == clip.reliable[rows].tolist()
         errors = [np.nan if error is None else error for error in person["reprojection"]]
         np.testing.assert_allclose(errors, clip.reprojection[rows], atol=1e-5)
+        unknown = np.full((24, 3), np.nan)
+        sigma = [unknown if value is None else value for value in person["uncertainty"]]
+        np.testing.assert_allclose(sigma, clip.uncertainty[rows], atol=1e-5)
 
 
 def test_no_people(make_clip, body, tmp_path):

@@ -203,6 +203,22 @@ def test_a_lifter_gives_the_start(fitter: KeypointFitter) -> None:
     np.testing.assert_allclose(unseen.bodies.pose, lifted.bodies.pose, atol=1e-5)
 
 
+def test_what_is_not_seen_is_uncertain(fitter: KeypointFitter) -> None:
+    keypoints = keypoints_of(fitter, bodies(fitter, 3))
+    boxes = boxes_of(keypoints)
+    keypoints[1, :, 2] = 0
+    seen = LIFTED.fit(keypoints, boxes, CAMERA)
+    assert seen.uncertainty.shape == (3, 24, 3) and np.isnan(seen.uncertainty[1]).all()
+    assert (seen.uncertainty[[0, 2]] > 0).all() and (seen.uncertainty[[0, 2]] < 0.5).all()
+    assert np.isnan(CHILDREN.fit(keypoints, boxes, CAMERA).uncertainty).all()
+    left_wrist, knees = 20, [4, 5]
+    keypoints[:, [7, 9], 2] = 0.1  # too little to be used
+    hidden = LIFTED.fit(keypoints, boxes, CAMERA).uncertainty / seen.uncertainty
+    assert (hidden[[0, 2], left_wrist].max(1) > 1.5).all()
+    assert (hidden[[0, 2], left_wrist].max(1) > 1.2 * hidden[[0, 2]][:, knees].max((1, 2))).all()
+    assert (hidden[[0, 2]] > 1).mean() > 0.9
+
+
 def test_an_outlier_is_ignored(fitter: KeypointFitter) -> None:
     truth = bodies(fitter, 1)
     keypoints = keypoints_of(fitter, truth)

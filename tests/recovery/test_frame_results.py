@@ -23,6 +23,7 @@ def some_rows(first: int, ids: list[int]) -> FrameResults:
         pose=rng.random((count, 24, 3, 3), np.float32),
         betas=rng.random((count, 11), np.float32),
         translation=rng.random((count, 3), np.float32),
+        uncertainty=rng.random((count, 24, 3), np.float32),
     )
 
 

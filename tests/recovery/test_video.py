@@ -238,6 +238,7 @@ def test_scores_count_the_keypoints_unless_people_are_given(recoverer: Recoverer
         pose=np.tile(np.eye(3, dtype=np.float32), (frames, 24, 1, 1)),
         betas=np.zeros((frames, 11), np.float32),
         translation=np.tile(np.float32([0, 0, 3]), (frames, 1)),
+        uncertainty=np.full((frames, 24, 3), 0.05, np.float32),
     )
     own: Any = SimpleNamespace(has_tracks=True)
     camera = Camera.from_diagonal((64, 48))
@@ -258,6 +259,7 @@ def test_a_camera_that_moves_is_named(recoverer: Recoverer, caplog: pytest.LogCa
             "pose": np.zeros((0, 24, 3, 3), np.float32),
             "betas": np.zeros((0, 11), np.float32),
             "translation": np.zeros((0, 3), np.float32),
+            "uncertainty": np.zeros((0, 24, 3), np.float32),
         }
         part = FrameResults(times=np.arange(4) / 25, **nobody)
         part.unexplained[:] = share

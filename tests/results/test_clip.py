@@ -199,11 +199,15 @@ def test_a_camera_that_stands_still() -> None:
 def test_a_camera_that_turns(tmp_path: Path) -> None:
     body = load_body(num_betas=11)
     turning = clip([0, 0, 2, 4], [0, 1, 0, 0], camera_rotation=turned(60))
+    turning.uncertainty = np.tile(np.float32([0.1, 0.2, 0.3]), (4, 24, 1))
     assert turning.camera_turns and turning.camera_angles == pytest.approx([0, 15, 30, 45, 60])
     turning.save(tmp_path / "a.npz")
     assert_equal(turning, Clip.load(tmp_path / "a.npz"))
     world = turning.in_world(body)
     assert not world.camera_turns
+    around_y = np.sqrt(0.01 * np.cos(np.pi / 3) ** 2 + 0.09 * np.sin(np.pi / 3) ** 2)
+    np.testing.assert_allclose(world.uncertainty[0], turning.uncertainty[0], atol=1e-6)
+    np.testing.assert_allclose(world.uncertainty[3, :, 0], around_y, atol=1e-6)
     for frame in (0, 2, 4):
         seen, there = (each.people(frame, body).vertices for each in (turning, world))
         np.testing.assert_allclose(there, seen @ turning.camera_rotation[frame].T, atol=1e-5)

@@ -129,6 +129,7 @@ IMPOSSIBLE = [
     ({"faces": np.array([[0, 1, -1]])}, "faces holds -1"),
     ({"reprojection": np.array([-1.0, 0])}, "reprojection holds -1"),
     ({"reliable": np.array([1, 2])}, "reliable is of type int64"),
+    ({"uncertainty": np.full((2, 24, 3), -0.1)}, "uncertainty holds -0.1"),
 ]
 IMPOSSIBLE_HEADERS = [
     ({"body": 5}, "body must be text"),

@@ -98,12 +98,24 @@ class KeypointRegressor(nn.Module):
 
     def shape_jacobian(self, state: KeypointState) -> Tensor:
         """Derivatives by the betas, (N, K, 3, B): exact, since keypoints are linear in shape."""
+        local = self.shape_dirs - self.weights[..., None, None] * self.joint_dirs
+        turned = torch.einsum("njcd,kjdb->nkcb", state.rotations, local)
+        return turned + torch.einsum("kj,njcb->nkcb", self.weights, self._joints_by_shape(state))
+
+    def joint_jacobian(self, state: KeypointState) -> Tensor:
+        """Derivatives of SMPL's joints by rotations, as in pose_jacobian, and betas: (N, 24, 3, 72 + B)."""
+        arms = state.joints[:, :, None] - state.joints[:, None]  # (N, 24, 24, 3)
+        axes = state.rotations.transpose(-1, -2)[:, None]
+        derivative = torch.linalg.cross(axes, arms[..., None, :].expand(*arms.shape[:3], 3, 3))
+        derivative = derivative * self.ancestors[..., None, None]
+        by_pose = derivative.permute(0, 1, 4, 2, 3).flatten(3)
+        return torch.cat((by_pose, self._joints_by_shape(state)), -1)
+
+    def _joints_by_shape(self, state: KeypointState) -> Tensor:
+        """Derivatives of SMPL's joints by the betas: (N, 24, 3, B)."""
         rest = self.joint_dirs
         joints = [torch.zeros_like(state.joints[:, 0, :, None]) + rest[0]]
         for joint in range(1, 24):
             parent = PARENTS[joint]
             joints.append(joints[parent] + state.rotations[:, parent] @ (rest[joint] - rest[parent]))
-        moved = torch.stack(joints, 1)  # (N, 24, 3, B)
-        local = self.shape_dirs - self.weights[..., None, None] * rest
-        turned = torch.einsum("njcd,kjdb->nkcb", state.rotations, local)
-        return turned + torch.einsum("kj,njcb->nkcb", self.weights, moved)
+        return torch.stack(joints, 1)

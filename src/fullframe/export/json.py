@@ -23,6 +23,7 @@ def write_json(people: People, path: str | Path) -> None:
         ValueError: if a number is not finite: JSON cannot express it.
     """
     pose, reprojection = _axis_angle(people.pose), _plain_or_none(people.reprojection)
+    uncertainty = _plain_or_none(people.uncertainty)
     result = {
         "format": "fullframe people 1",
         "conventions": CONVENTIONS | _POSE,
@@ -45,6 +46,7 @@ def write_json(people: People, path: str | Path) -> None:
                 "joints": _plain(people.joints[i]),
                 "reprojection": reprojection[i],
                 "reliable": bool(people.reliable[i]),
+                "uncertainty": uncertainty[i],
             }
             for i in range(len(people))
         ],
@@ -55,8 +57,8 @@ def write_json(people: People, path: str | Path) -> None:
 def write_clip_json(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
     """Write what a Clip holds and the 3D joints, each person's values as lists over the frames they are in.
 
-    People are in each frame's camera frame; numbers to 6 decimals. An unknown ground or reprojection error is
-    null, and so is the rotation of a camera that stands still.
+    People are in each frame's camera frame; numbers to 6 decimals. An unknown ground, reprojection error or
+    uncertainty is null, and so is the rotation of a camera that stands still.
 
     Raises:
         ValueError: the body is not the clip's, or a number is not finite: JSON cannot express it.
@@ -72,6 +74,7 @@ def write_clip_json(clip: Clip, body: BodyModel, path: Path) -> list[Path]:
         "contacts": clip.contacts.tolist(),
         "reprojection": _plain_or_none(clip.reprojection),
         "reliable": clip.reliable.tolist(),
+        "uncertainty": _plain_or_none(clip.uncertainty),
         "joints": _plain(places),
     }
     result = {
@@ -120,7 +123,7 @@ def _plain(values: NDArray[np.floating[Any]]) -> Any:
     return np.round(np.asarray(values, np.float64), 6).tolist()
 
 
-def _plain_or_none(values: NDArray[np.float32]) -> list[float | None]:
-    """Numbers (N,), None for those that are not known."""
-    known = np.isfinite(values)
-    return [value if k else None for value, k in zip(_plain(np.where(known, values, 0)), known, strict=True)]
+def _plain_or_none(values: NDArray[np.float32]) -> list[Any]:
+    """Values (N, ...) of N people, None for those that are not known."""
+    known = [bool(np.isfinite(value).all()) for value in values]
+    return [value if k else None for value, k in zip(_plain(np.nan_to_num(values)), known, strict=True)]

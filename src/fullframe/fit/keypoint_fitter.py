@@ -25,6 +25,10 @@ from fullframe.models.predict import Bodies, mean_bodies
 from fullframe.models.residual_regressor import ResidualRegressor
 from fullframe.threads import single_thread
 
+LIMB_JOINTS = (1, 2, 4, 5, 7, 8, 16, 17, 18, 19, 20, 21)
+"""SMPL's hips, knees, ankles, shoulders, elbows and wrists."""
+LIMB_KEYPOINTS = slice(5, 17)
+"""The same of COCO-17, which a lifter sees."""
 STARTS = 4
 """Of a fit that is given none: seen from the front, the back and both sides."""
 ITERATIONS, HELD_ITERATIONS = 40, 20
@@ -39,6 +43,9 @@ BETA_BOUNDS = (-3.0, 3.0)
 """Standard deviations within which shapes stay; statures are then 0.7 to 2.1 m, children included."""
 CHILD_BOUNDS = (0.0, 1.2)
 """The same for the eleventh coefficient of the open body, 1 for the mean child."""
+CERTAIN, CERTAIN_BY_CONFIDENCE = 3.7, 2.9
+"""Errors are larger than the curvature of the energy says: by the first number less the second times the mean
+confidence of the keypoints of the limbs (benchmarks/certainty.py on people in pictures)."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,15 @@ class Fit(NamedTuple):
         energy: (N,) of the best start.
         error: (N,) root mean square reprojection error over the keypoints used, in units of the box.
         determined: (N,) whether the keypoints determine a body; where they do not, it is the start's.
+        uncertainty: (N, 24, 3) metres: standard deviation of SMPL's joints along the camera's axes, of their
+            places from the mean of LIMB_JOINTS; NaN where it is unknown, as without a lifter.
     """
 
     bodies: Bodies
     energy: NDArray[np.float32]
     error: NDArray[np.float32]
     determined: NDArray[np.bool_]
+    uncertainty: NDArray[np.float32]
 
 
 class KeypointFitter:
@@ -177,6 +187,10 @@ class KeypointFitter:
         if problem.towards is not None:
             kept = _evaluate(self.model, self.prior, weights, problem, problem.towards)
             state = _where(determined, state, kept)
+        uncertainty = torch.full((len(target), 24, 3), torch.nan)
+        if self.lifter is not None:
+            sigma = self._uncertainty(weights, problem, state, target[..., 2])
+            uncertainty[determined] = sigma[determined]
         used = problem.confidence > 0
         square = (state.residual.square().sum(-1) * used).sum(1) / used.sum(1).clamp(min=1)
         parameters = state.parameters
@@ -186,7 +200,26 @@ class KeypointFitter:
             state.energy.numpy(),
             square.sqrt().numpy(),
             determined.numpy(),
+            uncertainty.numpy(),
         )
+
+    def _uncertainty(
+        self, weights: FitWeights, problem: "_Problem", state: "_State", confidence: Tensor
+    ) -> Tensor:
+        """Standard deviations (N, 24, 3), see Fit.
+
+        Over its weight `likelihood` the energy is a negative log likelihood, half its squares: the inverse of
+        its Gauss-Newton Hessian is a covariance (Laplace's approximation).
+        """
+        _, hessian = _normal_equations(self.model, self.prior, weights, problem, state)
+        hessian = hessian + 1e-9 * torch.eye(hessian.shape[-1])
+        jacobian = self.model.joint_jacobian(state.keypoints)
+        jacobian = torch.nn.functional.pad(jacobian, (0, 3))  # the place moves all joints alike
+        jacobian = (jacobian - jacobian[:, list(LIMB_JOINTS)].mean(1, keepdim=True)).flatten(1, 2)
+        turned = torch.linalg.solve(hessian, jacobian.mT)
+        variance = weights.likelihood * (jacobian * turned.mT).sum(2)
+        factor = CERTAIN - CERTAIN_BY_CONFIDENCE * confidence[:, LIMB_KEYPOINTS].mean(1, keepdim=True)
+        return (variance.clamp(min=0).sqrt() * factor).unflatten(1, (24, 3))
 
     def _complete(self, parameters: "_Parameters", problem: "_Problem") -> "_Parameters":
         """Joints that move no visible keypoint get the likeliest rotations, whatever the start had there."""

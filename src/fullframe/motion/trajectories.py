@@ -200,7 +200,7 @@ def _fill_piece(
     new = places[missing]
     for name in ("detected", "scores", "keypoints", "contacts", "reliable"):
         arrays[name][new] = 0
-    arrays["reprojection"][new] = np.nan
+    arrays["reprojection"][new] = arrays["uncertainty"][new] = np.nan
     times, moments = clip.times[seen], clip.times[frames[missing]]
     arrays["boxes"][new] = PchipInterpolator(times, clip.boxes[rows])(moments)
     arrays["translation"][new] = from_view(

@@ -30,6 +30,7 @@ class FrameResults:
         pose: (D, 24, 3, 3) float32.
         betas: (D, B) float32.
         translation: (D, 3) float32 m.
+        uncertainty: (D, 24, 3) float32 m, as in People.
         keyframes, rotations, unexplained, links, link_rotations: how the camera turned, as in `Turns`.
     """
 
@@ -43,6 +44,7 @@ class FrameResults:
     pose: NDArray[np.float32]
     betas: NDArray[np.float32]
     translation: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
     keyframes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     rotations: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3, 3)))
     unexplained: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
@@ -74,7 +76,10 @@ class FrameResults:
         """The people of confirmed tracks, unsmoothed."""
         rows = np.flatnonzero(self.track_ids >= 0)
         rows = rows[np.lexsort((self.track_ids[rows], self.frames[rows]))]
-        columns = ("frames", "track_ids", "boxes", "scores", "keypoints", "pose", "betas", "translation")
+        columns = (
+            "frames", "track_ids", "boxes", "scores", "keypoints", "pose", "betas", "translation",
+            "uncertainty",
+        )  # fmt: skip
         return Clip(
             times=self.times,
             detected=np.ones(len(rows), bool),

@@ -267,8 +267,10 @@ class Recoverer:
         bodies = None
         if self.network is not None:
             bodies = predict_people(self.network, photo.pixels, xyxy, camera)
+        uncertainty = np.full((len(xyxy), 24, 3), np.nan, np.float32)
         if self.fitter is not None:
-            bodies = self.fitter.fit(points, xyxy, camera, start=bodies).bodies
+            fit = self.fitter.fit(points, xyxy, camera, start=bodies)
+            bodies, uncertainty = fit.bodies, fit.uncertainty
         assert bodies is not None
         bodies, possible = bounded(bodies, xyxy, camera)
         track_ids = np.arange(len(xyxy))
@@ -289,6 +291,7 @@ class Recoverer:
             model=self.name,
             image=photo.path,
             orientation=photo.orientation,
+            uncertainty=uncertainty,
         )
         joints = self.body.regress(torch.from_numpy(people.vertices), "coco17").numpy()
         quality = check(self.body, bodies, possible, joints, points, xyxy, camera)

@@ -179,6 +179,7 @@ class VideoTracker:
             pose=_stack([p.pose for p in people], (24, 3, 3)),
             betas=_stack([p.betas for p in people], (num_betas,)),
             translation=_stack([p.translation for p in people], (3,)),
+            uncertainty=_stack([p.uncertainty for p in people], (24, 3)),
             **vars(self._camera_motion.turns()),
         )
         self._clear()
@@ -201,13 +202,16 @@ class VideoTracker:
         people, self._pending = self._pending, []
         if not people:
             return
-        for person, pose, betas, translation in zip(people, *self._bodies(people), strict=True):
+        bodies, uncertainty = self._bodies(people)
+        for person, pose, betas, translation, sigma in zip(people, *bodies, uncertainty, strict=True):
             person.pose, person.betas, person.translation, person.crop = pose, betas, translation, None
+            person.uncertainty = sigma
 
-    def _bodies(self, people: "list[_TrackedPerson]") -> Bodies:
+    def _bodies(self, people: "list[_TrackedPerson]") -> tuple[Bodies, NDArray[np.float32]]:
+        """Bodies and their uncertainty, see `fit.keypoint_fitter.Fit`."""
         network, fitter = self._recoverer.network, self._recoverer.fitter
         xyxy = self._camera.undistort_boxes(np.stack([p.xyxy for p in people]))
-        bodies = None
+        bodies, uncertainty = None, np.full((len(people), 24, 3), np.nan, np.float32)
         if network is not None:
             crops = np.stack([p.crop for p in people if p.crop is not None])
             boxes = [p.box for p in people if p.box is not None]
@@ -215,9 +219,10 @@ class VideoTracker:
             bodies = predict_crops(network, crops, box_to_bbox_info(box, self._camera))
         if fitter is not None:
             keypoints = self._camera.undistort_keypoints(np.stack([p.keypoints for p in people]))
-            bodies = fitter.fit(keypoints, xyxy, self._camera, start=bodies).bodies
+            fit = fitter.fit(keypoints, xyxy, self._camera, start=bodies)
+            bodies, uncertainty = fit.bodies, fit.uncertainty
         assert bodies is not None
-        return bounded(bodies, xyxy, self._camera)[0]
+        return bounded(bodies, xyxy, self._camera)[0], uncertainty
 
 
 def _zeros(*shape: int) -> NDArray[np.float32]:
@@ -237,6 +242,7 @@ class _TrackedPerson:
     pose: NDArray[np.float32] = field(default_factory=partial(_zeros, 24, 3, 3))
     betas: NDArray[np.float32] | None = None
     translation: NDArray[np.float32] = field(default_factory=partial(_zeros, 3))
+    uncertainty: NDArray[np.float32] = field(default_factory=partial(_zeros, 24, 3))
 
 
 def _interpolate(before: _TrackedPerson, after: _TrackedPerson, frame: Frame) -> _TrackedPerson:

@@ -40,6 +40,7 @@ PERSON = {
     "translation": Array(np.float32, (-1, 3), -METRES, METRES),
 }
 """Arrays with a row per person that all results have."""
+UNCERTAINTY = Array(np.float32, (-1, 24, 3), 0, METRES, nan=True)
 
 
 def check_arrays(values: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
@@ -79,6 +80,11 @@ def check_arrays(values: Mapping[str, Any], arrays: Mapping[str, Array]) -> None
             raise ValueError(f"{name} holds {found}; expected {wanted.low:g} to {wanted.high:g}")
     if "keypoints" in arrays:
         check_arrays({"confidences": values["keypoints"][..., 2]}, _CONFIDENCES)
+
+
+def known_arrays(values: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Those that a file must have: older results have no uncertainty."""
+    return {name: array for name, array in arrays.items() if name in values or name != "uncertainty"}
 
 
 def check_texts(values: Mapping[str, Any], names: tuple[str, ...]) -> None:

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from fullframe.body.body_model import BodyModel
 from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import load_npz, save_npz
-from fullframe.results.checks import INTEGER, METRES, PERSON, SHARE, Array, check_arrays, check_texts
+from fullframe.results.checks import (
+    INTEGER,
+    METRES,
+    PERSON,
+    SHARE,
+    UNCERTAINTY,
+    Array,
+    check_arrays,
+    check_texts,
+    known_arrays,
+)
 from fullframe.results.people import CONVENTIONS, People
 
 CLIP_CONVENTIONS = {
@@ -46,6 +56,9 @@ class Clip:
             share of the box's longer side; NaN if unknown, as in filled gaps.
         reliable: (N,) bool, whether there are enough keypoints, the body agrees with them, and its distance
             and stature are plausible.
+        uncertainty: (N, 24, 3) float32, metres: standard deviation of each joint along the camera's axes, of
+            its place from the mean of shoulders, elbows, wrists, hips, knees and ankles; NaN if unknown, as
+            in filled gaps.
         camera_rotation: (F, 3, 3) float64, from each frame's camera frame to the world: the camera frame of
             its shot's first frame. The camera only turns; identity where it stands still.
         camera: the intrinsics of all frames.
@@ -72,6 +85,7 @@ class Clip:
     camera_rotation: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3, 3)))
     reprojection: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     reliable: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    uncertainty: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 24, 3), np.float32))
     video: str = ""
 
     def __post_init__(self) -> None:
@@ -82,6 +96,8 @@ class Clip:
         rows = len(self.frames)
         if not len(self.reprojection) and not len(self.reliable):  # unknown
             self.reprojection, self.reliable = np.full(rows, np.nan, np.float32), np.zeros(rows, bool)
+        if len(self.uncertainty) == 0:
+            self.uncertainty = np.full((rows, 24, 3), np.nan, np.float32)
         for name, array in _ARRAYS.items():
             value = np.asarray(getattr(self, name), dtype=array.dtype)
             wanted = (rows, *array.shape[1:]) if name in ROWS else array.shape
@@ -172,6 +188,8 @@ class Clip:
             self,
             pose=pose,
             translation=translation.astype(np.float32),
+            # As if errors along the axes were independent.
+            uncertainty=np.sqrt(np.einsum("nij,nkj->nki", turn**2, self.uncertainty**2)),
             camera_rotation=self.camera_rotation @ rotations.swapaxes(1, 2),
         )
 
@@ -196,6 +214,7 @@ class Clip:
             image=self.video,
             reprojection=self.reprojection[rows],
             reliable=self.reliable[rows],
+            uncertainty=self.uncertainty[rows],
         )
 
     def _values(self) -> dict[str, Any]:
@@ -218,11 +237,11 @@ class Clip:
         """
         with load_npz(path, "a clip") as values:
             check_texts(values, _HEADER)
-            check_arrays(values, _ARRAYS)
+            check_arrays(values, known_arrays(values, _ARRAYS))
             if (np.diff(values["times"]) < 0).any():
                 raise ValueError("times must ascend")
             values["camera"] = Camera.from_dict(values["camera"])
-            return cls(**{f.name: values[f.name] for f in fields(cls)})
+            return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
 
 
 _HEADER = ("body", "model", "video")
@@ -238,6 +257,7 @@ _ARRAYS = {
     "contacts": Array(np.bool_, (-1, 2)),
     "reprojection": Array(np.float32, (-1,), 0, nan=True),
     "reliable": Array(np.bool_, (-1,)),
+    "uncertainty": UNCERTAINTY,
     "ground": Array(np.float64, (4,), -METRES, METRES, nan=True),
     "camera_rotation": Array(np.float64, (-1, 3, 3), -1.01, 1.01),
 }

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from fullframe.body.body_model import BodyModel
 from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import load_npz, save_npz
-from fullframe.results.checks import INTEGER, METRES, PERSON, SHARE, Array, check_arrays, check_texts
+from fullframe.results.checks import (
+    INTEGER,
+    METRES,
+    PERSON,
+    SHARE,
+    UNCERTAINTY,
+    Array,
+    check_arrays,
+    check_texts,
+    known_arrays,
+)
 
 CONVENTIONS = {
     "axes": "camera frame: x right, y down, z forward (OpenCV)",
@@ -23,6 +33,8 @@ CONVENTIONS = {
     "translation": "added to posed vertices and joints: pelvis = rest pelvis + translation",
     "reprojection": "root mean square distance of joints to keypoints over the box's longer side",
     "reliable": "enough keypoints, a body that agrees with them, a plausible distance and stature",
+    "uncertainty": "standard deviation of each joint along the camera's axes, metres, of its place from the "
+    "mean of shoulders, elbows, wrists, hips, knees and ankles",
 }
 """What the numbers of a result mean; written into every file."""
 
@@ -52,6 +64,8 @@ class People:
             share of the box's longer side; NaN if unknown.
         reliable: (N,) bool, whether there are enough keypoints, the body agrees with them, and its distance
             and stature are plausible.
+        uncertainty: (N, 24, 3) float32, metres: standard deviation of each joint along the camera's axes, of
+            its place from the mean of shoulders, elbows, wrists, hips, knees and ankles; NaN if unknown.
     """
 
     boxes: NDArray[np.float32]
@@ -71,11 +85,14 @@ class People:
     orientation: int = 1
     reprojection: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     reliable: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    uncertainty: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 24, 3), np.float32))
 
     def __post_init__(self) -> None:
         if len(self.boxes) and not len(self.reprojection) and not len(self.reliable):  # unknown
             self.reprojection = np.full(len(self.boxes), np.nan, np.float32)
             self.reliable = np.zeros(len(self.boxes), bool)
+        if len(self.uncertainty) == 0:
+            self.uncertainty = np.full((len(self.boxes), 24, 3), np.nan, np.float32)
         for name, wanted in _ARRAYS.items():
             value = np.asarray(getattr(self, name), dtype=wanted.dtype)
             tail = wanted.shape[1:]
@@ -136,11 +153,11 @@ class People:
         """
         with load_npz(path, "a People file") as values:
             check_texts(values, ("body", "model", "image"))
-            check_arrays(values, _ARRAYS)
+            check_arrays(values, known_arrays(values, _ARRAYS))
             if values["orientation"] not in range(1, 9):
                 raise ValueError(f"orientation must be 1 to 8, not {str(values['orientation'])[:100]}")
             values["camera"] = Camera.from_dict(values["camera"])
-            people = cls(**{field.name: values[field.name] for field in fields(cls)})
+            people = cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
             if len(np.unique(people.track_ids)) < len(people):
                 raise ValueError("track_ids holds an id twice")
             if people.faces.size and people.faces.max() >= people.vertices.shape[1] and len(people):
@@ -159,5 +176,6 @@ _ARRAYS = {
     "faces": Array(np.int32, (-1, 3), 0),
     "reprojection": Array(np.float32, (-1,), 0, nan=True),
     "reliable": Array(np.bool_, (-1,)),
+    "uncertainty": UNCERTAINTY,
 }
 _PER_PERSON = set(_ARRAYS) - {"faces"}
