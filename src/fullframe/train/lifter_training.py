@@ -78,9 +78,8 @@ class Losses:
         limbs = apart - apart[:, LIMBS].mean(1, keepdim=True)
         place = place_of(frame, translation)
         error = 0.5 * (_length(hips).mean(1) + _length(limbs).mean(1))
-        spread = frame.spread[:, None, None]
-        seen = project(joints + translation[:, None], 1.0) / spread
-        drawn = project(found + translation_in(frame, estimate.place)[:, None], 1.0) / spread
+        seen = self.projected(joints, translation, frame)
+        drawn = self.projected(found, translation_in(frame, estimate.place), frame)
         # 1 - cos of a turn is a quarter of the squared difference of the matrices.
         turn = 2 * torch.asin((squared.detach() / 8).clamp(max=1).sqrt())
         log_variance = estimate.log_variance
@@ -97,6 +96,10 @@ class Losses:
         }
         loss = sum((getattr(self.weights, name) * term for name, term in terms.items()), torch.zeros(()))
         return loss, terms
+
+    def projected(self, joints: Tensor, translation: Tensor, frame: Frame) -> Tensor:
+        """Where joints (N, K, 3) of the keypoints' frame are seen: (N, K, 2), in units of its spread."""
+        return project(joints + translation[:, None], 1.0) / frame.spread[:, None, None]
 
 
 def _length(x: Tensor) -> Tensor:
