@@ -5,7 +5,8 @@
 Ground-truth boxes. coco: photos of coco_dev, PCK@0.1 of the box's longer side, over the labelled joints of
 people with at least 12 of them and 100 px of height. lspet: photos that are never trained on, PCK@0.1 of the
 box and PCK@0.2 of the torso. gestures: real people with 3D truth, which come with fullframe. pairs: real
-people in twos and threes with 3D truth, who often hide each other. synth: synth-val, 2000 synthetic people.
+people in twos and threes with 3D truth, who often hide each other; also by how many of the twelve joints of
+the limbs another person or the picture's edge hides. synth: synth-val, 2000 synthetic people.
 ± is half of the 95 % interval; of gestures whole clips are drawn for it.
 
 keypoint-fit sees the keypoints of the built-in detector; networks are measured alone and with --refine, the
@@ -21,7 +22,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import tyro
-from common import PAIRS, PHOTOS, protocol_of
+from common import PAIRS, PHOTOS, hidden_joints, protocol_of
 from rich.progress import Progress
 
 from fullframe.assets import WEIGHTS
@@ -45,6 +46,8 @@ COLUMNS = {
     "pairs": "pairs MPJPE / centred / PA mm, torso deg",
     "synth": "synth-val PA-MPJPE mm",
 }
+HIDDEN = {"none": (0, 1), "1 to 3": (1, 4), "4 or more": (4, 13), "6 or more": (6, 13)}
+"""Groups of pairs by joints that are hidden: from, and less than."""
 SYNTH = ("MPJPE mm", "PA-MPJPE mm", "PVE mm", ROTATION, f"{ROTATION}, median")
 
 
@@ -75,9 +78,16 @@ def main(
     table = [["model", *(COLUMNS[name] for name in chosen)]]
     synth = [["model", *SYNTH]]
     angles = [["off-axis degrees", "people", "model", *SYNTH]]
+    hidden = [["joints hidden", "people", "model", *LIMB_COLUMNS]]
+    count = hidden_joints(samples["pairs"]).sum(1) if "pairs" in chosen else np.zeros(0)
     for row, (model, refine) in rows.items():
         found = {name: measured(name, protocols[name], samples[name], model, refine, out) for name in chosen}
         table.append([row, *(cell(name, found[name]) for name in chosen)])
+        for name, (low, high) in HIDDEN.items() if "pairs" in found else ():
+            some = (count >= low) & (count < high)
+            people = found["pairs"].scores.people
+            values = (str(estimate(people[column][some])) for column in LIMB_COLUMNS)
+            hidden.append([name, str(some.sum()), row, *values])
         if "synth" in found:
             bins = off_axis_bins(found["synth"].scores, found["synth"].predictions.off_axis)
             synth.append([row, *(str(bins[0].values[column]) for column in SYNTH)])
@@ -85,6 +95,9 @@ def main(
                 values = (str(group.values[column]) for column in SYNTH)
                 angles.append([group.name, str(group.people), row, *values])
     print(markdown_table(table))
+    if "pairs" in chosen:
+        print("pairs by joints that are hidden:\n")
+        print(markdown_table([hidden[0], *sorted(hidden[1:], key=lambda row: list(HIDDEN).index(row[0]))]))
     if "synth" in chosen:
         print("synth-val:\n")
         print(markdown_table(synth))

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.paths import image_size
-from fullframe.data.formats.triangulated_joints import limb_sample
+from fullframe.data.formats.triangulated_joints import LIMBS, limb_sample
 from fullframe.data.sample import Sample
 from fullframe.evaluate.protocol import Protocol
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.geometry.box import clip_boxes
-from fullframe.geometry.camera import Camera
+from fullframe.geometry.camera import Camera, project_points
 
 SHARED = Path(os.environ.get("FULLFRAME_SHARED", Path(__file__).parents[2] / "shared"))
 PHOTOS = SHARED / "data" / "photos"
@@ -69,6 +69,44 @@ def pairs(folder: Path) -> list[Sample]:
         sample = limb_sample(folder / image, camera, joints, f"{image}#{number}", image, 0)
         samples.append(replace(sample, box=clip_boxes(truth["box"][number, None], camera.size)[0]))
     return samples
+
+
+def hidden_joints(people: Sequence[Sample]) -> NDArray[np.bool_]:
+    """(N, 12) which joints of LIMBS another of the people hides, or the edge of the picture cuts off.
+
+    The others are cylinders around true limbs, trunk and head, of an adult's thickness. What people hide of
+    themselves is not counted.
+    """
+    rows = [JOINT_SETS["coco17"].names.index(name) for name in LIMBS]
+    joints = np.stack([sample.joints["coco17"][rows, :3] for sample in people]).astype(np.float64)
+    hidden = np.zeros(joints.shape[:2], bool)
+    for one, sample in enumerate(people):
+        points = project_points(joints[one], sample.camera)
+        hidden[one] = (points < 0).any(1) | (points >= sample.camera.size).any(1)
+        for other, neighbour in enumerate(people):
+            if other != one and neighbour.sequence == sample.sequence:
+                hidden[one] |= _behind(joints[one], joints[other])
+    return hidden
+
+
+def _behind(points: NDArray[np.float64], joints: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points (K, 3) a person with joints (12, 3) of LIMBS hides from a camera at the origin."""
+    left, right = joints[0::2], joints[1::2]  # shoulder, elbow, wrist, hip, knee, ankle
+    neck, pelvis = (left[0] + right[0]) / 2, (left[3] + right[3]) / 2
+    up = (neck - pelvis) / np.linalg.norm(neck - pelvis)
+    parts = [(neck, neck + 0.28 * up, 0.11)]
+    parts += [(a[0], a[3], 0.11) for a in (left, right)] + [(neck, pelvis, 0.13)]
+    for a in (left, right):
+        parts += [(a[0], a[1], 0.05), (a[1], a[2], 0.04), (a[3], a[4], 0.08), (a[4], a[5], 0.055)]
+    rays = points / np.linalg.norm(points, axis=1, keepdims=True)
+    found = np.zeros(len(points), bool)
+    for begin, end, radius in parts:
+        on_part = begin + np.linspace(0, 1, 16)[:, None] * (end - begin)
+        along = on_part @ rays.T  # (16, K)
+        apart = np.linalg.norm(on_part[:, None] - along[..., None] * rays, axis=2)
+        nearer = along < np.linalg.norm(points, axis=1) - 2 * radius
+        found |= ((apart < radius) & nearer & (along > 0)).any(0)
+    return found
 
 
 def protocol_of(name: str) -> Protocol:
