@@ -23,6 +23,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 import tyro
 from common import PAIRS, PHOTOS, hidden_joints, protocol_of
+from numpy.typing import NDArray
 from rich.progress import Progress
 
 from fullframe.assets import WEIGHTS
@@ -78,16 +79,20 @@ def main(
     table = [["model", *(COLUMNS[name] for name in chosen)]]
     synth = [["model", *SYNTH]]
     angles = [["off-axis degrees", "people", "model", *SYNTH]]
-    hidden = [["joints hidden", "people", "model", *LIMB_COLUMNS]]
+    hidden = [["joints hidden", "people", "model", *LIMB_COLUMNS, "MPJPE mm less the network's"]]
+    alone: dict[str, NDArray[np.float64]] = {}
     count = hidden_joints(samples["pairs"]).sum(1) if "pairs" in chosen else np.zeros(0)
     for row, (model, refine) in rows.items():
         found = {name: measured(name, protocols[name], samples[name], model, refine, out) for name in chosen}
         table.append([row, *(cell(name, found[name]) for name in chosen)])
         for name, (low, high) in HIDDEN.items() if "pairs" in found else ():
             some = (count >= low) & (count < high)
-            people = found["pairs"].scores.people
-            values = (str(estimate(people[column][some])) for column in LIMB_COLUMNS)
-            hidden.append([name, str(some.sum()), row, *values])
+            people = {column: values[some] for column, values in found["pairs"].scores.people.items()}
+            shown = [str(estimate(people[column])) for column in LIMB_COLUMNS]
+            if not refine:
+                alone[name] = people["MPJPE mm"]
+            shown.append(str(estimate(people["MPJPE mm"] - alone[name])) if refine else "")
+            hidden.append([name, str(some.sum()), row, *shown])
         if "synth" in found:
             bins = off_axis_bins(found["synth"].scores, found["synth"].predictions.off_axis)
             synth.append([row, *(str(bins[0].values[column]) for column in SYNTH)])
