@@ -116,6 +116,7 @@ def test_bodies_are_fitted_to_interpolated_keypoints_between_detections(
         def fit(self, keypoints: NDArray, boxes: NDArray, camera: Any, start: Any) -> Any:
             assert (keypoints[..., 2] == 0.5).all()
             self.bodies = start
+            self.uncertainty = np.full((len(boxes), 24, 3), 0.07, np.float32)
             return self
 
     def keypoints(image: NDArray, boxes: NDArray) -> NDArray[np.float32]:
@@ -125,3 +126,4 @@ def test_bodies_are_fitted_to_interpolated_keypoints_between_detections(
     monkeypatch.setattr(recoverer.detector, "keypoints", keypoints)
     rows = rows_of(recoverer, make_video(frames=6))
     assert recoverer.detector.calls < 6 == len(rows.frames)  # type: ignore[attr-defined]
+    assert (rows.uncertainty == np.float32(0.07)).all()
