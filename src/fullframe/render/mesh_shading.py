@@ -78,12 +78,17 @@ def joined_faces(faces: NDArray[np.int32], number: int, count: int) -> NDArray[n
     return (np.asarray(faces, np.int32) + offsets).reshape(-1, 3)
 
 
-@compiled
 def vertex_normals(vertices, faces):
     """Outward normals of a mesh, (V, 3) float32: the mean of the faces around each vertex, weighted by area.
 
     They are not of unit length. Faces (F, 3) are counter-clockwise from outside.
     """
+    return sum_normals(vertices, faces, faces)
+
+
+@compiled
+def sum_normals(vertices, faces, targets):
+    """Each face's normal, as long as twice its area, added to its three targets, (F, 3): (V, 3) float32."""
     normals = np.zeros((len(vertices), 3), np.float32)
     for f in range(len(faces)):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
@@ -91,10 +96,10 @@ def vertex_normals(vertices, faces):
         ux, uy, uz = vertices[b, 0] - ax, vertices[b, 1] - ay, vertices[b, 2] - az
         vx, vy, vz = vertices[c, 0] - ax, vertices[c, 1] - ay, vertices[c, 2] - az
         nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-        for corner in (a, b, c):
-            normals[corner, 0] += nx
-            normals[corner, 1] += ny
-            normals[corner, 2] += nz
+        for target in (targets[f, 0], targets[f, 1], targets[f, 2]):
+            normals[target, 0] += nx
+            normals[target, 1] += ny
+            normals[target, 2] += nz
     return normals
 
 

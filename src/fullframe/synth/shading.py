@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.compiled import compiled
+from fullframe.render.mesh_shading import sum_normals
 from fullframe.render.rasterize import rasterize
 
 _SHADOW_PIXELS = 128
@@ -159,25 +160,9 @@ def skin(template, shape_dirs, betas, bone, share, transforms, out):
         out[v, 0], out[v, 1], out[v, 2] = px, py, pz
 
 
-@compiled
 def welded_normals(vertices, faces, weld):
     """Normals (V, 3) that are equal for vertices at the same place; `weld` (V,) names the first of them."""
-    normals = np.zeros((len(vertices), 3), np.float32)
-    for f in range(len(faces)):
-        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        ax, ay, az = vertices[a, 0], vertices[a, 1], vertices[a, 2]
-        ux, uy, uz = vertices[b, 0] - ax, vertices[b, 1] - ay, vertices[b, 2] - az
-        vx, vy, vz = vertices[c, 0] - ax, vertices[c, 1] - ay, vertices[c, 2] - az
-        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-        for corner in (weld[a], weld[b], weld[c]):
-            normals[corner, 0] += nx
-            normals[corner, 1] += ny
-            normals[corner, 2] += nz
-    for v in range(len(vertices)):
-        w = weld[v]
-        if w != v:
-            normals[v, 0], normals[v, 1], normals[v, 2] = normals[w, 0], normals[w, 1], normals[w, 2]
-    return normals
+    return sum_normals(vertices, faces, weld[faces])[weld]
 
 
 @compiled
