@@ -30,7 +30,12 @@ def samples():
 @pytest.fixture
 def photos(samples, tmp_path) -> Path:
     """A folder of photos, two people in the first, and their annotations beside it."""
-    folder = tmp_path / "photos"
+    return write_photos(samples, tmp_path)
+
+
+def write_photos(samples, parent: Path) -> Path:
+    """What `photos` is."""
+    folder = parent / "photos"
     folder.mkdir()
     images, annotations = [], []
     for number, sample in enumerate(samples):
@@ -53,5 +58,5 @@ def photos(samples, tmp_path) -> Path:
         )
     categories = [{"id": 1, "name": "person", "keypoints": list(JOINT_SETS["coco17"].names)}]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    (tmp_path / "people.json").write_text(json.dumps(content))
+    (parent / "people.json").write_text(json.dumps(content))
     return folder

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from browsers import chromium, page, service
+from hypothesis import settings
 
 # One browser for all folders: Playwright runs once in a process.
 __all__ = ["chromium", "page", "service"]
@@ -13,6 +14,9 @@ ROOT = Path(__file__).parents[1]
 # Small problems: a second thread costs more than it helps, and one gives the same numbers everywhere.
 torch.set_num_threads(1)
 
+# A first call may compile, and other programs may use the cores.
+settings.register_profile("fullframe", deadline=None)
+settings.load_profile("fullframe")
 
 SLOW_FIXTURES = {"chromium", "two_cpus"}
 """A browser, and a Ray cluster: all tests that use them are slow."""

@@ -26,16 +26,17 @@ from fullframe.models import create_model
 from fullframe.recovery import photo as recovery
 from fullframe.recovery import video as video_recovery
 from fullframe.recovery import video_tracker
+from fullframe.synth import synthetic_people  # noqa: F401  # imported once, not in each child
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 
 COMMANDS = {
-    "clip": ("run clip.mp4 -o out --save overlay,npz,json,glb", 20),
-    "photos": ("run photos -o out --save overlay,npz,json,glb", 20),
-    "synth": ("synth -o out -n 3", 10),
+    "clip": ("run clip.mp4 -o out --save overlay,npz,json,glb", 8),
+    "photos": ("run photos -o out --save overlay,npz,json,glb", 8),
+    "synth": ("synth -o out -n 2", 4),
 }
 _EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
-_FRAMES, _CHUNK, _PHOTOS = 40, 8, 6
+_FRAMES, _CHUNK, _PHOTOS = 20, 8, 3
 
 
 class _Detector(video_fixtures.RedBoxes):
@@ -156,7 +157,7 @@ def test_kills(name: str, quick: None, tmp_path: Path) -> None:
 
 
 def test_two_runs_of_one_clip_into_one_folder(quick: None, tmp_path: Path) -> None:
-    """The second says who has the folder, and changes nothing."""
+    """The second names the process that has the folder, and changes nothing."""
     command, _ = COMMANDS["clip"]
     folder = inputs(tmp_path / "folder")
     assert in_child(folder, command) == 0

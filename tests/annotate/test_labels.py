@@ -18,10 +18,12 @@ from fullframe.geometry.camera import project_points
 @pytest.fixture
 def labels(job, photos, tmp_path, body) -> Labels:
     """Of two in the first photo and one in each other; the last has two keypoints only."""
-    told = read_people(tmp_path / "people.json", photos)
+    given = read_people(tmp_path / "people.json", photos)
     points = job.crops.keypoints.copy()
     points[-1, 2:] = 0
-    return score_labels(replace(job.crops, keypoints=points), told, keep_predictions(job), None, body, "test")
+    return score_labels(
+        replace(job.crops, keypoints=points), given, keep_predictions(job), None, body, "test"
+    )
 
 
 def test_saved_and_read_without_loss(labels, tmp_path):

@@ -134,7 +134,7 @@ def test_a_network_is_required(job):
             method(replace(job, network=None, initial=None))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(people=st.integers(1, 50), batch_size=st.integers(1, 20), number=st.integers(0, 3))
 def test_each_person_is_in_one_batch_per_epoch(people, batch_size, number):
     steps = -(-people // min(people, batch_size))

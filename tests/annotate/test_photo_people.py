@@ -41,26 +41,26 @@ def shards(people, tmp_path):
     return Shards(tmp_path / "work", 256, len(people))
 
 
-def problems(told, tmp_path, joint_set="coco17"):
-    crops, found, _ = prepare(PhotoPeople(told, tmp_path), joint_set, shards(told, tmp_path), None)
-    return crops, [*told.left_out, *found]
+def problems(given, tmp_path, joint_set="coco17"):
+    crops, found, _ = prepare(PhotoPeople(given, tmp_path), joint_set, shards(given, tmp_path), None)
+    return crops, [*given.left_out, *found]
 
 
 def test_names_in_any_order_and_of_any_joint_set(read, tmp_path):
     names = ["Head Top", "left-ankle", "neck"]
-    told = read(entry(keypoints=[1, 2, 2, 3, 4, 1, 5, 6, 0.4]), names=names)
-    assert told.joint_set == "lsp14"
+    given = read(entry(keypoints=[1, 2, 2, 3, 4, 1, 5, 6, 0.4]), names=names)
+    assert given.joint_set == "lsp14"
     rows = JOINT_SETS["lsp14"].names
-    found = {rows[k]: told.keypoints[0, k].tolist() for k in np.flatnonzero(told.keypoints[0, :, 2])}
+    found = {rows[k]: given.keypoints[0, k].tolist() for k in np.flatnonzero(given.keypoints[0, :, 2])}
     assert found == {"head_top": [1, 2, 1], "left_ankle": [3, 4, 1], "neck": [5, 6, pytest.approx(0.4)]}
 
 
 @pytest.mark.parametrize("joint_set", JOINT_SETS)
 def test_every_joint_set_is_known_by_its_names(read, joint_set):
     names = JOINT_SETS[joint_set].names
-    told = read(entry(keypoints=[7.0, 8.0, 2] * len(names)), names=names[::-1])
-    assert set(names) <= set(JOINT_SETS[told.joint_set].names)
-    assert (told.keypoints[0, :, 2] > 0).sum() == len(names)
+    given = read(entry(keypoints=[7.0, 8.0, 2] * len(names)), names=names[::-1])
+    assert set(names) <= set(JOINT_SETS[given.joint_set].names)
+    assert (given.keypoints[0, :, 2] > 0).sum() == len(names)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_every_joint_set_is_known_by_its_names(read, joint_set):
      (("nose", "nose"), "stands twice"),
      (("left_foot", "nose"), "do not belong to one joint set.*lsp14: right_ankle")],
 )  # fmt: skip
-def test_unknown_joint_names_are_told(read, tmp_path, names, message):
+def test_unknown_joint_names_are_reported(read, tmp_path, names, message):
     with pytest.raises(ValueError, match=message) as error:
         read(entry(keypoints=[1, 2, 2] * len(names)), names=names)
     assert "x.json" in str(error.value)
@@ -95,10 +95,10 @@ def test_unknown_joint_names_are_told(read, tmp_path, names, message):
         ("someone", "expected an object"),
     ],
 )
-def test_who_cannot_be_labelled_is_left_out_and_told(read, tmp_path, bad, message):
-    crops, told = problems(read(entry(1), bad), tmp_path)
-    assert len(crops) == 1 and len(told) == 1
-    assert message in told[0] and ("x.json" in told[0] or "a.jpg" in told[0])
+def test_people_who_cannot_be_labelled_are_left_out_and_reported(read, tmp_path, bad, message):
+    crops, reported = problems(read(entry(1), bad), tmp_path)
+    assert len(crops) == 1 and len(reported) == 1
+    assert message in reported[0] and ("x.json" in reported[0] or "a.jpg" in reported[0])
 
 
 def test_other_categories_and_crowds_are_counted(read, caplog):
@@ -124,9 +124,9 @@ def test_photos_that_are_not_what_was_annotated(read, tmp_path, image, message):
     cv2.imwrite(str(tmp_path / "sub" / "c.jpg"), np.full((80, 60, 3), 99, np.uint8))
     second = {"id": 2, "file_name": "sub/c.jpg", "width": 60, "height": 80}
     images = [*IMAGES, *([second] if image.get("id") == 2 else []), {**second, **image}]
-    crops, told = problems(read(entry(1), entry(2, image_id=2), images=images), tmp_path)
-    assert len(crops) == 1 and len(told) == 1
-    assert re.search(message, told[0])
+    crops, reported = problems(read(entry(1), entry(2, image_id=2), images=images), tmp_path)
+    assert len(crops) == 1 and len(reported) == 1
+    assert re.search(message, reported[0])
 
 
 def test_photos_are_found_by_the_end_of_their_path(read, tmp_path):
@@ -136,10 +136,10 @@ def test_photos_are_found_by_the_end_of_their_path(read, tmp_path):
     names = ("D:\\shots\\camB\\1.jpg", "D:\\shots\\camA\\1.jpg", "1.jpg")
     images = [{"id": k, "file_name": name, "width": 60, "height": 80} for k, name in enumerate(names, 1)]
     people = [entry(k, image_id=k) for k in (1, 2)]
-    told = read(*people, images=images[:2])
-    assert told.photos.tolist() == ["camB/1.jpg", "camA/1.jpg"]
-    crops, told = problems(read(entry(1, image_id=3), images=images[2:]), tmp_path)
-    assert not len(crops) and re.search("1.jpg matches .*cam./1.jpg as well", told[0])
+    given = read(*people, images=images[:2])
+    assert given.photos.tolist() == ["camB/1.jpg", "camA/1.jpg"]
+    crops, reported = problems(read(entry(1, image_id=3), images=images[2:]), tmp_path)
+    assert not len(crops) and re.search("1.jpg matches .*cam./1.jpg as well", reported[0])
 
 
 def test_annotations_of_unturned_or_smaller_pixels_follow_the_photo(read, tmp_path):
@@ -158,35 +158,35 @@ def test_points_that_cannot_be_used_become_unknown(read, tmp_path):
     points = np.array(POINTS).reshape(17, 3)
     points[0, 0], points[1, 1], points[2, 2], points[3, 0] = 61, np.nan, np.nan, -1
     points[4] = 1000, np.nan, 0  # not labelled: whatever it says
-    crops, told = problems(read(entry(1, keypoints=points.reshape(-1).tolist())), tmp_path)
+    crops, reported = problems(read(entry(1, keypoints=points.reshape(-1).tolist())), tmp_path)
     assert (crops.keypoints[0, :, 2] > 0).sum() == 12
     assert not crops.keypoints[0, :5].any()
-    assert told == [
+    assert reported == [
         "a.jpg#1: 2 keypoints are outside the photo or NaN: not used"
     ]  # the others: test_coco_json
 
 
-def test_a_box_is_drawn_where_none_is_told(read, tmp_path):
-    told = read(entry(1, bbox=None, keypoints=[20.0, 30.0, 2, 40.0, 70.0, 1] + [0, 0, 0] * 15))
-    x1, y1, x2, y2 = PhotoPeople(told, tmp_path)[0].box
+def test_a_box_is_drawn_for_a_person_without_one(read, tmp_path):
+    given = read(entry(1, bbox=None, keypoints=[20.0, 30.0, 2, 40.0, 70.0, 1] + [0, 0, 0] * 15))
+    x1, y1, x2, y2 = PhotoPeople(given, tmp_path)[0].box
     assert x1 < 20 and y1 < 30 and x2 > 40 and y2 > 70
     # Points that cannot be have no say.
     far = [20.0, 30.0, 2, 40.0, 70.0, 1, 900, 900, 2, float("inf"), 5, 2] + [0, 0, 0] * 13
-    told = read(entry(1, bbox=None, keypoints=far))
-    assert PhotoPeople(told, tmp_path)[0].box.tolist() == [x1, y1, x2, y2]
+    given = read(entry(1, bbox=None, keypoints=far))
+    assert PhotoPeople(given, tmp_path)[0].box.tolist() == [x1, y1, x2, y2]
 
 
 def test_a_photo_is_read_once_for_all_its_people(photos, tmp_path, monkeypatch):
     read, names = reading.read_photo, []
     monkeypatch.setattr(reading, "read_photo", lambda path: (names.append(path.name), read(path))[1])
-    told = read_people(tmp_path / "people.json", photos)
-    prepare(PhotoPeople(told, photos), "coco17", shards(told, tmp_path), None)
+    given = read_people(tmp_path / "people.json", photos)
+    prepare(PhotoPeople(given, photos), "coco17", shards(given, tmp_path), None)
     assert names == ["1.jpg", "2.jpg", "3.jpg"]
 
 
-def test_who_has_no_keypoints_among_others_is_told(read):
-    told = read(entry(1), entry(2, keypoints=None))
-    assert len(told) == 2 and "1 annotations without keypoints among others" in told.left_out[0]
+def test_people_without_keypoints_among_others_are_reported(read):
+    given = read(entry(1), entry(2, keypoints=None))
+    assert len(given) == 2 and "1 annotations without keypoints among others" in given.left_out[0]
 
 
 class Finder:
@@ -210,13 +210,13 @@ def test_people_are_found_where_nothing_is_annotated(tmp_path):
         cv2.imwrite(str(tmp_path / name), np.full((80, 60, 3), grey, np.uint8))
     (tmp_path / "broken.jpg").write_bytes(b"")
     with WorkDir(tmp_path / "found", {}) as work:
-        told = find_people(tmp_path, [*names, "broken.jpg"], Finder(), work)
-    assert told.photos.tolist() == ["0.jpg", "2.jpg"] and len(told.left_out) == 1
-    points = PhotoPeople(told, tmp_path, Finder())[1].keypoints["coco17"]
+        given = find_people(tmp_path, [*names, "broken.jpg"], Finder(), work)
+    assert given.photos.tolist() == ["0.jpg", "2.jpg"] and len(given.left_out) == 1
+    points = PhotoPeople(given, tmp_path, Finder())[1].keypoints["coco17"]
     assert (points[:, 2] > 0).sum() == 2
 
 
 def test_boxes_without_keypoints_get_a_detectors(read, tmp_path):
-    told = read(entry(1, keypoints=None), entry(2, keypoints=None))
-    assert told.keypoints is None and told.joint_set == "coco17"
-    assert PhotoPeople(told, tmp_path, Finder())[1].keypoints["coco17"][:2].all()
+    given = read(entry(1, keypoints=None), entry(2, keypoints=None))
+    assert given.keypoints is None and given.joint_set == "coco17"
+    assert PhotoPeople(given, tmp_path, Finder())[1].keypoints["coco17"][:2].all()

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from annotate_fixtures import write_photos
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,11 +19,25 @@ from fullframe.cli.console import UsageError
 from fullframe.data.formats.cliff_npz import CLIFFLabels
 
 
+def make_labels(samples, checkpoint, folder):
+    """Photos of four people, and the path of their labels."""
+    photos = write_photos(samples, folder)
+    annotate(photos, folder / "labels.npz", folder / "people.json", method="none", model=checkpoint)
+    return folder / "labels.npz"
+
+
+@pytest.fixture(scope="module")
+def annotated(samples, checkpoint, tmp_path_factory):
+    return make_labels(samples, checkpoint, tmp_path_factory.mktemp("annotated"))
+
+
 @pytest.fixture
-def labels(photos, checkpoint, tmp_path):
+def labels(annotated, tmp_path):
     """The path of labels for four people."""
-    annotate(photos, tmp_path / "labels.npz", tmp_path / "people.json", method="none", model=checkpoint)
-    return tmp_path / "labels.npz"
+    for path in annotated.parent.iterdir():
+        copy = shutil.copytree if path.is_dir() else shutil.copy2
+        copy(path, tmp_path / path.name)
+    return tmp_path / annotated.name
 
 
 def same(a: Labels, b: Labels) -> bool:
@@ -30,7 +45,7 @@ def same(a: Labels, b: Labels) -> bool:
                if isinstance(x, np.ndarray))  # fmt: skip
 
 
-def test_a_review_goes_on_where_it_ended(labels):
+def test_a_review_resumes(labels):
     review = Review(labels)
     before = review.labels.keypoints[1].copy()
     review.set_verdict(0, ACCEPTED)
@@ -50,7 +65,7 @@ def test_a_review_goes_on_where_it_ended(labels):
         review.set_verdict(0, "maybe")
 
 
-def test_what_is_said_is_on_disk_before_it_counts(labels, monkeypatch):
+def test_verdicts_are_on_disk_before_they_count(labels, monkeypatch):
     review = Review(labels)
     written = []
 
@@ -78,7 +93,7 @@ def test_a_line_cut_off_by_a_crash_takes_no_other_with_it(labels, cut):
 
 def test_a_dragged_keypoint_draws_the_body_to_it(labels):
     review = Review(labels)
-    for index in range(4):  # an untrained network's labels: now there is something to go on from
+    for index in range(4):  # an untrained network's labels: now there is a fit to start from
         review.correct(index, review.labels.keypoints[index])
     good = review.labels.reprojection[0]
     assert good < 0.5 * review._original.reprojection[0] and np.isnan(review.labels.agreement[0])
@@ -97,7 +112,7 @@ def test_a_dragged_keypoint_draws_the_body_to_it(labels):
     assert review.labels.reliable[0] == review._original.reliable[0]
 
 
-def test_accepted_people_are_exported(labels, photos):
+def test_accepted_people_are_exported(labels):
     review = Review(labels)
     assert review.export() == []
     review.correct(1, review.labels.keypoints[1])
@@ -110,14 +125,14 @@ def test_accepted_people_are_exported(labels, photos):
     assert accepted.ids.tolist() == [101, 103] and accepted.reliable.all()
     np.testing.assert_array_equal(accepted.pose, review.labels.pose[[1, 3]])
     assert len(accepted.people("1.jpg", review.body)) == 1
-    training = CLIFFLabels(cliff, photos)
+    training = CLIFFLabels(cliff, labels.with_name("photos"))
     assert len(training) == 2 and training[0].pose is not None
 
 
 def test_people_are_chosen_by_score(labels):
     review = Review(labels)
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(
         values=st.lists(st.floats(0, 1, width=32) | st.just(float("nan")), min_size=4, max_size=4),
         bounds=st.tuples(st.floats(0, 1, width=32), st.floats(0, 1, width=32)),
@@ -136,7 +151,7 @@ def test_people_are_chosen_by_score(labels):
     check()
 
 
-def test_people_are_chosen_by_what_was_said(labels):
+def test_people_are_chosen_by_verdict(labels):
     review = Review(labels)
     review.set_verdict(0, ACCEPTED)
     review.set_verdict(2, REJECTED)
@@ -192,7 +207,8 @@ def test_labels_may_end_in_people(labels, tmp_path):
     assert Review(tmp_path / "crowd_people_people.npz").file == review.file
 
 
-def test_mistakes_are_reported(labels, tmp_path, monkeypatch):
+def test_mistakes_are_reported(samples, checkpoint, tmp_path, monkeypatch):
+    labels = make_labels(samples, checkpoint, tmp_path)
     pytest.importorskip("viser", reason="needs the extra view")
     with pytest.raises(UsageError, match=r"nowhere_people\.npz: no such file"):
         command(tmp_path / "nowhere.npz")

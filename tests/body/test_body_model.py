@@ -75,7 +75,7 @@ def test_gradients() -> None:
     assert torch.autograd.gradcheck(body.rest_joints, inputs[:1], atol=1e-6)
 
 
-def test_gradients_over_several_chunks() -> None:
+def test_gradients_across_chunks() -> None:
     body = tiny_body()
     betas, pose, _ = random_input(19)
     together = [x.clone().requires_grad_() for x in (betas, pose)]
@@ -102,7 +102,7 @@ def test_at_zero_pose_it_is_the_shaped_template(open_body: BodyModel) -> None:
     torch.testing.assert_close(joints, open_body.rest_joints(betas))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6))
 def test_turning_the_root_turns_the_body_about_its_rest_pelvis(open_body: BodyModel, seed: int) -> None:
     betas, pose, translation = random_input(1, seed)

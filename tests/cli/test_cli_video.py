@@ -204,7 +204,7 @@ def test_own_tracks_are_kept(
     lines += [f"{frame},{9 if frame < 5 else 10},200,120,90,200,1,-1,-1,-1" for frame in range(1, 9)]
     lines += ["3,5,400,100,60,200,1,-1,-1,-1", "4,5,401,100,60,200,1,-1,-1,-1"]
     (tmp_path / "tracks.txt").write_text("\n".join(lines))
-    options = ("--model", network, "--save", "npz", "--boxes", tmp_path / "tracks.txt")
+    options = ("--model", network, "--no-refine", "--save", "npz", "--boxes", tmp_path / "tracks.txt")
     assert fullframe("run", clip, "-o", tmp_path / "out", *options) == 0
     found = Clip.load(tmp_path / "out/three.npz")
     frames = {track: found.frames[rows].tolist() for track, rows in found.tracks()}
@@ -266,7 +266,8 @@ def test_photos_and_videos_together_and_bad_ones_do_not_stop_the_others(
     shutil.copy(clip, folder / "three.mp4")
     with Image.open(photo_path) as photo:
         photo.resize((525, 430)).save(folder / "three.jpg")
-    assert fullframe("run", folder, "-o", tmp_path / "out", "--model", network, "--save", "npz") == 1
+    options = ("--model", network, "--no-refine", "--save", "npz")
+    assert fullframe("run", folder, "-o", tmp_path / "out", *options) == 1
     said = capsys.readouterr().err
     assert "2 of 4 inputs failed" in said and said.count("a.mp4: not a video") == 2
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -306,7 +307,7 @@ def test_numbered_photos_are_a_clip_when_asked(
     with VideoReader(clip) as reader:
         for frame in reader:
             Image.fromarray(frame.image).save(folder / f"{frame.index + 1}.png")
-    options = ("-o", tmp_path / "out", "--model", network)
+    options = ("-o", tmp_path / "out", "--model", network, "--no-refine")
     assert fullframe("run", folder, *options, "--fps", 20) == 0
     found = Clip.load(tmp_path / "out/frames.npz")
     assert found.num_frames == 8 == frames_of(tmp_path / "out/frames_overlay.mp4")
@@ -315,7 +316,7 @@ def test_numbered_photos_are_a_clip_when_asked(
     assert "--fps is for numbered photos" in capsys.readouterr().err
 
 
-def test_a_camera_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_camera(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fullframe("run", "97", "-o", tmp_path / "out") == 2
     assert "camera 97: cannot be opened" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
@@ -346,7 +347,7 @@ def test_ctrl_c_while_results_are_written_ends_after_that_video(
         return export(*arguments)
 
     monkeypatch.setitem(CLIP_EXPORTERS, "npz", interrupted)
-    options = ("-o", tmp_path / "out", "--model", network, "--save", "npz")
+    options = ("-o", tmp_path / "out", "--model", network, "--no-refine", "--save", "npz")
     assert fullframe("run", clip, other, *options) == 130
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["three.npz"]
     found = Clip.load(tmp_path / "out/three.npz")
@@ -376,7 +377,7 @@ def test_ctrl_c_finishes_the_analysed_frames_and_the_command_resumes(
         str(out),
     ]
     process = subprocess.Popen(
-        [*command, "--model", str(network)],
+        [*command, "--model", str(network), "--no-refine"],
         stderr=subprocess.PIPE,
         text=True,
         # Jobs in the background are started with Ctrl-C ignored, and their children inherit that.
@@ -394,6 +395,6 @@ def test_ctrl_c_finishes_the_analysed_frames_and_the_command_resumes(
     capture = cv2.VideoCapture(str(out / "three_overlay.mp4"))  # another reader than ours
     assert capture.read()[0]
 
-    assert fullframe("run", clip, "-o", out, "--model", network) == 0
+    assert fullframe("run", clip, "-o", out, "--model", network, "--no-refine") == 0
     assert Clip.load(out / "three.npz").num_frames == 8 == frames_of(out / "three_overlay.mp4")
     assert sorted(path.name for path in out.iterdir()) == ["three.npz", "three_overlay.mp4"]

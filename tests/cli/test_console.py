@@ -74,10 +74,10 @@ def swallow():
         signal.raise_signal(signal.SIGINT)
 
 
-def test_ctrl_c_that_a_package_swallows_while_it_is_loaded(screen, remembered):
+def test_ctrl_c_that_a_package_swallows_during_import(screen, remembered):
     with pytest.raises(KeyboardInterrupt), console.loading():
         swallow()
-    with console.loading():  # told once
+    with console.loading():  # printed once
         pass
     swallow()
     with pytest.raises(KeyboardInterrupt), console.Interrupt("stopping"):
@@ -88,7 +88,7 @@ def test_ctrl_c_that_a_package_swallows_while_it_is_loaded(screen, remembered):
             progress("reading", 1, 3)
 
 
-def test_ctrl_c_that_a_package_makes_another_error_of(screen, remembered, monkeypatch):
+def test_ctrl_c_that_a_package_turns_into_another_error(screen, remembered, monkeypatch):
     def load(**_: object) -> int:
         swallow()
         raise ImportError("numpy failed to import")

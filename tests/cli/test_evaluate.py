@@ -128,7 +128,7 @@ def test_a_missing_body(coco, smpl_checkpoint, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_tells_what_to_do(checkpoint, tmp_path):
+def test_errors_of_the_command_name_the_remedy(checkpoint, tmp_path):
     for benchmark, root in (("nonsense", tmp_path), ("3dpw", None), ("3dpw", tmp_path)):
         with pytest.raises(UsageError, match=r"known: 3dpw|--root|3DPW"):
             evaluate(benchmark, model=checkpoint, root=root, out=tmp_path / "out")

@@ -1,4 +1,4 @@
-"""What the machine says, passed on in one line, with a return code."""
+"""Errors are printed in one line, with an exit status."""
 
 import errno
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 from fullframe.cli import main as module
 
-# What a command raises, the return code, and what is said.
+# What a command raises, its exit status, and what is printed.
 MACHINE = [
     (MemoryError(), 1, "out of memory"),
     (RuntimeError("could not create a primitive"), 1, "out of memory (could not create a primitive): close"),
@@ -28,7 +28,7 @@ MACHINE = [
 
 
 @pytest.mark.parametrize("error, status, message", MACHINE, ids=str)
-def test_one_line_and_a_status(monkeypatch, capsys, error, status, message):
+def test_errors_are_one_line_and_a_status(monkeypatch, capsys, error, status, message):
     def fail(*arguments, **options):
         raise error
 

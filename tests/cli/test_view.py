@@ -51,8 +51,8 @@ def test_ctrl_c(tmp_path, sign):
     waving_clip(load_body()).save(tmp_path / "clip.npz")
     command = [sys.executable, "-c", RUN, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        told = process.stderr.readline()
-        assert "http://127.0.0.1:" in told, told + process.stderr.read()
+        line = process.stderr.readline()
+        assert "http://127.0.0.1:" in line, line + process.stderr.read()
         os.kill(process.pid, getattr(signal, sign))
         out, errors = process.communicate(timeout=60)
     assert (process.returncode, out, errors) == (0, "", "")

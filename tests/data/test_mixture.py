@@ -24,7 +24,7 @@ CAMERA = Camera.from_diagonal((40, 30))
 
 
 class Photos(Sequence):
-    """`count` small photos on disk, some of them damaged; the first keypoint's x tells which one it is."""
+    """`count` small photos on disk, some of them damaged; the first keypoint's x is its number."""
 
     def __init__(self, folder: Path, count: int, damaged: Sequence[int] = (), missing: Sequence[int] = ()):
         folder.mkdir()
@@ -164,7 +164,7 @@ def test_a_few_damaged_photos_are_no_error_in_any_order() -> None:
             tally.add("good", int(not failed), ["1.png"] * int(failed))
 
 
-def test_a_group_s_signals_do_not_end_workers(two_sources: dict) -> None:
+def test_signals_to_the_process_group_do_not_end_workers(two_sources: dict) -> None:
     batches = loader(mixture(two_sources), 4, workers=1)
     first = [next(batches)]
     (worker,) = multiprocessing.active_children()

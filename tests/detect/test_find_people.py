@@ -50,7 +50,7 @@ def test_two_sure_boxes_are_two_people():
     assert len(distinct_people(boxes, np.array([0.9, 0.6], np.float32), keypoints)) == 1
 
 
-def test_who_is_hardly_seen_is_nobody_and_scores_say_how_much_is_seen():
+def test_hardly_visible_people_are_dropped_and_scores_give_the_visible_share():
     boxes = np.array([BOX, BOX + 300], np.float32)
     hand = person((300, 300), 0.02)
     keypoints = np.stack((person(), hand))
@@ -128,7 +128,7 @@ def test_people_in_turned_photos_are_found_where_they_are(turn):
     np.testing.assert_allclose(np.r_[corners.min(0), corners.max(0)], BOX, atol=1e-4)
 
 
-def test_empty_frames_of_a_clip_cost_one_look():
+def test_empty_frames_of_a_clip_are_detected_once():
     detector = UprightDetector()
     assert not len(find_people(detector, np.zeros((100, 100, 3), np.uint8), empty_looks=False).boxes)
     assert detector.looks == 1

@@ -24,7 +24,7 @@ class Brightest:
 @given(
     st.floats(-np.pi, np.pi), st.floats(60, 900), st.booleans(), st.floats(-0.3, 0.3), st.floats(-0.3, 0.3)
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_spot_is_found_where_it_is(angle, side, flip, x, y):
     spot, blur = np.array([211.3, 160.8]), max(1.5, side / 100)
     rows, columns = np.indices((330, 420))

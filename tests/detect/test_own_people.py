@@ -94,7 +94,7 @@ def test_a_file_of_boxes_is_not_one_of_keypoints(write):
         read_own_people(None, write([entry()]))
 
 
-def test_who_has_no_keypoints_among_others_is_left_out(write):
+def test_people_without_keypoints_among_others_are_left_out(write):
     given = read_own_people(None, write([entry(keypoints=JOINTS), entry()])).for_photo(photo("785.jpg"))
     assert len(given.boxes) == 1 and "entry 1 has no keypoints: add them" in given.notes[0]
 
@@ -111,7 +111,7 @@ def images(*names, size=(640, 480)):
     ]
 
 
-def test_folders_tell_photos_of_the_same_name_apart(write, tmp_path):
+def test_folders_distinguish_photos_of_the_same_name(write, tmp_path):
     paths = [tmp_path / camera / "000001.jpg" for camera in ("camA", "camB")]
     people = [entry(image_id=1), entry(image_id=2), entry(image_id=2)]
     file = write({"images": images("camA/000001.jpg", "camB/000001.jpg"), "annotations": people})
@@ -136,7 +136,7 @@ def test_people_of_the_neighbouring_folder_are_not_taken(write, tmp_path):
     assert given.notes == ["taken from camA/000001.jpg in given.json"]
 
 
-def test_the_size_decides_what_becomes_of_coordinates(write):
+def test_the_size_decides_how_coordinates_are_changed(write):
     content = {"images": images("a.jpg"), "annotations": [entry(image_id=1, keypoints=JOINTS)]}
     own = read_own_people(None, write(content))
     assert own.for_photo(photo("a.jpg")).boxes[0].tolist() == [10, 20, 40, 80]

@@ -26,7 +26,7 @@ def test_an_unknown_name():
         ("transformers", "transformers"),
     ],
 )
-def test_an_absent_package_says_what_to_install(monkeypatch, name, module):
+def test_a_missing_package_is_named_with_its_install_command(monkeypatch, name, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=f"pip install .*{name}"):
         load_detector(name)

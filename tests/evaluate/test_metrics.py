@@ -272,7 +272,7 @@ def test_torch_tensors_are_taken():
     np.testing.assert_array_equal(metrics.pa_mpjpe(predicted, truth), expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(points, points, seeds)
 def test_alignment_is_the_best_similarity(predicted, truth, seed):
     """No other similarity has a smaller sum of squares; MPJPE itself may be a little smaller elsewhere."""
@@ -299,7 +299,7 @@ def test_alignment_is_the_best_similarity(predicted, truth, seed):
     assert (metrics.pa_mpjpe(predicted, truth) <= rooted + 1e-6).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.floats(0.2, 5))
 def test_invariances(seed, scale):
     predicted, truth = people(3, 14, seed), people(3, 14, seed + 1)
@@ -317,7 +317,7 @@ def test_invariances(seed, scale):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds)
 def test_rotation_error_is_a_metric(seed):
     a, b, c = rotations(3, seed)

@@ -9,7 +9,7 @@ from fullframe.evaluate import posed_bodies as module
 from fullframe.evaluate.posed_bodies import Bodies, pick, posed_pairs, posed_predictions
 
 
-def test_everyone_is_posed_once_beside_their_own_truth(smpl, make_people, perfect, monkeypatch):
+def test_everyone_is_posed_once_and_paired_with_their_truth(smpl, make_people, perfect, monkeypatch):
     monkeypatch.setattr(module, "BATCH_SIZE", 3)
     samples = make_people(7, "smpl-male") + make_people(5, "smpl-female", seed=1)
     order = np.random.default_rng(0).permutation(12)

@@ -158,7 +158,7 @@ def test_a_killed_run_resumes(recoverer, samples, tmp_path, small_shards):
 
 def test_workers_change_nothing(recoverer, samples, tmp_path, small_shards):
     alone = predict(recoverer, samples, tmp_path / "a", {}, workers=0)
-    assert same(predict(recoverer, samples, tmp_path / "b", {}, workers=2), alone)
+    assert same(predict(recoverer, samples, tmp_path / "b", {}, workers=1), alone)
 
 
 def test_predictions_of_something_else_are_not_used(recoverer, samples, tmp_path):

@@ -151,7 +151,7 @@ RIGIFY = {
 
 
 @pytest.mark.slow
-def test_a_rig_of_others(make_clip, body, tmp_path, bpy):
+def test_a_third_party_rig(make_clip, body, tmp_path, bpy):
     """The human of Blender's add-on Rigify, with a map, moves as the person, and Blender reads it again."""
     rigify, out = tmp_path / "rigify.glb", tmp_path / "moving.glb"
     script = Path(__file__).with_name("blender_rigify.py")

@@ -119,7 +119,7 @@ def test_json(number, tmp_path):
             np.testing.assert_allclose(person[name], values[i], atol=1e-5)
 
 
-def test_json_refuses_what_it_cannot_say(tmp_path):
+def test_json_refuses_what_it_cannot_hold(tmp_path):
     people = some_people(1)
     people.joints[0, 3] = np.nan
     with pytest.raises(ValueError):

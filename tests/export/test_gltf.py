@@ -34,7 +34,7 @@ def scene_of(clip, body, tmp_path):
 
 
 def test_what_a_skin_leaves_out(body):
-    """Without pose blend shapes and with four joints, vertices move by as much as the docstring says."""
+    """Without pose blend shapes and with four joints, vertices move by as much as the docstring states."""
     theta = np.load(MOTION)["theta"][::100].astype(float)
     pose = Rotation.from_rotvec(theta.reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3)
     inputs = torch.zeros(len(pose), 11), torch.from_numpy(pose).float()
@@ -79,7 +79,7 @@ def test_the_camera_sees_what_the_videos_did(make_clip, body, tmp_path):
     np.testing.assert_allclose(pixels.max(0), wanted.max(0), atol=0.05)
 
 
-def test_between_frames_people_move_on(make_clip, body, tmp_path):
+def test_people_move_between_frames(make_clip, body, tmp_path):
     clip = make_clip(times=np.array([0, 0.04, 0.1, 0.11, 0.2, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9, 1.5]))
     scene = scene_of(clip, body, tmp_path)
     mesh = scene.node("person_4_mesh")
@@ -88,7 +88,7 @@ def test_between_frames_people_move_on(make_clip, body, tmp_path):
     assert np.linalg.norm(late - early) > 0.01
 
 
-def test_people_are_there_when_they_were(make_clip, body, tmp_path):
+def test_people_are_visible_only_while_present(make_clip, body, tmp_path):
     clip = make_clip()
     scene = scene_of(clip, body, tmp_path)
     mesh = scene.node("person_7_mesh")

@@ -35,7 +35,7 @@ def characters(tmp_path_factory, body):
 
 @pytest.fixture(scope="module")
 def squats(body) -> Clip:
-    """Somebody turned by 40 degrees squats and waves with both feet on the ground, then lifts the right."""
+    """A person turned by 40 degrees squats and waves with both feet on the ground, then lifts the right."""
     share = np.linspace(0, 1, FRAMES)
     bend = 0.9 * np.sin(2 * np.pi * share.clip(0, 0.5)) ** 2
     lift = 1.2 * np.sin(2 * np.pi * (share - 0.5).clip(0, 1)) ** 2
@@ -262,7 +262,7 @@ def test_characters_that_cannot_move(characters, tmp_path, change, reason):
 @pytest.mark.parametrize(
     ("last", "reason"), [([0], "a node lies above itself"), ([], "no bone known")], ids=["cycle", "chain"]
 )
-def test_many_nodes_one_below_the_other(tmp_path, last, reason):
+def test_deep_hierarchies_of_nodes(tmp_path, last, reason):
     count = 200_000
     file = Glb()
     file.tree["nodes"] = [{"children": [i + 1]} for i in range(count - 1)] + [{"children": last}]
@@ -273,7 +273,7 @@ def test_many_nodes_one_below_the_other(tmp_path, last, reason):
 
 
 @pytest.mark.parametrize("content", [b"", b"glTF", b"solid nothing", b"glTF\x01\0\0\0\x0c\0\0\0"])
-def test_files_that_are_no_glb(tmp_path, content):
+def test_files_that_are_not_glb(tmp_path, content):
     (tmp_path / "a.glb").write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.glb is not a readable GLB"):
         read_character(tmp_path / "a.glb")
@@ -293,7 +293,7 @@ def test_maps_that_are_wrong(characters, names, reason):
 
 
 @pytest.mark.parametrize("text", ["no json", "[1]", '{"pelvis": 3}'])
-def test_maps_that_are_none(tmp_path, text):
+def test_maps_that_are_not_maps(tmp_path, text):
     (tmp_path / "names.json").write_text(text)
     with pytest.raises(CharacterError, match="names.json"):
         read_names(tmp_path / "names.json")

@@ -248,7 +248,7 @@ def test_vrm(make_clip, body, tmp_path, scene, photo):
             assert not found.file.meshes and not found.file.skins
 
 
-def test_an_avatar_of_smpl_is_not_given_away(make_clip, smpl_body, tmp_path, scene):
+def test_avatars_of_smpl_are_not_redistributable(make_clip, smpl_body, tmp_path, scene):
     path = write_clip_glb(make_clip(body="smpl-neutral", num_betas=10), smpl_body, tmp_path / "a.glb", "vrm")[
         0
     ]

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from fullframe.export.tracks import Track, even_rate, joints, resampled, seen, tracks
 from fullframe.geometry.world import Y_UP, level_frame
 
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=40)
 
 
 @FEW

@@ -149,7 +149,7 @@ def test_unseen_legs_follow_the_prior(fitter: KeypointFitter) -> None:
     assert (fit.error < 0.03).all()
 
 
-def test_what_keypoints_do_not_tell_stays_as_at_the_start(fitter: KeypointFitter) -> None:
+def test_what_keypoints_do_not_determine_stays_at_the_start(fitter: KeypointFitter) -> None:
     truth = bodies(fitter, 4)
     keypoints = keypoints_of(fitter, truth)
     boxes = boxes_of(keypoints)
@@ -242,7 +242,7 @@ def test_a_start_is_improved(fitter: KeypointFitter, monkeypatch: pytest.MonkeyP
     assert (after.error < 0.02).all()
 
 
-def test_without_keypoints_the_body_stands_in_its_box(fitter: KeypointFitter) -> None:
+def test_without_keypoints_the_body_is_placed_in_its_box(fitter: KeypointFitter) -> None:
     boxes = np.array([[100.0, 100, 250, 500], [900, 300, 960, 420]])
     fit = fitter.fit(np.zeros((2, 17, 3)), boxes, CAMERA)
     points = joints_of(fitter, fit.bodies)
@@ -273,7 +273,7 @@ def test_keypoints_that_determine_no_distance_leave_the_start(fitter: KeypointFi
     assert (fit.bodies.translation[:, 2] > 1).all() and (fit.bodies.translation[:, 2] < 30).all()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 2**32 - 1),
     fitter=st.sampled_from((ADULTS, CHILDREN, LIFTED)),

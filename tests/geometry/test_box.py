@@ -44,16 +44,14 @@ def test_what_is_not_a_box_is_refused(bad: list[float]) -> None:
         box_from_xyxy([[0, 0, 1, 1], bad])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.floats(20, 80),
     st.floats(20, 60),
     st.floats(20, 400),
     st.sampled_from([(64, 48), (32, 32), (224, 168)]),
 )
-def test_a_ramp_is_sampled_where_the_affine_says(
-    x: float, y: float, size: float, crop: tuple[int, int]
-) -> None:
+def test_a_ramp_is_sampled_by_the_affine(x: float, y: float, size: float, crop: tuple[int, int]) -> None:
     """On a linear ramp, bilinear sampling and block averages are exact, so every pixel is its own check."""
     image = np.zeros((81, 101, 3), np.uint8)
     image[..., 0] = np.arange(101) * 2
@@ -121,7 +119,7 @@ def boxes(draw, least=1):
 
 
 @given(boxes(), boxes())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_iou_equals_counted_pixels(a, b):
     def mask(box):
         x1, y1, x2, y2 = box.astype(int)
@@ -134,7 +132,7 @@ def test_iou_equals_counted_pixels(a, b):
 
 
 @given(boxes(least=0), st.floats(0, 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_suppression_keeps_boxes_apart_and_drops_only_near_ones(found, limit):
     keep = nms(found, limit)
     overlap = iou(found, found)

@@ -4,7 +4,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fullframe.geometry.camera import (
@@ -52,7 +52,6 @@ def test_golden_crop_camera() -> None:
 positive = st.floats(0.2, 5)
 
 
-@settings(deadline=None)
 @given(
     st.floats(0.3, 2), st.floats(-1, 1), st.floats(-1, 1), st.floats(50, 2000), st.floats(300, 5000), positive
 )
@@ -72,7 +71,6 @@ def test_rescaling_the_image_changes_neither_location_nor_translation(
     )
 
 
-@settings(deadline=None)
 @given(st.floats(0.3, 2), st.floats(-1, 1), st.floats(-1, 1), st.floats(50, 2000), st.floats(300, 5000))
 def test_the_point_opposite_the_offset_projects_to_the_box_centre(
     s: float, tx: float, ty: float, b: float, f: float
@@ -166,7 +164,7 @@ def test_exif() -> None:
         {0x920A: 50, 0xA20E: 1000, 0xA210: 9},
     ],
 )
-def test_exif_that_does_not_tell(tags: dict[int, object]) -> None:
+def test_exif_that_does_not_say(tags: dict[int, object]) -> None:
     assert Camera.from_exif(tags, (3000, 2000)) is None
 
 
@@ -180,7 +178,7 @@ def test_exif_that_does_not_tell(tags: dict[int, object]) -> None:
         ({0xA405: 26}, (600, 320), "600 x 320 px is no camera's shape"),
     ],
 )
-def test_exif_that_is_not_the_photo_s(tags: dict[int, object], size: tuple[int, int], message: str) -> None:
+def test_exif_of_another_photo(tags: dict[int, object], size: tuple[int, int], message: str) -> None:
     with pytest.raises(ExifError, match=message):
         Camera.from_exif(tags, size)
 

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from fullframe.geometry.heatmap import cell_centres, soft_argmax
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(row=st.integers(0, 31), column=st.integers(0, 23))
-def test_a_sharp_heatmap_says_where_its_cell_is(row, column):
+def test_a_sharp_heatmap_gives_the_place_of_its_cell(row, column):
     heatmaps = torch.zeros(1, 1, 32, 24)
     heatmaps[..., row, column] = 100
     x, y, spread = soft_argmax(heatmaps)[0, 0].tolist()

@@ -35,7 +35,7 @@ def test_points_are_projected_as_opencv_does(name):
 
 @pytest.mark.parametrize("name", LENSES)
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_round_trip_of_pixels(name, seed):
     """Every pixel that undistortion knows comes back; a lens for cameras knows them all."""
     camera = LENSES[name]
@@ -51,7 +51,7 @@ def test_round_trip_of_pixels(name, seed):
     st.floats(-0.6, 0.6),
     st.floats(-0.35, 0.35),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_round_trip_of_rays(distortion, x, y):
     """Whatever the lens: what it maps one to one is found again."""
     camera = replace(PLAIN, distortion=distortion)

@@ -1,7 +1,7 @@
 import pytest
 import roma
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fullframe.geometry.rotation import (
@@ -39,7 +39,6 @@ def test_gradient() -> None:
     assert torch.autograd.gradcheck(rot6d_to_matrix, x)
 
 
-@settings(deadline=None)
 @given(tangent, tangent)
 def test_ray_rotation_turns_the_axis_onto_the_ray(x: float, y: float) -> None:
     rotation = ray_rotation(torch.tensor([x, y], dtype=torch.float64))

@@ -49,7 +49,7 @@ def test_a_photo_becomes_one_picture(tmp_path, photo_path):
     assert picture.std() > 20
 
 
-def test_what_cannot_be_done_is_said(tmp_path, photo_path):
+def test_impossible_requests_are_reported(tmp_path, photo_path):
     save(tmp_path / "cliff.safetensors", "cliff")
     with pytest.raises(UsageError, match=r"cliff\.safetensors: a network of the kind cliff does not imagine"):
         imagine(photo_path, tmp_path, model=tmp_path / "cliff.safetensors")
@@ -164,7 +164,7 @@ def test_the_camera_is_the_users(tmp_path, photo_path, monkeypatch):
         imagine(photo_path, tmp_path, model=model, focal=900.0, fov=60.0)
 
 
-def test_the_first_column_of_a_gated_network_is_what_run_says():
+def test_the_first_column_of_a_gated_network_is_the_result_of_run():
     torch.manual_seed(0)
     net = create_model("imphmr", **SMALL, **FIELD, feature_gate=True).eval()
     torch.nn.init.xavier_uniform_(net.regressor.decpose.weight)

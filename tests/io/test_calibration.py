@@ -59,7 +59,7 @@ class TestPose2Sim:
         with pytest.raises(ValueError, match=message or "no camera in this calibration"):
             read_calibration(toml)
 
-    def test_without_a_pose(self, toml):
+    def test_files_without_a_pose(self, toml):
         """Intrinsics alone are enough for a single camera."""
         lines = [
             line
@@ -232,7 +232,7 @@ class TestResolutions:
         flat = half.undistort((at + 0.5) / 2 - 0.5)
         np.testing.assert_allclose(flat, (whole.undistort(at) + 0.5) / 2 - 0.5, atol=1e-6)
 
-    def test_a_pixel_more_or_less_is_none(self, tmp_path):
+    def test_a_difference_of_one_pixel_is_accepted(self, tmp_path):
         found = self.camera(tmp_path, size=HD).camera((1920, 1079))
         assert found.focal == (1500, 1490) and found.size == (1920, 1079)
 
@@ -278,7 +278,7 @@ def test_bad_files_are_named(tmp_path, name, text, message):
         read_calibration(tmp_path / name)
 
 
-def test_files_that_are_none(tmp_path):
+def test_what_is_not_a_file_of_the_format(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_calibration(tmp_path / "a.json")
     (tmp_path / "a.yml").write_bytes(bytes(range(256)))

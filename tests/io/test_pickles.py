@@ -93,7 +93,7 @@ def hostile_pickles(target: str) -> dict[str, bytes]:
 
 
 class Forged:
-    """Pickles as an array whose state says whatever it likes."""
+    """Pickles as an array whose state is arbitrary."""
 
     def __init__(self, reconstruct, state):
         self.reduced = (reconstruct, (np.ndarray, (0,), b"b"), state)
@@ -121,14 +121,14 @@ def test_hostile_pickles_are_refused_and_run_nothing(tmp_path: Path, kind: str) 
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_the_message_names_what_the_pickle_asked_for(tmp_path: Path) -> None:
+def test_the_message_names_what_the_pickle_requests(tmp_path: Path) -> None:
     path = tmp_path / "hostile.pkl"
     path.write_bytes(hostile_pickles("/nowhere")["builtins.eval"])
     with pytest.raises(ValueError, match=r"builtins\.eval"):
         read_pickle(path)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_pickles_give_an_error_or_a_dictionary(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "damaged.pkl"
@@ -309,7 +309,7 @@ def test_a_tensor_of_few_numbers_cannot_become_large(tmp_path: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_files_give_a_clear_error_or_a_value(tmp_path: Path, data) -> None:
     whole = bytearray(pickle.dumps(CONTENT, 2))
     for _ in range(data.draw(st.integers(0, 2))):

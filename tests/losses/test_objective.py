@@ -77,7 +77,7 @@ def test_joints_are_those_of_the_vertices(body):
         torch.testing.assert_close(found[name], body.regress(out.vertices, name), atol=1e-5, rtol=1e-4)
 
 
-def test_bodies_are_found_by_going_down(body, model):
+def test_bodies_are_found_by_descent(body, model):
     """From mean bodies to the true ones, through rotations in 6D as a network states them."""
     batch, truth = labelled(body, model, number=3)
     pose6d = torch.eye(3)[:, :2].expand(3, 24, 3, 2).clone()

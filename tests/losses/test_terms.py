@@ -106,7 +106,7 @@ def test_gradients(kind):
     assert torch.autograd.gradcheck(terms, inputs)
 
 
-def test_negative_scales_are_led_back_without_exploding():
+def test_negative_scales_recover_without_exploding():
     scale = torch.tensor([[-3.0, 0, 0], [-1e-6, 0, 0], [1e-6, 0, 0]], requires_grad=True)
     term = camera_loss(scale)
     assert term.values.tolist() == pytest.approx([61, 1, 1], rel=1e-4)

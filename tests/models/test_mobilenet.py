@@ -20,7 +20,7 @@ def as_released():
     return lambda image: session.run([last], {session.get_inputs()[0].name: image.astype(np.int32)})[0]
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(rows=st.integers(2, 4), columns=st.integers(2, 4), seed=st.integers(0, 99))
 def test_sees_what_movenet_sees(as_released, rows, columns, seed):
     image = np.random.default_rng(seed).integers(0, 256, (1, 32 * rows, 32 * columns, 3))

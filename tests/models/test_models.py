@@ -143,19 +143,6 @@ def test_training_step_learns(name):
     assert losses[-1] < 0.5 * losses[0]
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.slow
-def test_export_keeps_the_batch_free(name):
-    net = create_model(name, encoder="resnet18", crop=(64, 64)).eval()
-    batch = torch.export.Dim("batch")
-    example = (torch.randn(2, 3, 64, 64), torch.randn(2, 3))
-    exported = torch.export.export(net, example, dynamic_shapes=({0: batch}, {0: batch})).module()
-    crops, bbox_info = torch.randn(3, 3, 64, 64), torch.randn(3, 3)
-    with torch.no_grad():
-        for a, b in zip(exported(crops, bbox_info), net(crops, bbox_info), strict=True):
-            torch.testing.assert_close(a, b)
-
-
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="known: hmr, cliff, ray, imphmr"):
         create_model("clif")

@@ -84,7 +84,7 @@ def test_training_mode_is_kept_and_not_used(model, image):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_box_that_is_none(model, image):
+def test_a_line_that_is_not_a_box(model, image):
     with pytest.raises(ValueError, match="box 1 is not a box"):
         predict_people(model, image, [[0, 0, 10, 10], [5, 5, 5, 9]], CAMERA)
 

@@ -83,7 +83,7 @@ def test_only_the_root_rotation_differs_from_cliff_and_nothing_on_the_axis(nets)
 
 
 @given(st.floats(-0.6, 0.6), st.floats(-0.6, 0.6), st.floats(-math.pi, math.pi))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_turning_the_image_about_its_principal_point_turns_the_result(nets, x, y, angle):
     """A roll of the camera by Rz: the direction turns, and the root in the rolled frame is Rz A(d) R.
 

@@ -72,7 +72,7 @@ def test_without_activation_it_is_affine_and_with_relu_not():
     assert gaps["none"] < 1e-12 and gaps["relu"] > 1e-6
 
 
-def test_dropout_acts_in_training_only():
+def test_dropout_is_active_in_training_only():
     torch.manual_seed(0)
     regressor, x = Regressor(16), torch.randn(1, 16)
     assert not torch.equal(regressor(x)[0], regressor(x)[0])

@@ -110,7 +110,7 @@ def test_people_without_keypoints_get_a_body_in_their_box(confidence: float):
     assert (seen.abs() < SIZE).all() and (place[:, 2] > 0).all()
 
 
-def test_a_pictures_features_change_nothing_before_they_were_learned():
+def test_image_features_change_nothing_before_training():
     plain, seeing = regressor(), regressor(features=5)
     seeing.load_state_dict(plain.state_dict() | {"features.weight": seeing.features.weight.data})
     keypoints, bbox_info = people()
@@ -124,13 +124,13 @@ def test_a_pictures_features_change_nothing_before_they_were_learned():
     assert seeing.features.weight.grad.abs().max() > 0
 
 
-def test_certainty_does_not_change_what_it_says():
+def test_certainty_does_not_change_the_prediction():
     net, (keypoints, bbox_info) = regressor(), people()
     net(keypoints, bbox_info)[1].sum().backward()
     assert net.inputs.weight.grad is None and net.uncertainty.weight.grad is not None
 
 
-def test_it_learns_a_few_people_by_heart():
+def test_it_overfits_to_a_few_people():
     torch.manual_seed(0)
     net, (keypoints, bbox_info) = ResidualRegressor(width=128, blocks=2), people(16)
     generator = torch.Generator().manual_seed(1)

@@ -50,7 +50,7 @@ def test_the_ground_survives_jumps_and_false_feet():
     assert abs(ground[3] - truth[3]) < 0.06
 
 
-def test_who_stands_has_both_feet_on_the_ground_and_who_jumps_none():
+def test_standing_has_two_feet_on_the_ground_and_jumping_none():
     clip, truth = on_ground(5, [(0, -5)])
     assert postprocess(clip, BODY).contacts.all()
     height = 0.5 * np.sin(np.clip((TIMES - 1) / 0.5, 0, 1) * np.pi)
@@ -62,7 +62,7 @@ def test_who_stands_has_both_feet_on_the_ground_and_who_jumps_none():
 
 
 def sliding(clip):
-    """Somebody who stands, but the network lets the body wander and tremble."""
+    """A person who stands, but the network lets the body wander and tremble."""
     rng = np.random.default_rng(0)
     way = 0.06 * np.stack((np.sin(2 * TIMES), 0.3 * np.sin(3 * TIMES), 2 * np.sin(1.5 * TIMES)), axis=1)
     pose = clip.pose.copy()

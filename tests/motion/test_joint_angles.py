@@ -1,4 +1,4 @@
-"""Joint angles of poses whose angles are known, and how they go on over time."""
+"""Joint angles of poses whose angles are known, and their continuity over time."""
 
 import numpy as np
 import pytest
@@ -112,7 +112,7 @@ def test_the_pelvis_tilts_about_its_own_axis_whichever_way_it_faces():
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.5, 4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_angles_are_continuous(seed, turns):
     """A person who turns round and round, with limbs that swing: no angle jumps, whole turns add up."""
     rng = np.random.default_rng(seed)
@@ -132,7 +132,7 @@ def test_angles_are_continuous(seed, turns):
 
 
 def test_half_a_turn_and_more():
-    """An angle goes on over 180 degrees, also where the second of three angles passes 90."""
+    """An angle continues past 180 degrees, also where the second of three angles passes 90."""
     degrees = np.arange(0, 400, 5.0)
     pose = np.concatenate([posed(right_hip=about(-LEFT, x), left_hip=about(-FORWARD, x)) for x in degrees])
     angles = joint_angles(pose)

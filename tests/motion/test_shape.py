@@ -20,8 +20,8 @@ def statures(betas: np.ndarray) -> np.ndarray:
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.6, 2.3))
-@settings(max_examples=20, deadline=None)
-def test_bodies_are_as_tall_as_said(seed, metres):
+@settings(max_examples=20)
+def test_bodies_have_the_given_height(seed, metres):
     betas = np.random.default_rng(seed).normal(0, 0.8, (3, BODY.num_betas)).astype(np.float32)
     found = with_height(BODY, betas, np.arange(3), metres)
     np.testing.assert_allclose(statures(found), metres, atol=1e-4)

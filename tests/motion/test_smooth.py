@@ -13,7 +13,7 @@ def uneven(count: int, seed: int = 0, fps: float = 30) -> np.ndarray:
     return np.cumsum(np.random.default_rng(seed).uniform(0.3, 1.7, count)) / fps
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(4, 60), st.integers(0, 99), st.floats(0.3, 10))
 def test_quadratic_motion_stays_as_it_is_at_uneven_times(count, seed, cutoff):
     times = uneven(count, seed)
@@ -22,7 +22,7 @@ def test_quadratic_motion_stays_as_it_is_at_uneven_times(count, seed, cutoff):
 
 
 @pytest.mark.parametrize("fps", [10, 30, 240])
-def test_an_oscillation_keeps_its_phase_and_the_height_told(fps):
+def test_an_oscillation_keeps_its_phase_and_height(fps):
     times = np.arange(6 * fps) / fps
     weights = np.ones(len(times))
     for frequency in (0.5, 1.0, 2.0):
@@ -83,7 +83,7 @@ def test_flips_of_a_few_frames_are_undone():
     assert rotation_error(found, truth).max() < 4
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(1, 30), st.integers(0, 99))
 def test_rotations_stay_rotations(count, seed):
     given_ones = rotations(np.random.default_rng(seed).normal(0, 3, (count, 4, 3)))
@@ -94,7 +94,7 @@ def test_rotations_stay_rotations(count, seed):
     assert (np.linalg.det(found) > 0).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_the_nearest_rotation_is_that_of_the_singular_value_decomposition(seed):
     matrices = np.random.default_rng(seed).normal(size=(30, 3, 3))

@@ -1,5 +1,6 @@
 """Cameras that turn before a panorama, with people who walk through it."""
 
+import functools
 from dataclasses import replace
 
 import cv2
@@ -36,14 +37,19 @@ AROUND = _texture(0, 2200, 700)
 PERSON = _texture(1, 60, 150)
 
 
+@functools.cache
+def rays_of(camera: Camera) -> NDArray[np.float64]:
+    """Directions of all pixels, (H, W, 3)."""
+    x, y = np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1]))
+    flat = camera.undistort(np.stack((x, y), axis=-1))
+    return np.concatenate(((flat - camera.principal_point) / camera.focal, np.ones((*x.shape, 1))), axis=-1)
+
+
 def view(
     turn: NDArray[np.float64], frame: int, walker: float | None = None, camera: Camera = CAMERA
 ) -> NDArray[np.uint8]:
     """What a camera that is turned (camera to world) sees: a cylinder around it, and someone at x px."""
-    x, y = np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1]))
-    flat = camera.undistort(np.stack((x, y), axis=-1))
-    rays = np.concatenate(((flat - camera.principal_point) / camera.focal, np.ones((*x.shape, 1))), axis=-1)
-    rays = rays @ turn.T
+    rays = rays_of(camera) @ turn.T
     place = np.arctan2(rays[..., 0], rays[..., 2]) / (2 * np.pi) % 1 * AROUND.shape[1]
     height = (rays[..., 1] / np.hypot(rays[..., 0], rays[..., 2]) + 1) / 2 * AROUND.shape[0]
     image = cv2.remap(
@@ -106,7 +112,7 @@ def test_pans(yaw: NDArray[np.float64]) -> None:
     assert unexplained_motion(turns) < MOVES / 2
 
 
-def test_a_lens_that_distorts() -> None:
+def test_a_distorting_lens() -> None:
     lens = replace(CAMERA, distortion=(-0.25, 0.05, 0.0, 0.0))
     true = turns_by(np.linspace(0, 40, 24))
     frames = [view(turn, frame, camera=lens) for frame, turn in enumerate(true)]
@@ -152,7 +158,7 @@ def test_each_shot_begins_anew() -> None:
     assert (found[30:] == np.eye(3)).all()
 
 
-def test_nothing_to_be_seen() -> None:
+def test_frames_without_texture() -> None:
     motion = CameraMotion(CAMERA)
     for _ in range(12):
         motion.update(np.full((SIZE[1], SIZE[0], 3), 90, np.uint8), None, False)
@@ -180,8 +186,8 @@ def test_a_camera_that_moves_is_not_explained_by_turning() -> None:
     assert unexplained_motion(motion.turns()) > 2 * MOVES
 
 
-def test_parts_that_are_known_are_the_same() -> None:
-    """As for a run that was interrupted: what `clear` removes is not needed to go on."""
+def test_saved_parts_are_the_same() -> None:
+    """As in a run that was interrupted: what `clear` removes is not needed to continue."""
     true = turns_by(np.linspace(0, 60, 60))
     whole, parted = CameraMotion(CAMERA), CameraMotion(CAMERA)
     parts = []

@@ -34,7 +34,7 @@ def assert_same(one: FrameResults, other: FrameResults) -> None:
         np.testing.assert_array_equal(a, b, field.name)
 
 
-def test_a_clip_has_those_who_are_believed_in_order() -> None:
+def test_a_clip_has_the_confirmed_people_in_order() -> None:
     rows = FrameResults.joined([some_rows(0, [3, -1, 0]), some_rows(2, [1])])
     clip = rows.to_clip(Camera.from_diagonal((64, 48)), "open", "tiny", "a.mp4")
     assert clip.num_frames == 4 and clip.video == "a.mp4" and clip.detected.all()

@@ -33,7 +33,7 @@ def test_a_folder_names_what_it_leaves_out_and_why(folder: Path) -> None:
     )
 
 
-def test_a_pattern_leaves_out_what_is_no_photo(folder: Path) -> None:
+def test_a_pattern_leaves_out_other_files(folder: Path) -> None:
     inputs = find_inputs([str(folder / "*")])
     assert [Path(name).name for name in inputs.names] == ["a.jfif", "b"]
     assert {Path(name).name for name in inputs.left_out} == {"c.nef", "notes.txt"}
@@ -56,7 +56,7 @@ def test_only_others_in_a_folder(folder: Path) -> None:
         find_inputs([str(folder)])
 
 
-def test_odd_names_are_looked_at_without_an_error(folder: Path) -> None:
+def test_odd_names_are_checked_without_an_error(folder: Path) -> None:
     os.symlink(folder / "loop.jpg", folder / "loop.jpg")
     odd = [str(folder / "loop.jpg"), "~nobody.jpg", "x" * 5000 + ".jpg", "\udce9.jpg"]
     assert find_inputs(odd).names == odd

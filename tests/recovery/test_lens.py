@@ -66,7 +66,7 @@ def test_people_are_those_of_the_plain_photo(seen, tmp_path):
     np.testing.assert_array_equal(through.keypoints, keypoints)
     straight = recoverer(photo, intrinsics=camera.intrinsics, keypoints=plain.keypoints)
     np.testing.assert_allclose(through.translation, straight.translation, atol=0.05)
-    np.testing.assert_allclose(through.reprojection, straight.reprojection, atol=2e-3)
+    np.testing.assert_allclose(through.reprojection, straight.reprojection, atol=5e-3)
     # And so do pictures: the body is drawn where the lens shows it.
     covered = (overlay(distorted, through) != distorted).any(axis=-1)
     for person in range(3):

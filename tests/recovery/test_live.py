@@ -71,14 +71,14 @@ def test_a_stream_is_watched_to_its_end(camera: Camera, recoverer: Recoverer, tm
         np.testing.assert_allclose([f.time for f in reader], clip.times, atol=1e-3)
 
 
-def test_watching_ends_when_told(camera: Camera, recoverer: Recoverer, tmp_path: Path) -> None:
+def test_watching_ends_on_request(camera: Camera, recoverer: Recoverer, tmp_path: Path) -> None:
     clip = watch(recoverer, camera.address, overlay=tmp_path / "live.mp4", stop=lambda: True)
     assert clip.num_frames == 1
     with VideoReader(tmp_path / "live.mp4") as reader:
         assert len(list(reader)) == 1
 
 
-def test_no_camera_is_told(recoverer: Recoverer) -> None:
+def test_no_camera_is_given(recoverer: Recoverer) -> None:
     with pytest.raises(VideoError, match="camera 97: cannot be opened"):
         watch(recoverer, "97")
     with pytest.raises(VideoError, match="cannot be opened"):

@@ -63,7 +63,7 @@ def test_bodies_that_are_on_no_ray_of_the_photo_go_to_their_box(translation):
     np.testing.assert_allclose(project_points(found.translation, CAMERA)[0], (650, 350), atol=1)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(width=32), min_size=3, max_size=3), st.floats(1, 4000), st.floats(1, 4000))
 def test_whatever_the_translation(translation, width, height):
     box = np.array([[5, 5, 5 + width, 5 + height]], np.float32)
@@ -97,7 +97,7 @@ def test_reliable_people_agree_with_enough_keypoints():
     assert not reliable(keypoints, bodies=giant)
 
 
-def test_clips_say_for_each_body_how_well_it_agrees(tmp_path):
+def test_clips_store_the_agreement_of_each_body(tmp_path):
     body = load_body(num_betas=11)
     rows = 5  # as it was seen, keypoints of a filled gap, moved keypoints, a body far off, few keypoints
     pose, betas, translation = (np.repeat(value, rows, axis=0) for value in standing())

@@ -51,7 +51,7 @@ def test_one_frame_and_none() -> None:
     assert looks([0.0]) == [0] and looks([]) == []
 
 
-def test_both_sides_of_a_cut_are_looked_at() -> None:
+def test_both_sides_of_a_cut_are_detected() -> None:
     views = list(
         plan_detections(frames([i / 30 for i in range(10)], lambda i: int(i >= 4)), MAX_INTERPOLATION_S, 4)
     )
@@ -87,7 +87,7 @@ def test_people_are_found_where_they_are_in_frames_that_are_not_looked_at(
     np.testing.assert_allclose(quick.scores, every.scores, atol=1e-6)
 
 
-def test_who_is_seen_in_one_look_only_is_in_that_frame_only(recoverer: Recoverer) -> None:
+def test_people_detected_once_are_in_that_frame_only(recoverer: Recoverer) -> None:
     from video_fixtures import picture
 
     class Video:

@@ -30,7 +30,7 @@ def test_a_ball_covers_its_projection(balls):
     distance = np.hypot(u - 160, v - 120)
     assert (coverage[distance < radius - 1] == 1).all()
     assert (coverage[distance > radius + 1] == 0).all()
-    # The area tells where the edge lies on average; the ball of triangles is a little smaller.
+    # The area gives where the edge lies on average; the ball of triangles is a little smaller.
     assert abs(np.sqrt(coverage.sum() / np.pi) - radius) < 0.2
     assert ((coverage > 0.1) & (coverage < 0.9)).sum() > 100
 

@@ -63,9 +63,9 @@ def coverage(samples, size):
     return np.bincount(samples.pixel, samples.weight, size[0] * size[1]).reshape(size[::-1])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds)
-def test_agrees_with_the_slow_reference(seed):
+def test_it_agrees_with_the_slow_reference(seed):
     vertices, faces, attributes = soup(seed)
     face, depth, values = maps(rasterize(vertices, faces, attributes, K, SIZE, antialias=False), SIZE)
     expected, expected_depth, expected_values = reference(vertices, faces, attributes, K, SIZE)
@@ -88,7 +88,7 @@ def test_agrees_with_the_slow_reference(seed):
         ).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seeds)
 def test_order_of_faces_changes_nothing(seed):
     vertices, faces, attributes = soup(seed, 30)
@@ -104,7 +104,7 @@ def test_order_of_faces_changes_nothing(seed):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seeds, st.integers(-20, 20), st.integers(-20, 20))
 def test_whole_pixels_of_shift_shift_the_picture(seed, dx, dy):
     vertices, faces, attributes = soup(seed, low=(-1, -1, 1), high=(1, 1, 4))
@@ -120,7 +120,7 @@ def test_whole_pixels_of_shift_shift_the_picture(seed, dx, dy):
     assert difference.max(initial=0) <= 0.25 and difference.mean() < 1e-3
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seeds)
 def test_the_nearer_surface_wins(seed):
     vertices, faces, attributes = soup(seed, 20)
@@ -131,7 +131,7 @@ def test_the_nearer_surface_wins(seed):
         np.testing.assert_array_equal(depth[face == f], alone[face == f])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seeds)
 def test_a_sheet_has_no_gaps_and_no_seams(seed):
     vertices, faces = jittered_grid(seed)
@@ -184,7 +184,7 @@ def test_near_plane_cuts_exactly(roll):
     np.testing.assert_allclose(values[seen][..., 2], depth[seen], rtol=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0, 2 * np.pi), st.floats(-3, 3))
 def test_coverage_of_a_half_plane(angle, offset):
     # One huge triangle whose first edge is the line n . (p - centre) = offset.

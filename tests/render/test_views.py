@@ -41,7 +41,7 @@ def test_a_scene_far_wider_than_deep_is_drawn(view, balls):
 
 
 @pytest.mark.parametrize("view", [side_view, birds_eye])
-def test_everybody_is_in_the_picture(view, balls):
+def test_everyone_is_in_the_picture(view, balls):
     people = balls(CROWDS["near and far"], 0.8)
     image = view(people, (900, 600))
     for color in person_colors(people.track_ids):

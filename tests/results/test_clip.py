@@ -45,7 +45,7 @@ def assert_equal(first: Clip, second: Clip) -> None:
             assert value == other
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), unique=True).map(sorted))
 def test_saved_and_loaded_without_loss(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
     path = tmp_path_factory.mktemp("clip") / "a.npz"
@@ -190,7 +190,7 @@ def turned(degrees: float, frames: int = 5) -> np.ndarray:
     return np.moveaxis(np.array(rows), 2, 0)
 
 
-def test_a_camera_that_stands_still() -> None:
+def test_a_still_camera() -> None:
     still = clip([0, 1], [0, 0])
     assert not still.camera_turns and still.in_world(load_body()) is still
     assert (still.camera_rotation == np.eye(3)).all() and (still.camera_angles == 0).all()

@@ -42,7 +42,7 @@ def assert_equal(first: People, second: People) -> None:
             assert value == other
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(0, 4), st.integers(0, 1000))
 def test_saved_and_loaded_without_loss(
     tmp_path_factory: pytest.TempPathFactory, count: int, seed: int
@@ -53,7 +53,7 @@ def test_saved_and_loaded_without_loss(
     assert_equal(original, People.load(path))
 
 
-def test_the_file_says_what_its_numbers_mean(tmp_path: Path) -> None:
+def test_the_file_states_what_its_numbers_mean(tmp_path: Path) -> None:
     people(1).save(tmp_path / "a.npz")
     header = str(np.load(tmp_path / "a.npz")["header"])
     assert "y down" in header and "metres" in header and '"body": "open"' in header

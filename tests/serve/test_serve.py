@@ -243,7 +243,7 @@ def test_clips_that_are_too_long_or_no_photos(client: Client, clip, photo: bytes
     assert answer.status == 422 and "damaged" in answer.json["detail"]
 
 
-def test_a_size_that_is_not_announced(client: Client) -> None:
+def test_an_unannounced_size(client: Client) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=60)
     connection.request("POST", "/photos", iter([bytes(700_000)] * 4), encode_chunked=True, headers={
         "Transfer-Encoding": "chunked"})  # fmt: skip
@@ -290,7 +290,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     state.go.set()
 
 
-def test_jobs_are_cancelled_and_the_queue_has_an_end(client: Client, clip, slow, folder: Path) -> None:
+def test_jobs_are_cancelled_and_the_queue_is_limited(client: Client, clip, slow, folder: Path) -> None:
     first, second = (client("POST", "/clips", clip()) for _ in range(2))
     running, waiting = (answer.headers["Location"] for answer in (first, second))
     assert client.wait(running, "running").json["before"] == 0
@@ -359,7 +359,7 @@ def test_limits_of_photos_and_time(recoverer: Recoverer, photo, tmp_path, monkey
             assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_clip_may_not_take_too_long_and_results_expire(recoverer, clip, slow, tmp_path) -> None:
+def test_clips_time_out_and_results_expire(recoverer, clip, slow, tmp_path) -> None:
     limits = Limits(clip_s=0.2, expiry_s=1.0)
     with running(recoverer, tmp_path, limits=limits) as client:
         path = client("POST", "/clips", clip()).headers["Location"]
@@ -412,7 +412,7 @@ def test_a_token(recoverer: Recoverer, photo: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("host", "random"), [("127.0.0.1", False), ("0.0.0.0", True)])
-def test_who_needs_a_token(recoverer, host: str, random: bool, monkeypatch) -> None:
+def test_when_a_token_is_needed(recoverer, host: str, random: bool, monkeypatch) -> None:
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
     seen: list[tuple[str, str | None]] = []
     serve_api(recoverer, host, 0, None, Limits(), lambda *args: seen.append(args))

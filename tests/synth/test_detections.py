@@ -68,7 +68,7 @@ def test_missing_keypoints_say_nothing_of_their_place(people: Detections):
     assert len(missing) > 0 and (missing == 0).all()
 
 
-def test_left_and_right_are_exchanged_now_and_then(people: Detections):
+def test_left_and_right_are_sometimes_swapped(people: Detections):
     rays = project(people.joints + people.translation[:, None], 1.0) - people.bbox_info[:, None, :2]
     places = 2 * rays / people.bbox_info[:, None, 2:]
     knees = [13, 14]
@@ -85,7 +85,7 @@ def test_people_are_before_the_camera_and_mostly_in_their_crop(people: Detection
     assert inside[people.keypoints[..., 2] > 0.5].float().mean() > 0.95
 
 
-def test_children_adults_and_every_heading_are_there(people: Detections):
+def test_children_adults_and_every_heading_occur(people: Detections):
     kids = (people.betas[:, 10] > 0).float().mean()
     assert 0.04 < kids < 0.09
     facing = people.pose[:, 0, 2, 2]  # of the body's z axis along the camera's

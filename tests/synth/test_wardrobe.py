@@ -92,7 +92,7 @@ def test_clothes_follow_the_shape(wardrobe: Wardrobe, beta: int, value: float) -
             assert np.percentile(change[near], 99) < limit, garment.name
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_outfits_are_sound_and_repeatable(seed: int) -> None:
     ours = load_wardrobe()

@@ -124,7 +124,7 @@ def test_unreadable_files(tmp_path):
     flip=st.floats(0, 1),
     switch=st.booleans(),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_is_written_is_read(tmp_path_factory, out, samples, rate, flip, switch):
     config = TrainConfig(
         out,

@@ -78,7 +78,7 @@ def test_of_a_frozen_encoder_the_features_are_kept(network, tmp_path):
 
 
 def identities(drawn) -> list[float]:
-    """Numbers that tell people apart."""
+    """Numbers that identify people."""
     return drawn.bbox_info[:, 0].tolist()
 
 

@@ -17,7 +17,7 @@ def measured(net: ResidualRegressor) -> dict[str, float]:
     return {"mean of a weight": net.inputs.weight.mean().item()}
 
 
-def test_the_truth_costs_nothing():
+def test_the_truth_has_zero_cost():
     truth = Simulator(1).draw(200)
     frame = own_frame(truth.keypoints, truth.bbox_info)
     root = frame.turn.mT @ truth.pose[:, 0]
@@ -56,7 +56,7 @@ def test_batches_have_their_size_and_nobody_twice():
     assert len(everyone.unique(dim=0)) == 1400
 
 
-def test_a_stopped_run_goes_on(tmp_path: Path):
+def test_a_stopped_run_resumes(tmp_path: Path):
     run = LifterTrainer(tmp_path, SMALL, batch=64)
     run.run(64 * 20, measured, every=64 * 10)
     again = LifterTrainer(tmp_path, batch=64)

@@ -372,25 +372,37 @@ def test_the_regressor_is_lifted_once_and_frozen_stages_stay(config, people, mon
     }
 
 
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """Runs in two processes, which import torch once for all of them."""
+    folder = tmp_path_factory.mktemp("two")
+    runs = {
+        "plain": {"samples": 40},
+        "heatmaps": {"samples": 16, **JOINTS},
+        "imphmr": {"samples": 16, "loss__novel_view__silhouette": 0.0, **IMPHMR},
+    }
+    configs = {name: tiny.configure(CONFIG, out=str(folder / name), **runs[name]) for name in runs}
+    for name, config in configs.items():
+        write_config(config, folder / f"{name}.toml")
+    files = [str(folder / f"{name}.toml") for name in runs]
+    subprocess.run([*TORCHRUN, tiny.__file__, *files], check=True, timeout=300)
+    return configs
+
+
 @pytest.mark.slow
-def test_two_processes_with_heatmaps(config, tmp_path):
+def test_two_processes_with_heatmaps(two_processes):
     """Each weight has a gradient; all processes start from the regressor of the first."""
-    both = tiny.configure(config, **JOINTS, samples=16, out=str(tmp_path / "both"))
-    write_config(both, tmp_path / "run.toml")
-    subprocess.run([*TORCHRUN, tiny.__file__, str(tmp_path / "run.toml")], check=True, timeout=180)
-    assert len(losses(both)) == 2 and all(np.isfinite(value) for row in losses(both) for value in row)
+    found = losses(two_processes["heatmaps"])
+    assert len(found) == 2 and np.isfinite(found).all()
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(config, people, tmp_path, monkeypatch):
+def test_two_processes_train_as_one(config, people, two_processes, monkeypatch):
     """Every loss, gradient norm and weight; people without 3D labels are spread unevenly."""
-    config = tiny.configure(config, samples=40)
+    both = two_processes["plain"]
+    config = tiny.configure(config, samples=both.samples)
     monkeypatch.setattr(loop, "build_network", tiny.build_still)
     train(config, people)
-    both = tiny.configure(config, out=str(tmp_path / "both"))
-    write_config(both, tmp_path / "run.toml")
-    command = [*TORCHRUN, tiny.__file__, str(tmp_path / "run.toml"), "--still"]
-    subprocess.run(command, check=True, timeout=180)
     assert len(losses(config)) == 5
     np.testing.assert_allclose(losses(both), losses(config), rtol=2e-4)
     alone, together = weights(config), weights(both)
@@ -435,10 +447,6 @@ def test_imphmr_trains_in_the_same_loop(config, people):
 
 
 @pytest.mark.slow
-def test_imphmr_in_two_processes(config, tmp_path):
+def test_imphmr_in_two_processes(two_processes):
     """Every weight gets its gradient through the wrapped network, also without silhouettes."""
-    config = tiny.configure(config, samples=16, loss__novel_view__silhouette=0.0, **IMPHMR)
-    write_config(config, tmp_path / "run.toml")
-    command = [*TORCHRUN, tiny.__file__, str(tmp_path / "run.toml"), "--still"]
-    subprocess.run(command, check=True, timeout=180)
-    assert [row["samples"] for row in rows(config)] == [8, 16]
+    assert [row["samples"] for row in rows(two_processes["imphmr"])] == [8, 16]

@@ -1,8 +1,8 @@
-"""A network and people small enough to train in a test; as a script, a training run of them.
+"""A network and people small enough to train in a test; as a script, training runs of them.
 
-    python tiny.py config.toml [key=value ...] [--still]
+    python tiny.py config.toml ...
 
---still takes out what differs between one process and several: dropout, and statistics over the batch.
+Without what differs between one process and several: dropout, and statistics over the batch.
 """
 
 import csv
@@ -131,8 +131,7 @@ def table(path: Path) -> list[dict[str, float]]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     ENCODERS["tiny"] = ENCODER
-    if "--still" in sys.argv:
-        loop.build_network = build_still
-    path, *settings = (argument for argument in sys.argv[1:] if argument != "--still")
-    options = read_config(path, settings)
-    loop.fit(options, body_of(options), batches(options), ("sticks",))
+    loop.build_network = build_still
+    for path in sys.argv[1:]:
+        options = read_config(path, ())
+        loop.fit(options, body_of(options), batches(options), ("sticks",))

@@ -69,7 +69,7 @@ def test_in_order_works_at_several_and_keeps_their_order() -> None:
     assert list(ordered_map(work, range(20), 2)) == [i * i for i in range(20)]
 
 
-def test_in_order_takes_no_more_items_than_it_may() -> None:
+def test_in_order_takes_no_more_items_than_allowed() -> None:
     taken: list[int] = []
 
     def items() -> Iterator[int]:

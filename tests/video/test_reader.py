@@ -66,7 +66,7 @@ def test_rotation_tags_turn_frames_upright(make_video: Any, rows: Any, turned: A
     np.testing.assert_array_equal(frames[0].image, expected)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.booleans(), st.sampled_from([-1, 1]), st.sampled_from([-1, 1]), st.integers(1, 5), st.integers(1, 5)
 )
@@ -202,7 +202,7 @@ def test_a_name_with_a_colon_is_a_file(make_video: Any) -> None:
     assert len(read(make_video("take:2.mp4", frames=3))[0]) == 3
 
 
-def test_an_unreachable_address_is_told() -> None:
+def test_an_unreachable_address_is_reported() -> None:
     with pytest.raises(VideoError, match=r"http://127\.0\.0\.1:9/x.*cannot be opened"):
         VideoReader("http://127.0.0.1:9/x")
 

@@ -129,6 +129,6 @@ def test_without_a_frame_there_is_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(OSError), VideoWriter(tmp_path / "none/a.mp4", (32, 32), 30) as writer:
         writer.write(gradient(32, 32), 0)

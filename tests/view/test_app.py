@@ -109,7 +109,7 @@ def browser(port):
     browser.socket.close()
 
 
-def test_examples_are_there_at_once(browser):
+def test_examples_are_shown_at_once(browser):
     photo, clip = browser.entries.values()
     assert photo["state"] == clip["state"] == "done" and photo["example"] and clip["example"]
     assert (photo["people"], clip["people"]) == (3, 1) and clip["clip"] and not photo["clip"]

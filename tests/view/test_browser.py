@@ -39,15 +39,14 @@ def video_of_quarters(path, frames: int) -> None:
             file.mux(packet)
 
 
-@pytest.mark.parametrize("degrees", [0, 60], ids=["still", "turning"])
-def test_view_from_the_camera(tmp_path, service, page, degrees):
+def test_view_from_the_camera(tmp_path, service, page):
     """People cover their places in the picture, which stands upright behind them; the slider moves both.
 
     A camera that turns sees the same from where it is.
     """
     video_of_quarters(tmp_path / "clip.mp4", 10)
     clip = waving_clip(BODY, 2, 10, str(tmp_path / "clip.mp4"))
-    turns = np.radians(np.linspace(0, degrees, 10))[:, None] * (0, 1, 0)
+    turns = np.radians(np.linspace(0, 60, 10))[:, None] * (0, 1, 0)
     clip.camera_rotation = Rotation.from_rotvec(turns).as_matrix()
     clip.save(tmp_path / "clip.npz")
     page.goto(service(show, show.show, tmp_path, None))

@@ -3,7 +3,7 @@ import threading
 from fullframe.view.queue import Job, Queue
 
 
-def test_one_at_a_time_in_order_and_places_are_told():
+def test_one_at_a_time_in_order_with_queue_positions():
     queue, running, done, places = Queue(), threading.Semaphore(0), [], {}
     gates = [threading.Event() for _ in range(4)]
     finished = threading.Event()
@@ -37,7 +37,7 @@ def test_one_at_a_time_in_order_and_places_are_told():
     queue.close(timeout=5)
 
 
-def test_closing_forgets_who_waits():
+def test_closing_drops_waiting_jobs():
     queue, gate, started, done = Queue(), threading.Event(), threading.Event(), []
 
     def first() -> None:

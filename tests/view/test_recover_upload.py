@@ -108,6 +108,6 @@ def test_choices_of_the_page():
     ],
     ids=str,
 )
-def test_choices_of_no_page(message):
+def test_choices_that_no_page_offers(message):
     with pytest.raises(ValueError, match="Choose|camera angle"):
         Choices.from_message(message)

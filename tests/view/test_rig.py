@@ -80,7 +80,7 @@ def test_feet_stand_on_the_ground_upright():
     assert (people.joints[:, 16, 0] > people.joints[:, 17, 0]).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(-60, 90), st.floats(-40, 40), st.floats(0.2, 20), st.floats(0.1, 10))
 def test_the_world_is_level(pitch, roll, height, length):
     c, s = np.cos(np.radians(roll)), np.sin(np.radians(roll))

@@ -68,7 +68,7 @@ def test_visitors_leave_while_it_ends():
     assert [page.closed for page in opened] == [1] * 500
 
 
-def test_a_visitor_leaves_before_the_tab_is_there():
+def test_a_visitor_leaves_before_the_tab_is_built():
     server, page = Server(), Page()
 
     def slow(client):

@@ -11,7 +11,7 @@ from fullframe.geometry.box import box_from_xyxy
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_body_in_the_world_and_in_the_camera_is_the_same(bodies, seed: int) -> None:
     """Posed with the new root and translation, every vertex lies where the camera sees the old one."""
     rng, body = np.random.default_rng(seed), bodies["male"]
@@ -30,7 +30,7 @@ def test_a_body_in_the_world_and_in_the_camera_is_the_same(bodies, seed: int) ->
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_rotation_vectors_and_matrices(seed: int) -> None:
     torch.manual_seed(seed)
     matrices = roma.random_rotmat((2, 24)).numpy()
@@ -40,7 +40,7 @@ def test_rotation_vectors_and_matrices(seed: int) -> None:
 
 
 @given(st.floats(-500, 2000), st.floats(-500, 2000), st.floats(0.1, 10), st.sampled_from([1, 4 / 3]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_windows_come_back(x: float, y: float, scale: float, aspect: float) -> None:
     window = box_from_xyxy(window_box(np.array([x, y]), scale, aspect)[None], aspect, enlarge=1.2)
     assert window.size[0] == pytest.approx(200 * scale, rel=1e-3, abs=1e-2)

@@ -142,7 +142,7 @@ THINGS = ["window", "open", "kid", "pose", "translation", *(f"{n}{s}" for n in (
 
 
 @given(st.lists(st.sets(st.sampled_from(THINGS)), min_size=1, max_size=4), st.integers(0, 99))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_is_read(images: Path, which: list[set[str]], seed: int) -> None:
     rng = np.random.default_rng(seed)
     samples = [random_sample(rng, images, i, has) for i, has in enumerate(which)]

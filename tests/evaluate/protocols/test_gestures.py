@@ -35,7 +35,7 @@ def test_the_sample_is_whole(frames):
         assert 2 < sample.joints["coco17"][known, 2].mean() < 4
 
 
-def test_pictures_show_what_the_truth_says(frames):
+def test_pictures_agree_with_the_truth(frames):
     """The detector finds the joints of the limbs where the truth, seen by the camera, has them."""
     recoverer = load_predictor("keypoint-fit")
     rows = [COCO.index(name) for name in LIMBS]
@@ -124,7 +124,7 @@ def test_a_turned_person_has_a_turned_torso(make_people, perfect):
     assert values["MPJPE mm"] > 50
 
 
-def test_people_without_all_limbs_are_told(make_people, perfect):
+def test_people_without_all_limbs_are_reported(make_people, perfect):
     samples = labelled(make_people)
     samples[1].joints["coco17"][COCO.index("left_knee"), 3] = 0
     scores = limb_errors(perfect(samples), Bodies("open"))

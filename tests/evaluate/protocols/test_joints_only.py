@@ -96,7 +96,7 @@ def test_h36m_against_markers_by_hand(make_people, perfect):
     )
 
 
-def test_h36m_tells_both_truths_apart(make_people, perfect):
+def test_h36m_distinguishes_both_truths(make_people, perfect):
     samples = labelled(make_people)
     for sample in samples:
         for name in J14:

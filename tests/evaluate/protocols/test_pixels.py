@@ -77,7 +77,7 @@ def test_lspet_labels_with_exchanged_sides_count_as_they_are_meant(make_people, 
     assert values["PCK@0.1 %"] < 80
 
 
-def test_synth_tells_the_angle_of_the_root(make_people, perfect):
+def test_synth_reports_the_angle_of_the_root(make_people, perfect):
     predictions = perfect(make_people(4))
     for person, degrees in enumerate((0, 10, 30, 100)):
         turn = roma.rotvec_to_rotmat(torch.tensor([0, np.radians(degrees), 0])).numpy()

@@ -60,7 +60,7 @@ def test_images_are_measured(project, checkpoint, tmp_path):
     assert len((tmp_path / "out" / "sequences.csv").read_text().splitlines()) == 1 + 3
 
 
-def test_nobodys_keypoints_end_no_run(project, checkpoint, tmp_path, monkeypatch):
+def test_people_without_keypoints_do_not_end_the_run(project, checkpoint, tmp_path, monkeypatch):
     """A fit to people of whom no joint is found gives a body all the same."""
     monkeypatch.setattr("fullframe.recovery.photo.load_detector", lambda name: Contrast())
     for model, refine in ((checkpoint, True), ("keypoint-fit", False)):
@@ -117,7 +117,7 @@ def test_clips_are_not_recovered_twice(project, recoverer, tmp_path, monkeypatch
 
 
 def test_people_who_are_not_found_are_counted(project, recoverer, tmp_path, monkeypatch):
-    """In one of three clips the detector sees somebody else, far from the truth."""
+    """In one of three clips the detector finds another person, far from the truth."""
     boxes = recoverer.detector.boxes
 
     def elsewhere(image):

@@ -33,7 +33,7 @@ def test_the_truth_has_no_error(make_people, perfect):
 
 
 def test_a_turned_body_by_hand(make_people, perfect):
-    """Turned by 30 degrees about y at the root: every joint moves by what the rotation says, PA undoes it."""
+    """Turned by 30 degrees about y at the root: every joint moves by the rotation, PA undoes it."""
     samples = make_people(1)
     predictions = perfect(samples)
     predictions.pose[0, 0] = turn(1, 30) @ predictions.pose[0, 0]

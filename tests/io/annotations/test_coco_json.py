@@ -85,7 +85,7 @@ def test_human36m_is_not_taken_for_coco(read):
         read(content)
 
 
-def test_boxes_that_are_corners_are_known_by_the_keypoints_or_the_image(read):
+def test_boxes_as_corners_are_recognised_by_keypoints_or_image(read):
     x1, y1, x2, y2 = box = writers.box_of(person())
     file = read(annotations(entry={"bbox": box}))
     np.testing.assert_allclose(file.people[0].box, box)

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import writers
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from fullframe.detect.own_people import OwnPeople
+from fullframe.io.annotations import coco_json
 from fullframe.io.annotations.annotation_file import AnnotationFile
 from fullframe.io.annotations.read import FORMATS, read_annotations
 from fullframe.io.image import Photo, read_photo
@@ -27,17 +28,24 @@ def placed(file: AnnotationFile):
     return OwnPeople(None, file).for_photo(photo)
 
 
-def looks_like_a_face(points):
+def with_a_face(points):
     """Otherwise the reader rightly doubts that points without names are in COCO's order."""
     points[:3] = [[100, 100, 1], [104, 96, 1], [96, 96, 1]]
     return points
 
 
+def look_like_h36m(points):
+    bones = coco_json._COCO_BONES, coco_json._H36M_BONES
+    coco, h36m = (coco_json._bone_length(points, each) for each in bones)
+    return coco / h36m > coco_json._NOT_COCO
+
+
 @pytest.mark.parametrize("write", writers.WRITERS, ids=lambda write: write.__name__)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(people=st.lists(_person, min_size=1, max_size=3))
 def test_round_trip(write, people):
-    people = [looks_like_a_face(points) for points in people]
+    people = [with_a_face(points) for points in people]
+    assume(not any(map(look_like_h36m, people)))
     with tempfile.TemporaryDirectory() as folder:
         file = read_annotations(write(Path(folder), people))
     assert file.format in FORMATS
@@ -58,7 +66,7 @@ def test_round_trip(write, people):
 def standing(x=300.0):
     """One person whose every point has its own place."""
     points = np.array([[x + 3 * k, 60 + 20 * k, 1.0] for k in range(17)])
-    return looks_like_a_face(points)
+    return with_a_face(points)
 
 
 def test_openpose_mmpose_and_mediapipe_read_a_folder_too(tmp_path):
@@ -72,7 +80,7 @@ def test_openpose_mmpose_and_mediapipe_read_a_folder_too(tmp_path):
         assert len(file.images) == 2 and len(placed(file).boxes) == 1
 
 
-def test_mmpose_writes_an_empty_list_where_nobody_is(tmp_path):
+def test_mmpose_writes_an_empty_list_for_nobody(tmp_path):
     (tmp_path / "photo_1.json").write_text("[]")
     (tmp_path / "photo_2.json").write_text("[]")
     for path in (tmp_path / "photo_1.json", tmp_path):

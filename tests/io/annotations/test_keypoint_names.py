@@ -11,7 +11,7 @@ from fullframe.io.annotations.keypoint_names import (
 )
 
 
-def test_the_known_names_are_those_of_the_joint_sets():
+def test_known_names_are_those_of_the_joint_sets():
     assert set().union(*(joints.names for joints in JOINT_SETS.values())) == KNOWN_NAMES
     assert JOINT_SETS["coco17"].names == COCO17
 
@@ -36,7 +36,7 @@ def test_other_names_stay_unknown(name):
 
 
 @pytest.mark.parametrize("key", ORDERS)
-def test_lists_without_names_are_known_by_their_length(key):
+def test_lists_without_names_are_recognised_by_their_length(key):
     order = order_from_count(len(ORDERS[key]))
     assert set(order.names) == set(COCO17) and order.total == len(ORDERS[key])
     assert [ORDERS[key][row] for row in order.rows] == list(order.names)
@@ -53,7 +53,7 @@ HALPE = (  # from its README
 
 
 @pytest.mark.parametrize(("words", "key"), [(OPENPOSE, "OpenPose BODY_25"), (HALPE, "Halpe-26")])
-def test_lists_in_the_words_of_their_makers(words, key):
+def test_lists_with_the_names_of_their_authors(words, key):
     names = words.split()
     assert tuple(canonical(n) if canonical(n) in COCO17 else "-" for n in names) == ORDERS[key]
     order = order_from_names(names, "x")
@@ -70,7 +70,7 @@ def test_lists_in_the_words_of_their_makers(words, key):
         "RElbow RWrist",
     ],
 )
-def test_human36m_in_the_words_of_mmpose_and_videopose3d(names):
+def test_human36m_with_the_names_of_mmpose_and_videopose3d(names):
     order = order_from_names(names.split(), "x")
     assert set(order.names) == set(JOINT_SETS["h36m17"].names)
     assert order.names[1:4] == ("right_hip", "right_knee", "right_ankle")
@@ -82,7 +82,7 @@ def test_human36m_in_the_words_of_mmpose_and_videopose3d(names):
      (("nose", "Nose"), "the keypoint nose stands twice"),
      (("withers",) * 20, "unknown keypoint names")],
 )  # fmt: skip
-def test_lists_of_which_too_little_is_known_are_refused(names, message):
+def test_lists_with_too_little_information_are_refused(names, message):
     with pytest.raises(ValueError, match=message):
         order_from_names(names, "x")
 

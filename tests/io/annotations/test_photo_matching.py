@@ -51,7 +51,7 @@ def test_the_longest_path_that_agrees(photos, images, wanted):
         (["a.jpg"], [], "it names no images"),
     ],
 )
-def test_what_is_ambiguous_or_absent_is_told(photos, images, message):
+def test_ambiguous_or_missing_photos_are_reported(photos, images, message):
     for result in match(photos, images):
         assert isinstance(result, Unmatched)
         assert re.search(message, str(result))

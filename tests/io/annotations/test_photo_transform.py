@@ -24,7 +24,7 @@ def test_points_are_turned_as_the_pixels_are(size, orientation, data):
     assert "turned alike" in transform.note
 
 
-def test_nothing_changes_where_the_sizes_agree_or_are_not_told():
+def test_nothing_changes_where_sizes_agree_or_are_unknown():
     points = np.array([[3, 4, 1], [5, 6, 0]], np.float32)
     for annotated in ((60, 80), None):
         transform = photo_transform(annotated, (60, 80), 6)
@@ -32,7 +32,7 @@ def test_nothing_changes_where_the_sizes_agree_or_are_not_told():
         assert transform.note == ""
 
 
-def test_the_size_does_not_tell_whether_it_was_mirrored_or_turned_by_half():
+def test_the_size_cannot_show_mirroring_or_a_half_turn():
     points = np.array([[3, 4, 1]], np.float32)
     for orientation in (2, 3, 4):
         transform = photo_transform((60, 80), (60, 80), orientation)
@@ -43,7 +43,7 @@ def test_the_size_does_not_tell_whether_it_was_mirrored_or_turned_by_half():
     assert photo_transform((60, 80), (60, 80), 1, upside_down=True).note == ""
 
 
-def test_who_is_upside_down():
+def test_upside_down_people():
     names = ("nose", "left_shoulder", "right_shoulder", "left_hip", "right_hip")
     upright = np.array([[5, 0, 1], [4, 10, 1], [6, 10, 1], [4, 30, 1], [6, 99, 0]], np.float32)
     turned = upright * (1, -1, 1)

@@ -213,12 +213,10 @@ def test_the_estimate_of_memory_is_not_too_low(content):
 
 
 def test_very_many_people_of_one_photo_are_read_but_not_recovered(tmp_path):
-    (tmp_path / "a.json").write_text(
-        json.dumps([entry(id=k, file_name=writers.NAME) for k in range(100_000)])
-    )
-    file = read_annotations(tmp_path / "a.json")  # in quadratic time, this took hours
-    assert len(file.people) == 100_000
-    with pytest.raises(ValueError, match="100000 people"):
+    (tmp_path / "a.json").write_text(json.dumps([entry(id=k, file_name=writers.NAME) for k in range(30_000)]))
+    file = read_annotations(tmp_path / "a.json")  # in quadratic time, this would take minutes
+    assert len(file.people) == 30_000
+    with pytest.raises(ValueError, match="30000 people"):
         OwnPeople(file, None).for_photo(WIDE)
 
 
@@ -240,7 +238,7 @@ _json = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(content=_json)
 def test_any_json_is_read_or_refused_by_name(content, tmp_path_factory):
     path = Path(tmp_path_factory.mktemp("any") / f"{Path(writers.NAME).stem}.json")
@@ -253,7 +251,7 @@ def test_any_json_is_read_or_refused_by_name(content, tmp_path_factory):
 
 
 @pytest.mark.parametrize("write", writers.WRITERS, ids=lambda write: write.__name__)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_damaged_file_of_any_format_is_read_or_refused_by_name(write, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("damaged")

@@ -44,7 +44,7 @@ corners = st.tuples(*[st.floats(-1.5, 1.5, width=32)] * 6)
 
 
 @given(corners)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_triangles_are_filled_at_pixel_centres(corners):
     size, half = 9, 1.0
     a, b, c = np.array(corners).reshape(3, 2)

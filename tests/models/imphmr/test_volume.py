@@ -118,7 +118,7 @@ def test_gradients_of_rendering(field):
     assert torch.autograd.gradcheck(lambda d: composite(d, torch.tensor(0.3).double()), (density,))
 
 
-def test_encoding_tells_places_apart():
+def test_the_encoding_distinguishes_places():
     places = torch.linspace(-1, 1, 101)[:, None].expand(-1, 3)
     codes = positional_encoding(places)
     assert codes.shape == (101, 6 * OCTAVES)
