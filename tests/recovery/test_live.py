@@ -65,7 +65,9 @@ def test_a_stream_is_watched_to_its_end(camera: Camera, recoverer: Recoverer, tm
 
     clip = watch(recoverer, camera.address, overlay=tmp_path / "live.mp4", show=show, smooth=False)
     assert 3 <= clip.num_frames <= 75 and len(shown) == clip.num_frames
-    assert set(clip.track_ids) <= {0} and clip.video == camera.address and clip.camera.size == (96, 64)
+    # One person; where the machine is busy, so many frames are dropped that another track begins.
+    assert len(set(clip.frames)) == len(clip) and (np.diff(clip.track_ids) >= 0).all()
+    assert clip.video == camera.address and clip.camera.size == (96, 64)
     assert clip.times[0] == 0 and (np.diff(clip.times) > 0).all()
     with VideoReader(tmp_path / "live.mp4") as reader:
         np.testing.assert_allclose([f.time for f in reader], clip.times, atol=1e-3)

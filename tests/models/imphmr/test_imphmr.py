@@ -180,7 +180,7 @@ def test_terms_about_other_directions_can_be_learned(labelled):
     objective = ImpHMRObjective(body, LossWeights(**canonical, camera=1e-6), "l1", weights)
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     history = []
-    for step in range(40):
+    for step in range(60):
         torch.manual_seed(step)
         output = net.forward_train(net.prepare(batch.crops), batch.bbox_info)
         total, terms = objective(net, output, batch)
