@@ -182,3 +182,13 @@ def test_a_missing_array_is_named(tmp_path: Path, missing: str) -> None:
         np.savez(path, **{name: file[name] for name in file.files if name != missing})
     with pytest.raises(ValueError, match=f"a.npz.*it lacks {missing}"):
         People.load(path)
+
+
+def test_older_files_have_no_uncertainty(tmp_path: Path) -> None:
+    known = people(2, uncertainty=np.full((2, 24, 3), 0.05))
+    known.save(tmp_path / "new.npz")
+    assert (People.load(tmp_path / "new.npz").uncertainty == np.float32(0.05)).all()
+    arrays = dict(np.load(tmp_path / "new.npz"))
+    del arrays["uncertainty"]
+    np.savez(tmp_path / "old.npz", **arrays)
+    assert np.isnan(People.load(tmp_path / "old.npz").uncertainty).all()
