@@ -3,10 +3,10 @@
     python benchmarks/clips.py [CLIP ...] [--out FOLDER]
 
 The clips behind `fullframe evaluate gestures`, all frames, from the folder that FULLFRAME_SHARED names
-(data/real3d/gestures: CLIP.avi and CLIP.npz), with the true camera, through the steps of `fullframe run`. The
-errors are those of `fullframe evaluate gestures`; jitter is the mean acceleration of the twelve joints
-relative to the middle of the hips. ± is half of the 95 % interval over clips. The frames of finished clips
-are kept in --out.
+(data/real3d/gestures: CLIP.avi and CLIP.npz), with the true camera, the distortion of the lens undone,
+through the steps of `fullframe run`. The errors are those of `fullframe evaluate gestures`; jitter is the
+mean acceleration of the twelve joints relative to the middle of the hips. ± is half of the 95 % interval over
+clips. The frames of finished clips are kept in --out.
 """
 
 from dataclasses import replace
@@ -24,6 +24,7 @@ from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.body.keypoint_regressor import KeypointRegressor
 from fullframe.data.formats.triangulated_joints import LIMBS, coco17_joints
 from fullframe.evaluate import metrics
+from fullframe.evaluate.clip_predictions import UndistortedVideo
 from fullframe.evaluate.protocols.shared import LIMB_COLUMNS, TORSO
 from fullframe.evaluate.report import estimate, markdown_table
 from fullframe.geometry.camera import Camera
@@ -32,7 +33,6 @@ from fullframe.recovery.frame_results import FrameResults
 from fullframe.recovery.photo import Recoverer
 from fullframe.recovery.video_tracker import analyse
 from fullframe.results.clip import Clip
-from fullframe.video.reader import VideoReader
 
 GESTURES = SHARED / "data" / "real3d" / "gestures"
 HIPS = [LIMBS.index(name) for name in ("left_hip", "right_hip")]
@@ -81,9 +81,9 @@ def frame_by_frame(name: str, file: Path) -> tuple[Clip, NDArray[np.float64]]:
             distortion=tuple(truth["distortion"].tolist()),
         )
     if not file.exists():
-        with VideoReader(GESTURES / f"{name}.avi") as reader:
-            parts = [rows for rows, _ in analyse(Recoverer(), reader, camera, [])]
-        FrameResults.joined(parts).to_clip(camera, "open", "default", name).save(file)
+        with UndistortedVideo(GESTURES / f"{name}.avi", camera) as reader:
+            parts = [rows for rows, _ in analyse(Recoverer(), reader, camera.pinhole, [])]
+        FrameResults.joined(parts).to_clip(camera.pinhole, "open", "default", name).save(file)
     clip = Clip.load(file)
     longest = np.bincount(clip.track_ids).argmax()
     clip = clip.take((clip.track_ids == longest) & (clip.frames < len(joints)))

@@ -86,7 +86,7 @@ def _by_clip(samples: Sequence[Sample]) -> Iterator[tuple[ClipFrame, list[Sample
         yield image, some
 
 
-class _Undistorted(VideoReader):
+class UndistortedVideo(VideoReader):
     """A video whose frames have the distortion of the lens undone."""
 
     def __init__(self, source: Path, camera: Camera) -> None:
@@ -99,7 +99,7 @@ class _Undistorted(VideoReader):
 
 
 def _recovered(recoverer: Recoverer, video: Path, camera: Camera) -> Clip:
-    with _Undistorted(video, camera) as reader:
+    with UndistortedVideo(video, camera) as reader:
         parts = [rows for rows, _ in analyse(recoverer, reader, camera.pinhole, [])]
     return finish_clip(recoverer, parts, camera.pinhole, str(video), smooth=True, lock_feet=False)
 
