@@ -1,4 +1,5 @@
 import copy
+import functools
 
 import pytest
 import torch
@@ -8,8 +9,18 @@ from fullframe.models.batchnorm import freeze_batchnorm, fuse_conv_bn
 from fullframe.models.encoder import ENCODERS, Encoder
 
 
+@pytest.fixture(scope="module", params=ENCODERS)
+def name(request):
+    return request.param
+
+
 def trained(name):
     """An encoder whose statistics are not those it began with."""
+    return copy.deepcopy(_trained(name))
+
+
+@functools.lru_cache(maxsize=1)
+def _trained(name):
     encoder = Encoder(name, (64, 64))
     encoder.train()
     with torch.no_grad():
@@ -17,7 +28,6 @@ def trained(name):
     return encoder
 
 
-@pytest.mark.parametrize("name", ENCODERS)
 def test_the_function_is_that_of_evaluation_and_its_gradients_too(name):
     plain = trained(name).eval().double()
     frozen = copy.deepcopy(plain).train()
@@ -36,7 +46,6 @@ def test_the_function_is_that_of_evaluation_and_its_gradients_too(name):
         assert torch.equal(value, statistics[key]), key
 
 
-@pytest.mark.parametrize("name", ENCODERS)
 def test_folded_it_is_the_same_function(name):
     plain = trained(name).eval().double()
     folded = copy.deepcopy(plain)

@@ -64,7 +64,7 @@ def test_a_stream_is_watched_to_its_end(camera: Camera, recoverer: Recoverer, tm
         camera.more.release()
 
     clip = watch(recoverer, camera.address, overlay=tmp_path / "live.mp4", show=show, smooth=False)
-    assert 3 <= clip.num_frames <= 75 and len(shown) == clip.num_frames
+    assert 2 <= clip.num_frames <= 75 and len(shown) == clip.num_frames
     # One person; where the machine is busy, so many frames are dropped that another track begins.
     assert len(set(clip.frames)) == len(clip) and (np.diff(clip.track_ids) >= 0).all()
     assert clip.video == camera.address and clip.camera.size == (96, 64)

@@ -10,13 +10,26 @@ from fullframe.synth.synthetic_people import SyntheticPeople
 SETTINGS = {"split": "train", "seed": 3, "height": 64}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_shards():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "SHARD", 4)
+        # In this process, so that SHARD holds.
+        patch.setattr(cache, "ProcessPoolExecutor", _Here)
+        yield
+
+
+@pytest.fixture(scope="module")
+def built(small_shards, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built")
+    build_cache(folder, 7, SETTINGS)
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "SHARD", 4)
-    # In this process, so that SHARD holds.
-    monkeypatch.setattr(cache, "ProcessPoolExecutor", _Here)
-    build_cache(tmp_path, 7, SETTINGS)
-    return tmp_path
+def folder(built, tmp_path):
+    """A copy of the cache."""
+    return shutil.copytree(built, tmp_path, dirs_exist_ok=True)
 
 
 class _Here:

@@ -14,12 +14,14 @@ from fullframe.train.config import ConfigError
 from fullframe.train.state import STATE, State, factor, load_state, product, save_state
 
 PREVIOUS = "state.previous.pt"
-CONFIG = tiny.configure(network__encoder="tiny", network__crop=(64, 48), network__pretrained=False)
+CONFIG = tiny.configure(
+    network__encoder="tiny", network__crop=(64, 48), network__pretrained=False, network__regressor_width=64
+)
 
 
-def make_state(steps=2, seed=0):
+def make_state(steps=2, seed=0, **options):
     torch.manual_seed(seed)
-    model = create_model("cliff", **CONFIG.network.model_options)
+    model = create_model("cliff", **CONFIG.network.model_options | options)
     state = State(
         model, copy.deepcopy(model), build_optimizer(CONFIG.optim, model), 64 * steps, {"synth": 64 * steps}
     )
@@ -65,7 +67,8 @@ def test_rates_and_decay_are_those_of_the_configuration():
 
 
 def test_the_light_state_is_small_and_near(tmp_path):
-    state, other = make_state(), make_state(steps=0, seed=1)
+    wide = {"regressor_width": 1024}  # as networks are, most of whose weights are in matrices
+    state, other = make_state(**wide), make_state(steps=0, seed=1, **wide)
     heavy = save_state(tmp_path, state.pack(CONFIG)).stat().st_size
     light = save_state(tmp_path, state.pack(tiny.configure(CONFIG, light_checkpoint=True))).stat().st_size
     assert light < 0.13 * heavy
