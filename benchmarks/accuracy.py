@@ -28,7 +28,7 @@ from rich.progress import Progress
 
 from fullframe.assets import WEIGHTS
 from fullframe.data.sample import Sample
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.predictions import Predictions, load_predictor, predict
 from fullframe.evaluate.protocol import Protocol, Scores
 from fullframe.evaluate.protocols.shared import LIMB_COLUMNS
@@ -127,7 +127,7 @@ def measured(
             enlarge=protocol.enlarge,
             progress=lambda stage, done, total: progress.update(task, completed=done),
         )
-    return Found(predictions, protocol.measure(predictions, Bodies("open")), protocol)
+    return Found(predictions, protocol.measure(predictions, BodyCache("open")), protocol)
 
 
 def cell(name: Set, found: Found) -> str:

@@ -16,7 +16,7 @@ import tyro
 from numpy.typing import NDArray
 
 from fullframe.data.formats.triangulated_joints import LIMBS
-from fullframe.evaluate.posed_bodies import Bodies, pick, posed_predictions
+from fullframe.evaluate.posed_bodies import BodyCache, pick, posed_predictions
 from fullframe.evaluate.predictions import load_predictor
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.evaluate.protocols.shared import named_joints
@@ -39,7 +39,7 @@ def main(
     truth, known = named_joints(predictions, LIMBS)
     known &= np.isfinite(predictions.pose).all(axis=(1, 2, 3))
     found = np.full_like(truth, np.nan)
-    for some, posed in posed_predictions(predictions, Bodies("open"), np.flatnonzero(known)):
+    for some, posed in posed_predictions(predictions, BodyCache("open"), np.flatnonzero(known)):
         found[some] = pick(posed.joints("coco17"), "coco17", LIMBS)
     found, truth = found[known], truth[known]
     print(f"{benchmark}: {len(found)} of {len(known)} people\n")

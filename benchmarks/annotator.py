@@ -43,7 +43,7 @@ from fullframe.data.crop import read_pixels
 from fullframe.data.sample import Sample
 from fullframe.detect import load_detector
 from fullframe.evaluate import predictions as evaluation
-from fullframe.evaluate.posed_bodies import Bodies as LoadedBodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.protocol import Protocol
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.evaluate.protocols.shared import LIMB_COLUMNS
@@ -238,7 +238,7 @@ def protocol_columns(protocol: Protocol) -> tuple[str, ...]:
 def measured(protocol: Protocol, truth: evaluation.Predictions, bodies: Bodies, body: str) -> list[str]:
     """The protocol's errors, and root position errors of synthetic people."""
     predictions = replace(truth, pose=bodies.pose, betas=bodies.betas, translation=bodies.translation)
-    loaded = LoadedBodies(body)
+    loaded = BodyCache(body)
     scores = protocol.measure(predictions, loaded).values
     values = [float(scores[name]) for name in protocol_columns(protocol)]
     if protocol is PROTOCOLS["synth"]:
@@ -252,7 +252,7 @@ def measured(protocol: Protocol, truth: evaluation.Predictions, bodies: Bodies, 
 
 
 def pelvis(
-    bodies: LoadedBodies, name: str, betas: NDArray[np.float32], translation: NDArray[np.float32]
+    bodies: BodyCache, name: str, betas: NDArray[np.float32], translation: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """(N, 3) in the camera frame."""
     rest = bodies.load(name, betas.shape[1]).rest_joints(torch.from_numpy(betas))

@@ -39,7 +39,7 @@ from fullframe.recovery.photo import Recoverer
 from fullframe.recovery.video_tracker import analyse
 from fullframe.results.clip import Clip
 from fullframe.synth.backgrounds import procedural_background
-from fullframe.synth.joints import NUM_BETAS, Bodies
+from fullframe.synth.joints import NUM_BETAS, OpenBodyPoser
 from fullframe.synth.renderer import Painter
 from fullframe.synth.scene import Person, Scene
 from fullframe.synth.shading import Light
@@ -135,7 +135,7 @@ def shoot(
     Args:
         degrees: by which the camera turns; NaN: it follows the person.
     """
-    camera, painter, bodies = Camera.from_fov(60, SIZE), Painter(), Bodies()
+    camera, painter, bodies = Camera.from_fov(60, SIZE), Painter(), OpenBodyPoser()
     count = round(seconds * FPS)
     theta, pelvis = _sequence(*person)
     if len(theta) < count and not np.isnan(degrees):  # back and forth

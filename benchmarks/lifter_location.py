@@ -27,7 +27,7 @@ from variants import difference, mean_over_seeds
 from fullframe.data.crop import read_pixels
 from fullframe.detect import load_detector
 from fullframe.evaluate import metrics
-from fullframe.evaluate.posed_bodies import Bodies as PosedBodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Scores, means
 from fullframe.evaluate.protocols.shared import LIMB_COLUMNS
@@ -236,7 +236,7 @@ def real_people(name: str, lifters: list[dict[str, Lifter]]) -> list[list[str]]:
                 for points, sample in zip(keypoints, samples, strict=True)
             )
             predictions = Predictions.of(samples, bodies)
-            scores.append(protocol.measure(predictions, PosedBodies("open")))
+            scores.append(protocol.measure(predictions, BodyCache("open")))
         clusters = predictions.sequences if protocol.by_sequence else None
         people = mean_over_seeds(scores).people
         table.append([form, *(str(estimate(people[column], clusters)) for column in LIMB_COLUMNS)])

@@ -18,7 +18,7 @@ import torch
 
 from fullframe.body import BodyModel
 from fullframe.body.files import BodyData
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocols.shared import mesh_errors
 
@@ -43,7 +43,7 @@ def smpl_sized() -> BodyModel:
     )
 
 
-class OneBody(Bodies):
+class OneBody(BodyCache):
     """The same body under every name."""
 
     def __init__(self, body: BodyModel) -> None:

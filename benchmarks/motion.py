@@ -36,7 +36,7 @@ from fullframe.motion.postprocess import postprocess
 from fullframe.motion.skeleton import soles
 from fullframe.recovery.tracker import Tracker
 from fullframe.results.clip import Clip
-from fullframe.synth.joints import NUM_BETAS, Bodies
+from fullframe.synth.joints import NUM_BETAS, OpenBodyPoser
 from fullframe.synth.renderer import Painter
 from fullframe.synth.scene import Person, Scene
 from fullframe.synth.shading import Light
@@ -185,7 +185,7 @@ def shoot(take: Take, network, body: BodyModel, find: Finder) -> tuple[Clip, Cli
     """Draws a take frame by frame and shows it to the network: the true clip, and the network's raw one."""
     rng = np.random.default_rng(len(take.people[0][0]))
     camera = Camera.from_fov(60, SIZE)
-    painter, bodies = Painter(), Bodies()
+    painter, bodies = Painter(), OpenBodyPoser()
     actors = [_sequence(*person) for person in take.people]
     betas = np.clip(rng.normal(size=(len(actors), NUM_BETAS)), -2, 2).astype(np.float32)
     betas[:, 10] = 0

@@ -15,7 +15,7 @@ from fullframe.body import load_body
 from fullframe.cli.console import say, show_progress
 from fullframe.data.mixture import loader
 from fullframe.data.sample import Sample
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.predictions import load_predictor, predict
 from fullframe.evaluate.protocol import Scores
 from fullframe.models.checkpoint import read_card
@@ -136,7 +136,7 @@ def measure(
     made_by = {"network.model": read_card(path).sha256, "benchmark": benchmark, "root": str(root or "")}
     folder = path.parent / f"{benchmark}-{len(samples)}"
     predictions = predict(recoverer, samples, folder, made_by, enlarge=protocol.enlarge)
-    return protocol.measure(predictions, Bodies(recoverer.body.name)), predictions.off_axis
+    return protocol.measure(predictions, BodyCache(recoverer.body.name)), predictions.off_axis
 
 
 @functools.cache

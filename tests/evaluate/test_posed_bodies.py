@@ -6,7 +6,7 @@ import torch
 
 from fullframe.body import BodyFileError, load_body
 from fullframe.evaluate import posed_bodies as module
-from fullframe.evaluate.posed_bodies import Bodies, pick, posed_pairs, posed_predictions
+from fullframe.evaluate.posed_bodies import BodyCache, pick, posed_pairs, posed_predictions
 
 
 def test_everyone_is_posed_once_and_paired_with_their_truth(smpl, make_people, perfect, monkeypatch):
@@ -15,7 +15,7 @@ def test_everyone_is_posed_once_and_paired_with_their_truth(smpl, make_people, p
     order = np.random.default_rng(0).permutation(12)
     predictions = perfect([samples[i] for i in order])
     seen = []
-    for some, predicted, true in posed_pairs(predictions, Bodies("smpl-neutral")):
+    for some, predicted, true in posed_pairs(predictions, BodyCache("smpl-neutral")):
         assert len(some) <= 3
         assert predicted.body.name == "smpl-neutral"
         assert {true.body.name} == set(predictions.true_bodies[some])
@@ -31,7 +31,7 @@ def test_everyone_is_posed_once_and_paired_with_their_truth(smpl, make_people, p
 def test_people_without_truth_are_left_out(make_people, perfect):
     predictions = perfect(make_people(4))
     predictions.true_pose[2] = np.nan
-    found = [some.tolist() for some, _, _ in posed_pairs(predictions, Bodies("open"))]
+    found = [some.tolist() for some, _, _ in posed_pairs(predictions, BodyCache("open"))]
     assert found == [[0, 1, 3]]
 
 
@@ -40,12 +40,12 @@ def test_kids_get_the_kid_template(smpl, make_people, perfect):
     samples[1] = replace(samples[1], kid=0.5)
     predictions = perfect(samples)
     found = {}
-    for some, _, true in posed_pairs(predictions, Bodies("smpl-neutral")):
+    for some, _, true in posed_pairs(predictions, BodyCache("smpl-neutral")):
         found |= dict(zip(some.tolist(), true.vertices, strict=True))
     # The kid is 0.6 times as large as the adult, and its weight is one half: the body shrinks by a fifth. The
     # template's offset of 3 m is taken away, the adult's own centre is not.
     rest = torch.eye(3).expand(1, 24, 3, 3)
-    body, betas = Bodies("smpl-neutral").shaped(
+    body, betas = BodyCache("smpl-neutral").shaped(
         "smpl-neutral", np.zeros((1, 10), np.float32), np.float32([0.5])
     )
     kid = body(torch.from_numpy(betas), rest).vertices[0].numpy()
@@ -64,16 +64,16 @@ def test_a_missing_or_wrong_kid_template_is_named(smpl, tmp_path, monkeypatch):
         (tmp_path / name).symlink_to(smpl / name)
     kid = (np.zeros((1, 10), np.float32), np.ones(1, np.float32))
     with pytest.raises(BodyFileError, match=r"smpl_kid_template.npy is missing.*agora"):
-        Bodies("smpl-neutral").shaped("smpl-neutral", *kid)
+        BodyCache("smpl-neutral").shaped("smpl-neutral", *kid)
     np.save(tmp_path / "smpl_kid_template.npy", np.zeros((10475, 3)))
     with pytest.raises(BodyFileError, match=r"expected \(6890, 3\)"):
-        Bodies("smpl-neutral").shaped("smpl-neutral", *kid)
+        BodyCache("smpl-neutral").shaped("smpl-neutral", *kid)
 
 
 def test_chosen_predictions(make_people, perfect):
     predictions = perfect(make_people(5))
     people = np.array([4, 1])
-    ((some, posed),) = posed_predictions(predictions, Bodies("open"), people)
+    ((some, posed),) = posed_predictions(predictions, BodyCache("open"), people)
     np.testing.assert_array_equal(some, people)
     expected = load_body("open", num_betas=11)(
         torch.from_numpy(predictions.betas[people]), torch.from_numpy(predictions.pose[people])

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fullframe.body import load_body
-from fullframe.synth.joints import JOINTS, NUM_BETAS, Bodies
+from fullframe.synth.joints import JOINTS, NUM_BETAS, OpenBodyPoser
 from fullframe.synth.poses import Poses
 
 
@@ -14,7 +14,7 @@ def body():
 
 def test_joints_are_those_of_the_body_model(body):
     rng = np.random.default_rng(0)
-    poses, bodies = Poses(), Bodies()
+    poses, bodies = Poses(), OpenBodyPoser()
     for _ in range(10):
         theta, _ = poses.draw(rng)
         betas = rng.normal(size=NUM_BETAS).astype(np.float32)
@@ -29,7 +29,7 @@ def test_joints_are_those_of_the_body_model(body):
 
 def test_transforms_take_rest_joints_to_posed_joints(body):
     betas = np.linspace(-1, 1, NUM_BETAS).astype(np.float32)
-    posed = Bodies().pose(betas, Poses().draw(np.random.default_rng(1))[0])
+    posed = OpenBodyPoser().pose(betas, Poses().draw(np.random.default_rng(1))[0])
     rest = body.rest_joints(torch.from_numpy(betas)[None])[0].numpy()
     moved = (posed.transforms[..., :3] @ rest[..., None])[..., 0] + posed.transforms[..., 3]
     np.testing.assert_allclose(moved, posed.joints, atol=1e-5)

@@ -3,7 +3,7 @@ import pytest
 import roma
 import torch
 
-from fullframe.synth.joints import NUM_BETAS, Bodies
+from fullframe.synth.joints import NUM_BETAS, OpenBodyPoser
 from fullframe.synth.poses import KINDS, Poses, crouch, lie, mirror, poses_of_labels, seat, stand
 from fullframe.synth.scene import Scenes
 
@@ -11,7 +11,7 @@ LEFT_HIP, RIGHT_HIP, LEFT_KNEE, LEFT_ANKLE, HEAD = 1, 2, 4, 7, 15
 
 
 def joints(theta):
-    bodies, betas = Bodies(), np.zeros(NUM_BETAS, np.float32)
+    bodies, betas = OpenBodyPoser(), np.zeros(NUM_BETAS, np.float32)
     return np.stack([bodies.pose(betas, pose).joints for pose in theta])
 
 

@@ -65,7 +65,7 @@ class FoundPeople(NamedTuple):
 def find_people(detector: Detector, image: NDArray[np.uint8], empty_looks: bool = True) -> FoundPeople:
     """The people of an image, with boxes and keypoints.
 
-    Detectors of boxes know upright people. Where somebody's keypoints show them on their side or upside down,
+    Detectors of boxes know upright people. Where keypoints show a person on their side or upside down,
     the image is searched again turned by as many quarters; where hardly anybody is found, in all
     orientations. If that finds more, it is the photo that is turned, and everybody found there stays; else
     those do who are turned themselves.

@@ -9,7 +9,7 @@ import numpy as np
 from fullframe.body import BodyModel
 from fullframe.data.sample import Sample
 from fullframe.evaluate import plots
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.predictions import load_predictor
 from fullframe.evaluate.protocol import Protocol
 from fullframe.evaluate.protocols import PROTOCOLS
@@ -64,7 +64,7 @@ def evaluate_model(
     if not len(samples):
         raise ValueError(f"{root}: no people of {benchmark} in this folder")
     some = [samples[i] for i in np.unique(np.linspace(0, len(samples) - 1, FINGERPRINT_SAMPLES).astype(int))]
-    bodies = Bodies(recoverer.body.name)
+    bodies = BodyCache(recoverer.body.name)
     _check_bodies(bodies, recoverer.body, protocol, some)
     request = {
         "model": FIT if card is None else card.sha256,
@@ -111,7 +111,7 @@ def evaluate_model(
     return report
 
 
-def _check_bodies(bodies: Bodies, body: BodyModel, protocol: Protocol, people: Sequence[Sample]) -> None:
+def _check_bodies(bodies: BodyCache, body: BodyModel, protocol: Protocol, people: Sequence[Sample]) -> None:
     """Load all bodies, kid templates and regressors: a missing one is an error before hours of work."""
     models = {body.name: bodies.load(body.name, body.num_betas)}
     for sample in people:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fullframe.body import JOINT_SETS, BodyModel
 from fullframe.data.crop import read_pixels
 from fullframe.data.sample import Sample
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.report import Bin, Estimate, number
 from fullframe.geometry.box import PersonBox, crop_image
@@ -61,7 +61,7 @@ def draw_worst(
     path: Path,
     samples: Sequence[Sample],
     predictions: Predictions,
-    bodies: Bodies,
+    bodies: BodyCache,
     column: str,
     values: NDArray[np.float64],
     count: int = 12,
@@ -97,7 +97,7 @@ def draw_worst(
 
 
 def _panels(
-    sample: Sample, index: int, predictions: Predictions, bodies: Bodies
+    sample: Sample, index: int, predictions: Predictions, bodies: BodyCache
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
     """Photo, prediction, truth: square views of the person, through the camera of that part of the photo."""
     image = read_pixels(sample)

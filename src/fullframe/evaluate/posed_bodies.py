@@ -39,7 +39,7 @@ class Posed(NamedTuple):
         return self.body.regress(torch.from_numpy(self.vertices), joint_set).numpy()
 
 
-class Bodies:
+class BodyCache:
     """Bodies by name, each loaded once.
 
     Args:
@@ -112,7 +112,7 @@ def posed(body: BodyModel, betas: NDArray[np.float32], pose: NDArray[np.float32]
 
 
 def posed_predictions(
-    predictions: Predictions, bodies: Bodies, people: NDArray[np.intp]
+    predictions: Predictions, bodies: BodyCache, people: NDArray[np.intp]
 ) -> Iterator[tuple[NDArray[np.intp], Posed]]:
     """The chosen people's predicted bodies, BATCH_SIZE at a time, with their indices."""
     body = bodies.load(bodies.predicted, predictions.betas.shape[1])
@@ -121,7 +121,9 @@ def posed_predictions(
         yield some, posed(body, predictions.betas[some], predictions.pose[some])
 
 
-def posed_pairs(predictions: Predictions, bodies: Bodies) -> Iterator[tuple[NDArray[np.intp], Posed, Posed]]:
+def posed_pairs(
+    predictions: Predictions, bodies: BodyCache
+) -> Iterator[tuple[NDArray[np.intp], Posed, Posed]]:
     """Predicted and true bodies of all people whose true body is known, BATCH_SIZE of one kind at a time.
 
     Yields:

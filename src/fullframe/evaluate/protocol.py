@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fullframe.data.sample import Sample
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.predictions import Predictions, predict
 from fullframe.geometry.box import LABEL_ENLARGE
 
@@ -30,10 +30,10 @@ class Published(NamedTuple):
 class Scores:
     """What a protocol measured.
 
-    Names tell the unit: "MPJPE mm".
+    Names give the unit: "MPJPE mm".
 
     Attributes:
-        values: the numbers of the table; NaN for what cannot be measured, of which the notes tell why.
+        values: the numbers of the table; NaN for what cannot be measured, of which the notes say why.
         people: (N,) per person, NaN for who was not measured.
         joints: (N,) errors of each joint per person, in the unit of the first value; NaN if not measured.
         medians: names in `people` whose medians are reported too.
@@ -53,8 +53,8 @@ class Protocol:
 
     Attributes:
         title: of the report.
-        open: reads the samples below the data set's folder; FileNotFoundError or ValueError tell what is
-            missing. Where samples have an attribute `notes`, it goes into the report.
+        open: reads the samples below the data set's folder; FileNotFoundError or ValueError name what
+            is missing. Where samples have an attribute `notes`, it goes into the report.
         measure: computes the scores.
         options: what else decides about the numbers (boxes, joints, ground truth), for the report.
         published: lines to compare with.
@@ -68,11 +68,11 @@ class Protocol:
 
     title: str
     open: Callable[[Path], Sequence[Sample]]
-    measure: Callable[[Predictions, Bodies], Scores]
+    measure: Callable[[Predictions, BodyCache], Scores]
     options: Mapping[str, str]
     published: tuple[Published, ...] = ()
     regressors: tuple[str, ...] = ()
-    extras: Callable[[Predictions, Bodies, Path], list[str]] | None = None
+    extras: Callable[[Predictions, BodyCache, Path], list[str]] | None = None
     needs_root: bool = True
     enlarge: float = LABEL_ENLARGE
     by_sequence: bool = False

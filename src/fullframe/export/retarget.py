@@ -194,7 +194,7 @@ def _limbs(character: Character, rest: NDArray[np.float64]) -> _Limbs:
             after = joint + (2 if joint > 15 else 3)
             if np.isfinite(places[[joint, after]]).all():
                 turns[joint] = _between(rest[after] - rest[joint], places[after] - places[joint])
-            elif joint > 17:  # a hand without fingers goes on as the forearm
+            elif joint > 17:  # a hand without fingers continues the forearm
                 turns[joint] = turns[joint - 2]
     for ankle in (7, 8):
         if np.isfinite(places[ankle + 3]).all():

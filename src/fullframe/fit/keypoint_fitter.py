@@ -64,7 +64,7 @@ class FitWeights:
     """Squared sine of the body's tilt against the image's vertical."""
     start: float = 1e-3
     """Squared radians from the rotations of bodies that are given to start from. A network sees depth and
-    hidden limbs better than keypoints tell them."""
+    hidden limbs better than keypoints show them."""
     likelihood: float = 2e-4
     """The same over the variance of each joint's rotation, where the start has one."""
     start_shape: float = 1e-3

@@ -90,7 +90,7 @@ def export_onnx(
     Raises:
         ImportError: a package or a newer torch is needed; names it.
         OnnxError: the file would differ from torch by more than TOLERANCE (not checked with 8 bits); the body
-            is another one; or keypoints tell nothing of the network's body.
+            is another one; or keypoints say nothing about the network's body.
         ValueError: for another suffix.
     """
     path = Path(path)

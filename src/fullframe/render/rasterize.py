@@ -352,7 +352,7 @@ def _refine(points, triangles, top, bottom, inverse, owner, jump, pattern):
     """Second pass: find the pixels with an outline and draw them at the points of the pattern.
 
     A straight outline that touches a pixel always runs between its centre and that of one of its four
-    neighbours, so these tell. Over a plane 1/z is linear: a second difference shows where depth jumps, at the
+    neighbours, which suffice. Over a plane 1/z is linear: a second difference shows where depth jumps, at the
     silhouette (beside it 1/z is 0) and within the mesh alike.
 
     Returns:

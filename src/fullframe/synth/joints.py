@@ -20,7 +20,7 @@ JOINTS = ("smpl24", "coco17", "lsp14")
 _PARENTS = np.array(PARENTS)
 
 
-class Posed(NamedTuple):
+class PosedBody(NamedTuple):
     """A posed body before translation.
 
     Attributes:
@@ -36,7 +36,7 @@ class Posed(NamedTuple):
     rest_pelvis: NDArray[np.float32]
 
 
-class Bodies:
+class OpenBodyPoser:
     """The open body for posing one person at a time."""
 
     def __init__(self) -> None:
@@ -51,14 +51,14 @@ class Bodies:
         dirs = [torch.cat((m.shape_dirs.flatten(0, 2).T, m.pose_dirs)).numpy() for m in models]
         self._dirs = np.ascontiguousarray(np.concatenate(dirs, axis=1))
 
-    def pose(self, betas: NDArray[np.float32], theta: NDArray[np.float64]) -> Posed:
+    def pose(self, betas: NDArray[np.float32], theta: NDArray[np.float64]) -> PosedBody:
         """Poses the body: betas (11,), axis-angle (24, 3)."""
         rest = self._rest + self._rest_dirs @ betas
         rotations = _rotations(theta)
         joints, transforms = _kinematics(rest, rotations, _PARENTS)
-        return Posed(rotations, joints, transforms, rest[0])
+        return PosedBody(rotations, joints, transforms, rest[0])
 
-    def keypoints(self, betas: NDArray[np.float32], posed: Posed) -> dict[str, NDArray[np.float32]]:
+    def keypoints(self, betas: NDArray[np.float32], posed: PosedBody) -> dict[str, NDArray[np.float32]]:
         """Joint set to joints (K, 3), metres, before translation."""
         # As body.keypoints.KeypointRegressor, with the transforms that rendering needs anyway.
         feature = np.concatenate((betas, (posed.rotations[1:] - np.eye(3, dtype=np.float32)).reshape(-1)))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import axis_rotation
 from fullframe.geometry.world import Y_UP
-from fullframe.synth.joints import NUM_BETAS, Bodies, Posed
+from fullframe.synth.joints import NUM_BETAS, OpenBodyPoser, PosedBody
 from fullframe.synth.poses import Poses, poses_of_labels
 from fullframe.synth.sampling import cumulative_weights, sample_index
 from fullframe.synth.shading import Light
@@ -48,7 +48,7 @@ class Person:
     """
 
     betas: NDArray[np.float32]
-    posed: Posed
+    posed: PosedBody
     translation: NDArray[np.float32]
     kind: str
     heading: float
@@ -101,7 +101,7 @@ class Scenes:
 
     def __init__(self, split: str = "train", labels: str | Path | None = None) -> None:
         self.poses = Poses(split, poses_of_labels(labels) if labels else None)
-        self.bodies = Bodies()
+        self.bodies = OpenBodyPoser()
 
     def compose(self, rng: np.random.Generator) -> Scene:
         """A scene whose first person is at least partly in view."""
@@ -194,7 +194,7 @@ def _place(person: Person, turn: NDArray[np.float64], pelvis: NDArray[np.float64
     joints = (person.posed.joints - origin) @ root.T + origin
     transforms = root @ person.posed.transforms
     transforms[:, :, 3] += origin - root @ origin
-    person.posed = Posed(rotations, joints, transforms, origin)
+    person.posed = PosedBody(rotations, joints, transforms, origin)
     person.translation = (pelvis - origin).astype(np.float32)
     return person
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fullframe.body import BodyFileError, load_body
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.protocols.agora import PROTOCOL, match, write_submission
 
 measure = PROTOCOL.measure
@@ -62,7 +62,7 @@ def test_the_truth_is_matched_whatever_the_order(smpl, make_people, perfect):
     for name in ("pose", "betas", "translation"):
         array = getattr(predictions, name)
         array[[0, 1]] = array[[1, 0]]
-    scores = measure(predictions, Bodies("smpl-neutral"))
+    scores = measure(predictions, BodyCache("smpl-neutral"))
     assert scores.values["F1"] == scores.values["precision"] == scores.values["recall"] == 1
     for name in ("MPJPE mm", "MVE mm", "NMJE mm", "NMVE mm"):
         assert scores.values[name] == pytest.approx(0, abs=1e-3)
@@ -74,7 +74,7 @@ def test_a_missed_person_by_hand(smpl, make_people, perfect):
     predictions.translation[3, 1] += 5
     # The first is larger than they are: 100 mm at the joint whose bone is twice as long, and so on.
     predictions.betas[0, 0] += 2
-    scores = measure(predictions, Bodies("smpl-neutral"))
+    scores = measure(predictions, BodyCache("smpl-neutral"))
     assert scores.values["F1"] == scores.values["precision"] == scores.values["recall"] == 0.75
     body = load_body("smpl-neutral")
     pose = torch.from_numpy(predictions.pose[:1])
@@ -94,7 +94,7 @@ def test_children_are_charged_all_false_predictions(smpl, make_people, perfect):
     predictions.kid[:2] = 0.0, 0.5
     predictions.translation[3, 1] += 5
     # The child's prediction is an adult: an error of its own.
-    scores = measure(predictions, Bodies("smpl-neutral"))
+    scores = measure(predictions, BodyCache("smpl-neutral"))
     # 1 child found, 1 false prediction (of an adult), none missed: F1 = 1 / 1.5, precision 1 / 2.
     assert scores.values["kids: F1"] == 0.67
     assert scores.values["kids: precision"] == 0.5
@@ -107,7 +107,7 @@ def test_children_are_charged_all_false_predictions(smpl, make_people, perfect):
 def test_vertices_of_the_body_alone(smpl, make_people, perfect, tmp_path, monkeypatch):
     predictions = crowd(make_people, perfect, (-0.8, 0.8, -0.8, 0.8))
     predictions.pose[:, 22] = np.diag([1, -1, -1])
-    everywhere = measure(predictions, Bodies("smpl-neutral"))
+    everywhere = measure(predictions, BodyCache("smpl-neutral"))
     assert any("body_verts_smpl.npy" in note for note in everywhere.notes)
     assert everywhere.values["MVE mm"] > 1
     for path in smpl.iterdir():
@@ -115,7 +115,7 @@ def test_vertices_of_the_body_alone(smpl, make_people, perfect, tmp_path, monkey
     monkeypatch.setattr("fullframe.body.files.SMPL_FOLDER", tmp_path)
     chosen = np.arange(0, 6890, 3)
     np.save(tmp_path / "body_verts_smpl.npy", chosen)
-    scores = measure(predictions, Bodies("smpl-neutral"))
+    scores = measure(predictions, BodyCache("smpl-neutral"))
     assert scores.notes == ()
     body, betas = load_body("smpl-neutral"), torch.from_numpy(predictions.betas)
     a, b = (body(betas, torch.from_numpy(x)) for x in (predictions.pose, predictions.true_pose))
@@ -125,12 +125,12 @@ def test_vertices_of_the_body_alone(smpl, make_people, perfect, tmp_path, monkey
     assert abs(scores.values["MVE mm"] - everywhere.values["MVE mm"]) > 0.1
     np.save(tmp_path / "body_verts_smpl.npy", np.array([1.5]))
     with pytest.raises(BodyFileError, match="body_verts_smpl.npy: expected a list"):
-        measure(predictions, Bodies("smpl-neutral"))
+        measure(predictions, BodyCache("smpl-neutral"))
 
 
 def test_submission_is_what_the_server_reads(smpl, make_people, perfect, tmp_path):
     predictions = crowd(make_people, perfect, (-0.8, 0.8, -0.8, 0.8))
-    (note,) = write_submission(predictions, Bodies("smpl-neutral"), tmp_path)
+    (note,) = write_submission(predictions, BodyCache("smpl-neutral"), tmp_path)
     assert note == "submission.zip: 4 people of 2 images, in AGORA's format."
     with zipfile.ZipFile(tmp_path / "submission.zip") as archive:
         names = archive.namelist()
@@ -150,6 +150,6 @@ def test_submission_is_what_the_server_reads(smpl, make_people, perfect, tmp_pat
 
 
 def test_no_submission_of_another_body(make_people, perfect, tmp_path):
-    (note,) = write_submission(perfect(make_people(2)), Bodies("open"), tmp_path)
+    (note,) = write_submission(perfect(make_people(2)), BodyCache("open"), tmp_path)
     assert "AGORA takes SMPL" in note
     assert not list(tmp_path.iterdir())

@@ -9,10 +9,10 @@ import torch
 
 from fullframe.body import load_body
 from fullframe.evaluate.benchmark import evaluate_model
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocols import PROTOCOLS
-from fullframe.models.predict import Bodies as Predicted
+from fullframe.models.predict import Bodies
 
 THREEDPW = (540, 960)
 
@@ -128,7 +128,7 @@ def test_the_truth_of_the_files_has_no_error(benchmark, number, body, request, p
     samples = PROTOCOLS[benchmark].open(root)
     predictions = perfect([samples[i] for i in range(len(samples))])
     assert len(predictions) == number
-    values = PROTOCOLS[benchmark].measure(predictions, Bodies(body)).values
+    values = PROTOCOLS[benchmark].measure(predictions, BodyCache(body)).values
     errors = {name: value for name, value in values.items() if name.endswith((" mm", " deg"))}
     assert len(errors) >= 4
     np.testing.assert_allclose([*errors.values()], 0, atol=5e-3)
@@ -151,8 +151,8 @@ def test_joints_of_the_files_are_all_measured(benchmark, fixture, number, reques
     samples = PROTOCOLS[benchmark].open(request.getfixturevalue(fixture))
     people = [samples[i] for i in range(len(samples))]
     pose = np.tile(np.eye(3, dtype=np.float32), (len(people), 24, 1, 1))
-    found = Predicted(pose, np.zeros((len(people), 10), np.float32), np.zeros((len(people), 3), np.float32))
-    scores = PROTOCOLS[benchmark].measure(Predictions.of(people, found), Bodies("open"))
+    found = Bodies(pose, np.zeros((len(people), 10), np.float32), np.zeros((len(people), 3), np.float32))
+    scores = PROTOCOLS[benchmark].measure(Predictions.of(people, found), BodyCache("open"))
     measured = next(values for name, values in scores.people.items() if not np.isnan(values).all())
     assert np.isfinite(measured).sum() == len(people) == number
 

@@ -4,7 +4,7 @@ import roma
 import torch
 
 from fullframe.body import load_body
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.protocols.emdb import COLUMNS, JITTER, PROTOCOL
 
 measure = PROTOCOL.measure
@@ -16,7 +16,7 @@ def about_y(degrees: float) -> np.ndarray:
 
 
 def test_the_truth_has_no_error(make_people, perfect):
-    scores = measure(perfect(make_people(10)), Bodies("open"))
+    scores = measure(perfect(make_people(10)), BodyCache("open"))
     assert list(scores.values) == [*COLUMNS, JITTER]
     np.testing.assert_allclose([scores.values[name] for name in COLUMNS], 0, atol=2e-3)
 
@@ -25,7 +25,7 @@ def test_a_turned_body_by_hand(make_people, perfect):
     samples = make_people(1)
     predictions = perfect(samples)
     predictions.pose[0, 0] = about_y(40) @ predictions.pose[0, 0]
-    values = measure(predictions, Bodies("open")).values
+    values = measure(predictions, BodyCache("open")).values
     body = load_body(num_betas=11)
     out = body(*(torch.from_numpy(x[None]) for x in (samples[0].betas, samples[0].pose)))
     joints, skin = (x[0].numpy().astype(np.float64) for x in (out.joints, out.vertices))
@@ -48,7 +48,7 @@ def test_jitter_is_that_of_each_sequence_in_order_of_frames(make_people, perfect
     # The upper arm swings by the angle of the frame in sequence a.
     for row, frame in enumerate(order[:5]):
         predictions.pose[row, 16] = predictions.pose[row, 16] @ about_y(10.0 * frame**2)
-    values = measure(predictions, Bodies("open")).values
+    values = measure(predictions, BodyCache("open")).values
     body = load_body(num_betas=11)
     elbow = []
     for frame in range(5):

@@ -6,7 +6,7 @@ import torch
 
 from fullframe.body import JOINT_SETS, load_body
 from fullframe.data.formats.triangulated_joints import LIMBS, coco17_joints, limb_box, limb_sample
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.predictions import load_predictor, predict
 from fullframe.evaluate.protocols.gestures import PROTOCOL, people
 from fullframe.evaluate.protocols.shared import limb_errors
@@ -66,7 +66,7 @@ def labelled(make_people, number: int = 3):
 
 
 def test_the_truth_has_no_error(make_people, perfect):
-    scores = limb_errors(perfect(labelled(make_people)), Bodies("open"))
+    scores = limb_errors(perfect(labelled(make_people)), BodyCache("open"))
     np.testing.assert_allclose(list(scores.values.values()), 0, atol=1e-2)
     assert tuple(scores.joints) == LIMBS
     assert scores.notes == ()
@@ -76,7 +76,7 @@ def test_errors_by_hand(make_people, perfect):
     """A wrist that is off by 120 mm is off by 11/12 of it from the mean of twelve, the others by 1/12."""
     samples = labelled(make_people, 2)
     samples[0].joints["coco17"][COCO.index("left_wrist"), 2] += 0.12
-    scores = limb_errors(perfect(samples), Bodies("open"))
+    scores = limb_errors(perfect(samples), BodyCache("open"))
     assert scores.values["MPJPE mm"] == pytest.approx(120 / 12 / 2, abs=1e-2)
     assert scores.values["centred MPJPE mm"] == pytest.approx((110 + 11 * 10) / 12 / 2, abs=1e-2)
     np.testing.assert_allclose(scores.joints["left_wrist"], [110, 0], atol=1e-2)
@@ -89,7 +89,7 @@ def test_hips_elsewhere_do_not_move_the_centred_error(make_people, perfect):
     samples = labelled(make_people, 1)
     for side in ("left", "right"):
         samples[0].joints["coco17"][COCO.index(f"{side}_hip"), 2] -= 0.06
-    values = limb_errors(perfect(samples), Bodies("open")).values
+    values = limb_errors(perfect(samples), BodyCache("open")).values
     assert values["MPJPE mm"] == pytest.approx(50, abs=1e-2)
     assert values["centred MPJPE mm"] == pytest.approx((2 * 50 + 10 * 10) / 12, abs=1e-2)
 
@@ -102,13 +102,13 @@ def test_true_bone_lengths_leave_the_errors_of_directions(make_people, perfect):
     for side in ("left", "right"):
         hip, knee, ankle = (COCO.index(f"{side}_{name}") for name in ("hip", "knee", "ankle"))
         joints[[knee, ankle], :3] += 0.3 * (joints[knee, :3] - joints[hip, :3])
-    values = limb_errors(perfect(samples), Bodies("open")).values
+    values = limb_errors(perfect(samples), BodyCache("open")).values
     assert values["MPJPE mm"] > 50
     assert values["MPJPE with true bone lengths mm"] == pytest.approx(0, abs=1e-2)
     elbow, wrist = COCO.index("left_elbow"), COCO.index("left_wrist")
     forearm = joints[wrist, :3] - joints[elbow, :3]
     joints[wrist, :3] = joints[elbow, :3] - forearm
-    values = limb_errors(perfect(samples), Bodies("open")).values
+    values = limb_errors(perfect(samples), BodyCache("open")).values
     expected = 2e3 * np.linalg.norm(forearm) / 12
     assert values["MPJPE with true bone lengths mm"] == pytest.approx(expected, abs=1e-2)
 
@@ -118,7 +118,7 @@ def test_a_turned_person_has_a_turned_torso(make_people, perfect):
     predictions = perfect(samples)
     c, s = np.cos(np.radians(25)), np.sin(np.radians(25))
     predictions.pose[0, 0] = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ predictions.pose[0, 0]
-    values = limb_errors(predictions, Bodies("open")).values
+    values = limb_errors(predictions, BodyCache("open")).values
     assert values["torso rotation deg"] == pytest.approx(25, abs=1e-3)
     assert values["PA-MPJPE mm"] == pytest.approx(0, abs=1e-2)
     assert values["MPJPE mm"] > 50
@@ -127,7 +127,7 @@ def test_a_turned_person_has_a_turned_torso(make_people, perfect):
 def test_people_without_all_limbs_are_reported(make_people, perfect):
     samples = labelled(make_people)
     samples[1].joints["coco17"][COCO.index("left_knee"), 3] = 0
-    scores = limb_errors(perfect(samples), Bodies("open"))
+    scores = limb_errors(perfect(samples), BodyCache("open"))
     np.testing.assert_array_equal(np.isnan(scores.people["MPJPE mm"]), [False, True, False])
     assert scores.notes == ("1 of 3 people are not measured: not all of their twelve joints are known.",)
 

@@ -6,7 +6,7 @@ import torch
 
 from fullframe.body import JOINT_SETS, load_body
 from fullframe.evaluate.metrics import AUC_THRESHOLDS
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.protocols import h36m, mpi_inf_3dhp
 from fullframe.evaluate.protocols.shared import J14, J17
 
@@ -41,14 +41,14 @@ def move(sample, name: str, millimetres: float) -> None:
 def test_mpi_inf_3dhp_by_hand(make_people, perfect):
     samples = labelled(make_people)
     measure = mpi_inf_3dhp.PROTOCOL.measure
-    scores = measure(perfect(samples), Bodies("open"))
+    scores = measure(perfect(samples), BodyCache("open"))
     assert scores.values["MPJPE mm"] == pytest.approx(0, abs=1e-3)
     assert scores.values["PCK@150mm %"] == 100
     assert scores.values["AUC %"] == pytest.approx(100 * 30 / 31)
     # One wrist is off by 149 mm, another by 151 mm, of 3 x 17 joints.
     move(samples[0], "left_wrist", 149)
     move(samples[1], "right_wrist", 151)
-    scores = measure(perfect(samples), Bodies("open"))
+    scores = measure(perfect(samples), BodyCache("open"))
     assert scores.values["MPJPE mm"] == pytest.approx((149 + 151) / 51, abs=1e-3)
     assert scores.values["PCK@150mm %"] == pytest.approx(100 * 50 / 51)
     # Strictly above 149 mm lies 150 only; above 151 none.
@@ -62,7 +62,7 @@ def test_mpi_inf_3dhp_by_hand(make_people, perfect):
 def test_moving_the_pelvis_moves_everything_else(make_people, perfect):
     samples = labelled(make_people, 1)
     move(samples[0], "pelvis", 50)
-    values = mpi_inf_3dhp.PROTOCOL.measure(perfect(samples), Bodies("open")).values
+    values = mpi_inf_3dhp.PROTOCOL.measure(perfect(samples), BodyCache("open")).values
     assert values["MPJPE mm"] == pytest.approx(16 * 50 / 17, abs=1e-3)
 
 
@@ -70,14 +70,14 @@ def test_swapped_sides_are_caught(make_people, perfect):
     samples = labelled(make_people)
     for sample in samples:
         sample.joints["j24"] = sample.joints["j24"][list(JOINT_SETS["j24"].flip_permutation)]
-    values = mpi_inf_3dhp.PROTOCOL.measure(perfect(samples), Bodies("open")).values
+    values = mpi_inf_3dhp.PROTOCOL.measure(perfect(samples), BodyCache("open")).values
     assert min(values["MPJPE mm"], values["PA-MPJPE mm"]) > 50
 
 
 def test_people_without_all_joints_are_left_out(make_people, perfect):
     samples = labelled(make_people)
     samples[1].joints["j24"][J24.index("jaw"), 3] = 0
-    scores = mpi_inf_3dhp.PROTOCOL.measure(perfect(samples), Bodies("open"))
+    scores = mpi_inf_3dhp.PROTOCOL.measure(perfect(samples), BodyCache("open"))
     np.testing.assert_array_equal(np.isnan(scores.people["MPJPE mm"]), [False, True, False])
     assert scores.values["MPJPE mm"] == pytest.approx(0, abs=1e-3)
 
@@ -86,7 +86,7 @@ def test_h36m_against_markers_by_hand(make_people, perfect):
     samples = labelled(make_people)
     move(samples[0], "head", 28)
     move(samples[0], "jaw", 500)  # is not one of the 14
-    scores = h36m.PROTOCOL_2.measure(without_bodies(perfect(samples)), Bodies("open"))
+    scores = h36m.PROTOCOL_2.measure(without_bodies(perfect(samples)), BodyCache("open"))
     assert scores.values["MPJPE (markers) mm"] == pytest.approx(28 / 42, abs=1e-3)
     assert np.isnan(scores.values["MPJPE (MoSh) mm"])
     assert scores.joints["head"].mean() == pytest.approx(28 / 3, abs=1e-3)
@@ -101,7 +101,7 @@ def test_h36m_distinguishes_both_truths(make_people, perfect):
     for sample in samples:
         for name in J14:
             move(sample, name, 10)
-    scores = h36m.PROTOCOL_1.measure(perfect(samples), Bodies("open"))
+    scores = h36m.PROTOCOL_1.measure(perfect(samples), BodyCache("open"))
     assert scores.values["MPJPE (MoSh) mm"] == pytest.approx(0, abs=1e-3)
     assert scores.values["MPJPE (markers) mm"] == pytest.approx(10, abs=1e-3)
     assert scores.values["PA-MPJPE (markers) mm"] == pytest.approx(0, abs=1e-2)

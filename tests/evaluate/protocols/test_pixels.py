@@ -7,7 +7,7 @@ import torch
 
 from fullframe.body import JOINT_SETS
 from fullframe.data.sample import Sample
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.protocol import mean
 from fullframe.evaluate.protocols import coco, lspet, synth
 from fullframe.evaluate.protocols.resized import Resized
@@ -21,12 +21,12 @@ def test_coco_by_hand(make_people, perfect):
         sample.keypoints["coco17"][:5] = 0  # 12 labels left
     predictions = perfect(samples)
     measure = coco.PROTOCOL.measure
-    assert measure(predictions, Bodies("open")).values == {"PCK@0.1 %": 100}
+    assert measure(predictions, BodyCache("open")).values == {"PCK@0.1 %": 100}
     # The longer side is 100 px: 9.9 px are near enough, 10.1 px are not.
     predictions.keypoints["coco17"][0, 5, 0] += 9.9
     predictions.keypoints["coco17"][0, 6, 1] += 10.1
     predictions.keypoints["coco17"][1, 7, 1] += 50
-    scores = measure(predictions, Bodies("open"))
+    scores = measure(predictions, BodyCache("open"))
     assert scores.values["PCK@0.1 %"] == pytest.approx(100 * 22 / 24)
     np.testing.assert_allclose(scores.people["PCK@0.1 % per person"], 100 * 11 / 12)
     names = JOINT_SETS["coco17"].names
@@ -39,7 +39,7 @@ def test_coco_sides_are_those_of_the_person(make_people, perfect):
     predictions.keypoints["coco17"] = predictions.keypoints["coco17"][
         :, list(JOINT_SETS["coco17"].flip_permutation)
     ]
-    assert coco.PROTOCOL.measure(predictions, Bodies("open")).values["PCK@0.1 %"] < 75
+    assert coco.PROTOCOL.measure(predictions, BodyCache("open")).values["PCK@0.1 %"] < 75
 
 
 def test_lspet_by_hand(make_people, perfect):
@@ -47,7 +47,7 @@ def test_lspet_by_hand(make_people, perfect):
     predictions = perfect(samples)
     measure = lspet.PROTOCOL.measure
     everything = {"PCK@0.1 %": 100, "PCK@0.1 %, sides free": 100, "PCK@0.2 torso %": 100}
-    assert measure(predictions, Bodies("open")).values == everything
+    assert measure(predictions, BodyCache("open")).values == everything
     names = JOINT_SETS["lsp14"].names
     labels = predictions.keypoints["lsp14"]
     torso = np.linalg.norm(
@@ -57,12 +57,12 @@ def test_lspet_by_hand(make_people, perfect):
     labels[0, names.index("left_wrist"), 0] += 0.21 * torso
     labels[0, names.index("right_wrist"), 0] += 0.19 * torso
     labels[1, names.index("left_ankle"), 1] += 101
-    scores = measure(predictions, Bodies("open"))
+    scores = measure(predictions, BodyCache("open"))
     assert scores.values["PCK@0.1 %"] == pytest.approx(100 * 27 / 28)
     assert scores.values["PCK@0.2 torso %"] == pytest.approx(100 * 26 / 28)
     # Without the hip there is no torso to measure with.
     labels[0, names.index("right_hip"), 2] = 0
-    scores = measure(predictions, Bodies("open"))
+    scores = measure(predictions, BodyCache("open"))
     assert scores.values["PCK@0.2 torso %"] == pytest.approx(100 * 13 / 14)
     assert scores.values["PCK@0.1 %"] == pytest.approx(100 * 26 / 27)
 
@@ -72,7 +72,7 @@ def test_lspet_labels_with_exchanged_sides_count_as_they_are_meant(make_people, 
     labels = predictions.keypoints["lsp14"]
     labels[1] = labels[1, list(JOINT_SETS["lsp14"].flip_permutation)]
     labels[0, JOINT_SETS["lsp14"].names.index("left_wrist"), 0] += 1e4
-    values = lspet.PROTOCOL.measure(predictions, Bodies("open")).values
+    values = lspet.PROTOCOL.measure(predictions, BodyCache("open")).values
     assert values["PCK@0.1 %, sides free"] == pytest.approx(100 * 27 / 28)
     assert values["PCK@0.1 %"] < 80
 
@@ -82,7 +82,7 @@ def test_synth_reports_the_angle_of_the_root(make_people, perfect):
     for person, degrees in enumerate((0, 10, 30, 100)):
         turn = roma.rotvec_to_rotmat(torch.tensor([0, np.radians(degrees), 0])).numpy()
         predictions.pose[person, 0] = turn @ predictions.pose[person, 0]
-    scores = synth.PROTOCOL.measure(predictions, Bodies("open"))
+    scores = synth.PROTOCOL.measure(predictions, BodyCache("open"))
     assert list(scores.values) == [
         "MPJPE mm", "PA-MPJPE mm", "PVE mm", "root rotation deg", "root rotation deg, median",
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from fullframe.data.formats.pose2sim import Pose2Sim
 from fullframe.evaluate import clip_predictions as clips
 from fullframe.evaluate.benchmark import evaluate_model
 from fullframe.evaluate.clip_predictions import predict_clips
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.predictions import load_predictor
 from fullframe.evaluate.protocols.pose2sim import CLIPS, measure_clips
 from fullframe.io.workdir import WorkError
@@ -90,7 +90,7 @@ def test_whole_clips_go_through_the_steps_of_run(project, recoverer, tmp_path):
     # The bodies stand where the people are: their boxes are found in undistorted pictures.
     root = found.translation[:, :2] / found.translation[:, 2:] * found.focal + found.principal_point
     assert (found.boxes[:, :2] - 20 < root).all() and (root < found.boxes[:, 2:] + 20).all()
-    scores = measure_clips(found, Bodies("open"))
+    scores = measure_clips(found, BodyCache("open"))
     assert scores.values["found %"] == 100
     assert np.isfinite(list(scores.values.values())).all()
 
@@ -130,7 +130,7 @@ def test_people_who_are_not_found_are_counted(project, recoverer, tmp_path, monk
     found = predict_clips(recoverer, samples, tmp_path, {}, enlarge=1.1)
     missed = ~np.isfinite(found.pose).all(axis=(1, 2, 3))
     assert 0 < missed.sum() < len(found)
-    scores = measure_clips(found, Bodies("open"))
+    scores = measure_clips(found, BodyCache("open"))
     assert scores.values["found %"] == pytest.approx(100 * (~missed).mean())
     np.testing.assert_array_equal(np.isnan(scores.people["MPJPE mm"]), missed)
 

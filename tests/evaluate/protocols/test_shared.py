@@ -4,7 +4,7 @@ import roma
 import torch
 
 from fullframe.body import JOINT_SETS, load_body
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.protocols import shared
 from fullframe.evaluate.protocols.shared import J14, J17, PVE, PVE_UNALIGNED, mesh_errors, named_joints
 
@@ -25,7 +25,7 @@ def test_joint_choices_are_those_of_spin():
 
 
 def test_the_truth_has_no_error(make_people, perfect):
-    scores = mesh_errors(perfect(make_people(5)), Bodies("open"))
+    scores = mesh_errors(perfect(make_people(5)), BodyCache("open"))
     assert list(scores.values) == ["MPJPE mm", "PA-MPJPE mm", PVE, PVE_UNALIGNED]
     np.testing.assert_allclose(list(scores.values.values()), 0, atol=1e-3)
     np.testing.assert_allclose([*scores.joints.values()], 0, atol=1e-3)
@@ -37,7 +37,7 @@ def test_a_turned_body_by_hand(make_people, perfect):
     samples = make_people(1)
     predictions = perfect(samples)
     predictions.pose[0, 0] = turn(1, 30) @ predictions.pose[0, 0]
-    scores = mesh_errors(predictions, Bodies("open"))
+    scores = mesh_errors(predictions, BodyCache("open"))
     body = load_body(num_betas=11)
     given = (torch.from_numpy(x[None]) for x in (samples[0].betas, samples[0].pose))
     vertices = body(*given).vertices
@@ -65,14 +65,14 @@ def test_swapped_sides_are_caught(make_people, perfect):
     swap = list(JOINT_SETS["smpl24"].flip_permutation)
     mirror = np.diag([-1.0, 1.0, 1.0]).astype(np.float32)
     predictions.pose[:, 1:] = mirror @ predictions.pose[:, swap][:, 1:] @ mirror
-    scores = mesh_errors(predictions, Bodies("open"))
+    scores = mesh_errors(predictions, BodyCache("open"))
     assert min(scores.values["MPJPE mm"], scores.values["PA-MPJPE mm"]) > 30
 
 
 def test_other_bodies_have_no_vertex_error(smpl, make_people, perfect):
     """A network of the open body against SMPL: joints are compared by name, vertices are not."""
     predictions = perfect(make_people(4, "smpl-male"))
-    scores = mesh_errors(predictions, Bodies("open"))
+    scores = mesh_errors(predictions, BodyCache("open"))
     assert np.isfinite([scores.values["MPJPE mm"], scores.values["PA-MPJPE mm"]]).all()
     assert np.isnan([scores.values[PVE], scores.values[PVE_UNALIGNED]]).all()
     assert scores.notes == (
@@ -83,7 +83,7 @@ def test_other_bodies_have_no_vertex_error(smpl, make_people, perfect):
 def test_people_without_a_body_are_counted(make_people, perfect):
     predictions = perfect(make_people(4))
     predictions.true_betas[1] = np.nan
-    scores = mesh_errors(predictions, Bodies("open"))
+    scores = mesh_errors(predictions, BodyCache("open"))
     assert scores.notes == ("1 of 4 people have no true body and are not measured.",)
     np.testing.assert_array_equal(np.isnan(scores.people["MPJPE mm"]), [False, True, False, False])
     assert np.isfinite(scores.values["MPJPE mm"])
@@ -103,17 +103,17 @@ def test_predicted_pixels_are_projected_joints(make_people, perfect):
     samples = make_people(3)
     predictions = perfect(samples)
     for joint_set in ("coco17", "lsp14", "smpl24"):
-        found = shared.pixels(predictions, Bodies("open"), joint_set)
+        found = shared.pixels(predictions, BodyCache("open"), joint_set)
         expected = [s.keypoints[joint_set][:, :2] for s in samples]
         np.testing.assert_allclose(found, expected, atol=1e-3)
-        errors = shared.keypoint_errors(predictions, Bodies("open"), joint_set)
+        errors = shared.keypoint_errors(predictions, BodyCache("open"), joint_set)
         np.testing.assert_allclose(errors, 0, atol=1e-3)
 
 
 def test_unlabelled_joints_have_no_error(make_people, perfect):
     samples = make_people(2)
     samples[0].keypoints["coco17"][3] = 0
-    errors = shared.keypoint_errors(perfect(samples), Bodies("open"), "coco17")
+    errors = shared.keypoint_errors(perfect(samples), BodyCache("open"), "coco17")
     assert np.isnan(errors[0, 3])
     assert np.isnan(errors).sum() == 1
 

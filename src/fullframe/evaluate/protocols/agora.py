@@ -15,7 +15,7 @@ from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.agora import AGORA
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
-from fullframe.evaluate.posed_bodies import Bodies, posed_pairs
+from fullframe.evaluate.posed_bodies import BodyCache, posed_pairs
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Published, Scores, mean
 from fullframe.evaluate.protocols.shared import joint_columns, nan_columns, other_topology, pixels
@@ -34,7 +34,7 @@ def people(root: Path) -> Sequence[Sample]:
     return Subset(everyone, np.flatnonzero(everyone.valid).tolist())  # type: ignore[return-value,arg-type]
 
 
-def measure(predictions: Predictions, bodies: Bodies) -> Scores:
+def measure(predictions: Predictions, bodies: BodyCache) -> Scores:
     """MPJPE and MVE of matched people, F1, and both over F1; the same for the children alone.
 
     All 24 joints, and the vertices that AGORA's evaluation chooses (all without its list), are aligned at the
@@ -91,7 +91,7 @@ def measure(predictions: Predictions, bodies: Bodies) -> Scores:
     return Scores(values, columns, joints, notes=tuple(sorted(notes)))
 
 
-def matched_predictions(predictions: Predictions, bodies: Bodies) -> NDArray[np.intp]:
+def matched_predictions(predictions: Predictions, bodies: BodyCache) -> NDArray[np.intp]:
     """For each true person the index of the prediction matched to them in their image, else -1: (N,)."""
     predicted = pixels(predictions, bodies, "smpl24")
     true = predictions.keypoints["smpl24"][..., :2].astype(np.float64)
@@ -156,7 +156,7 @@ def body_vertices() -> NDArray[np.int64] | None:
     return rows.astype(np.int64)
 
 
-def write_submission(predictions: Predictions, bodies: Bodies, folder: Path) -> list[str]:
+def write_submission(predictions: Predictions, bodies: BodyCache, folder: Path) -> list[str]:
     """submission.zip for AGORA's server: a pickle with SMPL parameters and joints for each person.
 
     Returns:

@@ -7,7 +7,7 @@ from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.coco import COCO
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Scores
 from fullframe.evaluate.protocols.shared import joint_columns, keypoint_errors, longer_side, pck_of_people
@@ -23,7 +23,7 @@ def people(root: Path) -> Sequence[Sample]:
     return COCO(annotations, images, min_joints=MIN_JOINTS, min_height=MIN_HEIGHT)
 
 
-def measure(predictions: Predictions, bodies: Bodies) -> Scores:
+def measure(predictions: Predictions, bodies: BodyCache) -> Scores:
     """PCK@0.1: the share of labelled joints within a tenth of the box's longer side."""
     errors = keypoint_errors(predictions, bodies, "coco17") / longer_side(predictions)[:, None]
     return Scores(

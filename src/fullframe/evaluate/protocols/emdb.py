@@ -9,7 +9,7 @@ from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.emdb import EMDB
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
-from fullframe.evaluate.posed_bodies import Bodies, posed_pairs
+from fullframe.evaluate.posed_bodies import BodyCache, posed_pairs
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Published, Scores, mean, means
 from fullframe.evaluate.protocols.shared import joint_columns, nan_columns, other_topology
@@ -23,7 +23,7 @@ def people(root: Path) -> Sequence[Sample]:
     return EMDB(root)
 
 
-def measure(predictions: Predictions, bodies: Bodies) -> Scores:
+def measure(predictions: Predictions, bodies: BodyCache) -> Scores:
     """Errors over all frames together; jitter as the mean over the sequences."""
     columns = nan_columns(len(predictions), *COLUMNS)
     by_joint = np.full((len(predictions), 24), np.nan)

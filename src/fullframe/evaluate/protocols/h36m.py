@@ -9,7 +9,7 @@ from fullframe.data.formats.h36m import CAMERAS, FRONTAL, H36M
 from fullframe.data.formats.spin_npz import SPINList
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
-from fullframe.evaluate.posed_bodies import Bodies, pick, posed_pairs, posed_predictions
+from fullframe.evaluate.posed_bodies import BodyCache, pick, posed_pairs, posed_predictions
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Published, Scores, means
 from fullframe.evaluate.protocols.shared import J14, joint_columns, named_joints, nan_columns
@@ -36,7 +36,7 @@ def _people(root: Path, listed: str, cameras: tuple[str, ...]) -> Sequence[Sampl
     return H36M(root, "test", cameras)
 
 
-def measure(predictions: Predictions, bodies: Bodies) -> Scores:
+def measure(predictions: Predictions, bodies: BodyCache) -> Scores:
     """MPJPE and PA-MPJPE over 14 joints, pelvis aligned, against two truths.
 
     Papers differ in the truth: CLIFF takes joints regressed from the SMPL bodies that MoSh fitted to the

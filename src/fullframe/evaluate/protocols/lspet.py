@@ -10,7 +10,7 @@ from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.lspet import LSPET, VAL_EVERY
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
-from fullframe.evaluate.posed_bodies import Bodies, pick
+from fullframe.evaluate.posed_bodies import BodyCache, pick
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Scores
 from fullframe.evaluate.protocols.shared import joint_columns, keypoint_errors, longer_side, pck_of_people
@@ -21,7 +21,7 @@ def people(root: Path) -> Sequence[Sample]:
     return LSPET(root, "val")
 
 
-def measure(predictions: Predictions, bodies: Bodies) -> Scores:
+def measure(predictions: Predictions, bodies: BodyCache) -> Scores:
     """PCK@0.1 of the box's longer side, and PCK@0.2 of the torso (left shoulder to right hip).
 
     Many labels have left and right exchanged. "PCK@0.1, sides free" compares each person also with the

@@ -8,7 +8,7 @@ import numpy as np
 from fullframe.data.formats.mpi_inf_3dhp import MPIINF3DHP
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
-from fullframe.evaluate.posed_bodies import Bodies, pick, posed_predictions
+from fullframe.evaluate.posed_bodies import BodyCache, pick, posed_predictions
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Scores, means
 from fullframe.evaluate.protocols.shared import (
@@ -30,7 +30,7 @@ def people(root: Path) -> Sequence[Sample]:
     return MPIINF3DHP(root, "test")
 
 
-def measure(predictions: Predictions, bodies: Bodies) -> Scores:
+def measure(predictions: Predictions, bodies: BodyCache) -> Scores:
     """MPJPE, PA-MPJPE, PCK and AUC over 17 joints, pelvis aligned, against joints at universal scale.
 
     SPIN's joint set and plain means; the data set's own code averages PCK over groups of 14 joints. Predicted

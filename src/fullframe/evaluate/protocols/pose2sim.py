@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fullframe.data.formats.pose2sim import Pose2Sim
 from fullframe.data.sample import Sample
 from fullframe.evaluate.clip_predictions import MIN_IOU, predict_clips
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Scores, means
 from fullframe.evaluate.protocols import gestures
@@ -32,7 +32,7 @@ def people_of_clips(root: Path) -> Sequence[Sample]:
     return Pose2Sim(root)
 
 
-def measure_clips(predictions: Predictions, bodies: Bodies) -> Scores:
+def measure_clips(predictions: Predictions, bodies: BodyCache) -> Scores:
     """`limb_errors` of the people who were found, and the share of those."""
     found = np.isfinite(predictions.pose).all(axis=(1, 2, 3))
     scores = limb_errors(predictions, bodies)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.data.formats.triangulated_joints import LIMBS
 from fullframe.evaluate import metrics
-from fullframe.evaluate.posed_bodies import Bodies, pick, posed_pairs, posed_predictions
+from fullframe.evaluate.posed_bodies import BodyCache, pick, posed_pairs, posed_predictions
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Scores, means
 
@@ -40,7 +40,7 @@ def nan_columns(number: int, *names: str) -> dict[str, NDArray[np.float64]]:
     return {name: np.full(number, np.nan) for name in names}
 
 
-def mesh_errors(predictions: Predictions, bodies: Bodies, joints: Sequence[str] = J14) -> Scores:
+def mesh_errors(predictions: Predictions, bodies: BodyCache, joints: Sequence[str] = J14) -> Scores:
     """MPJPE, PA-MPJPE and PVE in both alignments against true bodies, as SPIN measures 3DPW.
 
     Joints are regressed from the vertices with the Human3.6M regressor of each body; both bodies are moved
@@ -66,7 +66,7 @@ def mesh_errors(predictions: Predictions, bodies: Bodies, joints: Sequence[str] 
     return Scores(means(people), people, joint_columns(joints, by_joint), notes=tuple(dict.fromkeys(notes)))
 
 
-def limb_errors(predictions: Predictions, bodies: Bodies) -> Scores:
+def limb_errors(predictions: Predictions, bodies: BodyCache) -> Scores:
     """Errors of the twelve joints of the limbs (coco17) and of the torso, against true joints.
 
     MPJPE after moving the middles of the hips onto each other; centred MPJPE after moving the means of the
@@ -170,7 +170,7 @@ def joint_columns(names: Sequence[str], errors: NDArray[np.float64]) -> dict[str
     return dict(zip(names, errors.T, strict=True))
 
 
-def pixels(predictions: Predictions, bodies: Bodies, joint_set: str) -> NDArray[np.float64]:
+def pixels(predictions: Predictions, bodies: BodyCache, joint_set: str) -> NDArray[np.float64]:
     """The predicted joints projected to the full image, (N, K, 2) px."""
     parts = []
     for some, predicted in posed_predictions(predictions, bodies, np.arange(len(predictions))):
@@ -180,7 +180,7 @@ def pixels(predictions: Predictions, bodies: Bodies, joint_set: str) -> NDArray[
     return np.concatenate(parts)
 
 
-def keypoint_errors(predictions: Predictions, bodies: Bodies, joint_set: str) -> NDArray[np.float64]:
+def keypoint_errors(predictions: Predictions, bodies: BodyCache, joint_set: str) -> NDArray[np.float64]:
     """Distances in px (N, K) between predicted and labelled joints; NaN where there is no label."""
     labels = predictions.keypoints[joint_set].astype(np.float64)
     distance = np.linalg.norm(pixels(predictions, bodies, joint_set) - labels[..., :2], axis=-1)

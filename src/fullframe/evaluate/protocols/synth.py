@@ -9,7 +9,7 @@ from torch.utils.data import Subset
 
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
-from fullframe.evaluate.posed_bodies import Bodies
+from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Scores, means
 from fullframe.evaluate.protocols.shared import PVE, mesh_errors
@@ -23,7 +23,7 @@ def people(root: Path) -> Sequence[Sample]:
     return Subset(synth_val(), range(VAL_PEOPLE))  # type: ignore[arg-type, return-value]
 
 
-def measure(predictions: Predictions, bodies: Bodies) -> Scores:
+def measure(predictions: Predictions, bodies: BodyCache) -> Scores:
     """MPJPE, PA-MPJPE and PVE as on 3DPW, and the angle between predicted and true root rotation."""
     scores = mesh_errors(predictions, bodies)
     rotation = metrics.rotation_error(predictions.pose[:, 0], predictions.true_pose[:, 0])

@@ -55,9 +55,9 @@ def photo_transform(
 ) -> PhotoTransform:
     """How coordinates of a file become those of the upright photo.
 
-    Annotations made on a photo's unturned pixels, as their width and height tell, are turned with it. Of
-    orientations 2 to 4, which keep width and height, only people upside down tell. Annotations of another
-    resolution are scaled if width and height have the same ratio.
+    Annotations made on a photo's unturned pixels, as their width and height show, are turned with it. Of
+    orientations 2 to 4, which keep width and height, only people upside down are evidence. Annotations of
+    another resolution are scaled if width and height have the same ratio.
 
     Args:
         annotated: (width, height) px that the file names; None: it names none, and the photo's are meant.
