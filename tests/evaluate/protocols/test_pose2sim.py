@@ -16,6 +16,7 @@ from fullframe.evaluate.posed_bodies import BodyCache
 from fullframe.evaluate.predictions import load_predictor
 from fullframe.evaluate.protocols.pose2sim import CLIPS, measure_clips
 from fullframe.io.workdir import WorkError
+from fullframe.results.clip import ROWS
 
 
 class Contrast:
@@ -146,11 +147,8 @@ def test_the_right_person_is_compared(project, recoverer, tmp_path):
     values["translation"][1] += 7
     two = type(clip)(
         **{
-            **{name: value for name, value in twice._values().items() if name not in values},
-            **{
-                name: getattr(twice, name)[rows]
-                for name in ("detected", "scores", "keypoints", "contacts", "reprojection", "reliable")
-            },
+            **twice._values(),
+            **{name: getattr(twice, name)[rows] for name in ROWS},
             **values,
             "frames": np.zeros(2, np.int64),
             "track_ids": np.arange(2),
