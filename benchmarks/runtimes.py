@@ -149,7 +149,7 @@ def errors(run: Pass, feeds: Feeds, samples: list[Sample], model: LoadedModel) -
         found = run({name: value[start : start + BATCH] for name, value in feeds.items()})
         parts.append(Bodies(*(np.array(found[name]) for name in Bodies._fields)))
     predictions = Predictions.of(samples, Bodies.joined(parts))
-    scores = PROTOCOLS["gestures"].measure(predictions, posed_bodies.Bodies(model.card.body))
+    scores = PROTOCOLS["gestures"].measure(predictions, posed_bodies.BodyCache(model.card.body))
     return [str(estimate(scores.people[column], predictions.sequences)) for column in COLUMNS]
 
 
