@@ -144,6 +144,17 @@ def test_broken_frames_are_skipped_and_counted(make_video: Any) -> None:
     np.testing.assert_allclose([f.time for f in frames[8:]], np.arange(11, 20) / 25, atol=1e-3)
 
 
+def test_messages_of_ffmpeg_do_not_reach_python(make_video: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A thread of a decoder would wait for the GIL, and Python, which has it, for the thread."""
+    path = make_video()
+    path.write_bytes(path.read_bytes()[:1000])
+    av.logging.set_level(av.logging.ERROR)  # as old torchvision does
+    with pytest.raises(VideoError):
+        VideoReader(path)
+    assert av.logging.get_level() is None
+    assert not [record for record in caplog.records if record.name.startswith("libav")]
+
+
 def test_a_truncated_file_gives_what_is_left(make_video: Any) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (30, 64, 96, 3), dtype=np.uint8)
     options = {"movflags": "faststart"}

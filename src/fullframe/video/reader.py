@@ -81,6 +81,9 @@ class VideoReader:
     def __init__(self, source: str | Path) -> None:
         self.source = str(source)
         self.skipped = 0
+        # Old torchvision has FFmpeg's errors handed to Python, for which a thread of a decoder needs the GIL.
+        # Where Python frees that decoder meanwhile, it has the GIL and waits for the thread, without end.
+        av.logging.set_level(None)
         try:
             remote = "://" in self.source
             if not remote:
