@@ -17,16 +17,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import tyro
 import video_fixtures
 from hostile_files import photo, video
 
+from fullframe import export
 from fullframe.body import load_body
 from fullframe.cli import main as cli
 from fullframe.models import create_model
 from fullframe.recovery import photo as recovery
 from fullframe.recovery import video as video_recovery
 from fullframe.recovery import video_tracker
-from fullframe.synth import synthetic_people  # noqa: F401  # imported once, not in each child
+from fullframe.synth import synthetic_people
+
+assert tyro and export and synthetic_people, "imported here once, not in each child"
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 
