@@ -1,5 +1,4 @@
 import itertools
-import os
 import signal
 from pathlib import Path
 
@@ -142,7 +141,7 @@ def test_ctrl_c_while_features_are_computed_ends_at_once(trained, tmp_path, ctrl
     def interrupting(start, rank, world):
         for n, batch in enumerate(batches(config, StickPeople())(start, rank, world)):
             if start + 4 * n == 16:  # in the second file
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
             yield batch
 
     with pytest.raises(KeyboardInterrupt):
