@@ -324,7 +324,8 @@ class _Reader:
             self.stats.notes.append("its boxes are x1, y1, x2, y2 (COCO's are x, y, width, height)")
         unusable: set[int] = set()
         for box in self._boxes:
-            a, b, c, d = box.values.astype(np.float32).astype(np.float64).tolist()
+            with np.errstate(over="ignore"):  # infinite, and refused as such
+                a, b, c, d = box.values.astype(np.float32).astype(np.float64).tolist()
             xyxy = box.values if corners else np.array([a, b, a + c, b + d])
             shown, where = f"bbox {reprlib.repr([a, b, c, d])}", box.person.entry
             try:
