@@ -43,13 +43,15 @@ def test_the_camera_comes_from_exif(tmp_path: Path) -> None:
     exif.get_ifd(0x8769)[0xA405] = 50
     exif[0x0112] = 6
     photo = read_photo(save(tmp_path / "a.jpg", Image.fromarray(CORNERS), exif=exif))
-    assert photo.exif_camera is not None and photo.exif_camera.size == photo.size == (20, 40)
-    assert photo.exif_camera.focal[0] == pytest.approx(50 / np.hypot(36, 24) * np.hypot(20, 40))
+    assert photo.exif_camera is not None and photo.camera is photo.exif_camera
+    assert photo.camera.size == photo.size == (20, 40)
+    assert photo.camera.focal[0] == pytest.approx(50 / np.hypot(36, 24) * np.hypot(20, 40))
 
 
 def test_a_photo_without_exif_has_no_camera(photo_path: Path) -> None:
     photo = read_photo(photo_path)
-    assert photo.exif_camera is None and photo.orientation == 1 and photo.pixels.shape == (861, 1049, 3)
+    assert photo.exif_camera is None and photo.camera.source == "diagonal"
+    assert photo.orientation == 1 and photo.pixels.shape == (861, 1049, 3)
 
 
 GREY = np.linspace(0, 255, 800).astype(np.uint8).reshape(20, 40)

@@ -14,7 +14,6 @@ from fullframe.data.sample import Sample
 from fullframe.detect import Detector, load_detector
 from fullframe.detect import find_people as detection
 from fullframe.geometry.box import box_from_keypoints
-from fullframe.geometry.camera import Camera
 from fullframe.io.annotations.keypoint_names import FEWEST, reordered
 from fullframe.io.annotations.photo_matching import find_photos
 from fullframe.io.annotations.photo_transform import (
@@ -119,7 +118,7 @@ class PhotoPeople(Sequence[Sample]):
             keypoints = np.where(confident[:, None], found, 0).astype(np.float32)
         return Sample(
             photo.pixels,
-            photo.exif_camera or Camera.from_diagonal(photo.size),
+            photo.camera,
             box,
             keypoints={people.joint_set: keypoints},
             name=f"{name}#{number}",

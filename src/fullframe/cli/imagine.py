@@ -49,7 +49,6 @@ def imagine(
 
     from fullframe.body import load_body
     from fullframe.detect import load_detector
-    from fullframe.geometry.camera import Camera
     from fullframe.imagine.figure import draw
     from fullframe.imagine.novel_views import imagine_people, require_novel_views
     from fullframe.io.image import read_photo, write_jpeg
@@ -74,8 +73,7 @@ def imagine(
             raise UsageError(f"{photo}: no person found; another --detector may find more")
         areas = np.prod(found[:, 2:] - found[:, :2], axis=1)
         boxes = found[np.argsort(-areas, kind="stable")[:_MAX_PEOPLE]]
-        known = given.camera(taken.size, taken.path)
-        used = known or taken.exif_camera or Camera.from_diagonal(taken.size)
+        used = given.camera(taken.size, taken.path) or taken.camera
         views = imagine_people(imagining, taken.pixels, used.undistort_boxes(boxes), used)
         path = out / f"{photo.stem}_imagined.jpg"
         write_jpeg(path, draw(views, body))

@@ -62,6 +62,11 @@ class Photo:
         height, width = self.pixels.shape[:2]
         return width, height
 
+    @property
+    def camera(self) -> Camera:
+        """The best guess without a calibration: by EXIF, else CLIFF's from the diagonal of the image."""
+        return self.exif_camera or Camera.from_diagonal(self.size)
+
 
 def read_photo(source: str | Path | bytes) -> Photo:
     """Read a photo and turn it upright by its EXIF orientation.

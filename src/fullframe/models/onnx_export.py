@@ -156,11 +156,10 @@ def metadata(model: LoadedModel, body: BodyModel | None, keypoints: bool, int8: 
 def demo_crops(network: CropRegressor) -> Crops:
     """The people of the demo photo, as the built-in detector finds them."""
     photo, detector = read_photo(DEMO / "three_people.jpg"), load_detector()
-    camera = photo.exif_camera or Camera.from_diagonal(photo.size)
     boxes = detector.boxes(photo.pixels)[0]
     box, crops = cut_crops(network, photo.pixels, boxes)
-    points = keypoint_rays(detector.keypoints(photo.pixels, boxes), camera)
-    return Crops(network.prepare(crops), box_to_bbox_info(box, camera), torch.from_numpy(points))
+    points = keypoint_rays(detector.keypoints(photo.pixels, boxes), photo.camera)
+    return Crops(network.prepare(crops), box_to_bbox_info(box, photo.camera), torch.from_numpy(points))
 
 
 def keypoint_rays(keypoints: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:

@@ -254,8 +254,7 @@ class Recoverer:
     ) -> Detected:
         """The first half of a call, which may run in other threads: read a photo and detect its people."""
         photo = as_photo(image)
-        known = camera_options.camera(photo.size, photo.path)
-        camera = known or photo.exif_camera or Camera.from_diagonal(photo.size)
+        camera = camera_options.camera(photo.size, photo.path) or photo.camera
         return Detected(photo, camera, *self._detect(photo.pixels, boxes, scores, keypoints))
 
     def pose(self, detected: Detected) -> People:

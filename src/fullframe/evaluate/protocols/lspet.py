@@ -1,7 +1,6 @@
 """Leeds Sports Pose Extended: sports poses, on photos that are never trained on."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,13 @@ from fullframe.evaluate import metrics
 from fullframe.evaluate.posed_bodies import BodyCache, pick
 from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocol import Protocol, Scores
-from fullframe.evaluate.protocols.shared import joint_columns, keypoint_errors, longer_side, pck_of_people
+from fullframe.evaluate.protocols.shared import (
+    joint_columns,
+    keypoint_distances,
+    longer_side,
+    pck_of_people,
+    pixels,
+)
 
 
 def people(root: Path) -> Sequence[Sample]:
@@ -27,14 +32,13 @@ def measure(predictions: Predictions, bodies: BodyCache) -> Scores:
     Many labels have left and right exchanged. "PCK@0.1, sides free" compares each person also with the
     exchanged labels, and the better one counts.
     """
-    errors = keypoint_errors(predictions, bodies, "lsp14")
-    by_box = errors / longer_side(predictions)[:, None]
-    exchanged = predictions.keypoints["lsp14"][:, list(JOINT_SETS["lsp14"].flip_permutation)]
-    mirrored = replace(predictions, keypoints={**predictions.keypoints, "lsp14": exchanged})
-    by_box_mirrored = keypoint_errors(mirrored, bodies, "lsp14") / longer_side(predictions)[:, None]
+    found, labels = pixels(predictions, bodies, "lsp14"), predictions.keypoints["lsp14"]
+    exchanged = labels[:, list(JOINT_SETS["lsp14"].flip_permutation)]
+    errors, side = keypoint_distances(found, labels), longer_side(predictions)[:, None]
+    by_box, by_box_mirrored = errors / side, keypoint_distances(found, exchanged) / side
     better = pck_of_people(by_box_mirrored, 0.1) > pck_of_people(by_box, 0.1)
     sides_free = np.where(better[:, None], by_box_mirrored, by_box)
-    ends = pick(predictions.keypoints["lsp14"].astype(np.float64), "lsp14", ["left_shoulder", "right_hip"])
+    ends = pick(labels.astype(np.float64), "lsp14", ["left_shoulder", "right_hip"])
     torso = np.linalg.norm(ends[:, 0, :2] - ends[:, 1, :2], axis=-1)
     measurable = (ends[..., 2] > 0).all(axis=1) & (torso > 0)
     by_torso = errors / np.where(measurable, torso, np.nan)[:, None]

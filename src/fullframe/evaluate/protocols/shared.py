@@ -182,8 +182,12 @@ def pixels(predictions: Predictions, bodies: BodyCache, joint_set: str) -> NDArr
 
 def keypoint_errors(predictions: Predictions, bodies: BodyCache, joint_set: str) -> NDArray[np.float64]:
     """Distances in px (N, K) between predicted and labelled joints; NaN where there is no label."""
-    labels = predictions.keypoints[joint_set].astype(np.float64)
-    distance = np.linalg.norm(pixels(predictions, bodies, joint_set) - labels[..., :2], axis=-1)
+    return keypoint_distances(pixels(predictions, bodies, joint_set), predictions.keypoints[joint_set])
+
+
+def keypoint_distances(found: NDArray[np.float64], labels: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Distances (N, K) between points (N, K, 2) and labels (N, K, 3); NaN where the third value is 0."""
+    distance = np.linalg.norm(found - labels[..., :2].astype(np.float64), axis=-1)
     return np.where(labels[..., 2] > 0, distance, np.nan)
 
 
