@@ -4,6 +4,8 @@ import functools
 import importlib.util
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,19 @@ if onnx_export._TORCH < (2, 6):
 __all__ = ["tiny_encoder"]
 
 BOXES = np.array([[62.0, 299, 668, 860], [687, 33, 1049, 860]])
+UNSEEN = np.zeros((2, 17, 3), np.float32)
+"""Keypoints without confidence, which leave the bodies to the network."""
+IN_OPENVINO = """
+import sys
+import numpy as np
+import openvino
+
+network, feeds, found = sys.argv[1:]
+precise = {"INFERENCE_PRECISION_HINT": "f32"}  # by default bf16 where the CPU has it
+compiled = openvino.Core().compile_model(network, "CPU", precise)
+results = compiled(dict(np.load(feeds)))
+np.savez(found, **{output.any_name: results[output] for output in compiled.outputs})
+"""
 
 
 def small(name: str, folder: Path) -> LoadedModel:
@@ -61,17 +76,9 @@ def small(name: str, folder: Path) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that `fullframe export cliff-lite --body` writes."""
+    """The file that `fullframe export cliff-lite --body --keypoints` writes."""
     path = tmp_path_factory.mktemp("onnx") / "cliff-lite.onnx"
-    assert export("cliff-lite", path, body=True) == 0
-    return path
-
-
-@pytest.fixture(scope="module")
-def lite_with_keypoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that `fullframe export cliff-lite --keypoints` writes."""
-    path = tmp_path_factory.mktemp("onnx") / "cliff-lite.onnx"
-    assert export("cliff-lite", path, keypoints=True) == 0
+    assert export("cliff-lite", path, body=True, keypoints=True) == 0
     return path
 
 
@@ -94,14 +101,14 @@ def test_the_network_with_its_body(lite: Path) -> None:
     session = onnxruntime.InferenceSession(str(lite))
     network = load_model("cliff-lite").network
     crop, info, _ = (value.numpy() for value in demo_crops(network))
+    feeds = {"crop": crop, "bbox_info": info, "keypoints": np.zeros((len(crop), 17, 3), np.float32)}
     names = [output.name for output in session.get_outputs()]
-    assert names == [*OUTPUTS, "vertices", "joints"]
-    together = session.run(names, {"crop": crop, "bbox_info": info})
+    assert names == [*OUTPUTS, "variance", "vertices", "joints"]
+    together = session.run(names, feeds)
     for person in range(len(crop)):
-        one = slice(person, person + 1)
-        alone = session.run(names, {"crop": crop[one], "bbox_info": info[one]})
+        alone = session.run(names, {name: value[person : person + 1] for name, value in feeds.items()})
         for value, other in zip(alone, together, strict=True):
-            np.testing.assert_allclose(value, other[one], atol=TOLERANCE)
+            np.testing.assert_allclose(value[0], other[person], atol=TOLERANCE)
     with torch.no_grad():
         prediction = network(torch.from_numpy(crop), torch.from_numpy(info))
         posed = load_body(num_betas=network.num_betas)(
@@ -112,7 +119,7 @@ def test_the_network_with_its_body(lite: Path) -> None:
 
 
 @pytest.mark.slow
-def test_with_keypoints_the_bodies_are_those_that_fits_start_from(lite_with_keypoints: Path) -> None:
+def test_with_keypoints_the_bodies_are_those_that_fits_start_from(lite: Path) -> None:
     """Whose keypoints determine nothing is the network's; the others are between it and the lifter's."""
     photo, detector = read_photo(DEMO / "three_people.jpg"), load_detector()
     camera = Camera.from_diagonal(photo.size)
@@ -124,9 +131,8 @@ def test_with_keypoints_the_bodies_are_those_that_fits_start_from(lite_with_keyp
     start = mean_bodies(lifted.bodies, network, np.array([0, *[LIFTED_SHARE] * (len(boxes) - 1)]))
 
     crops = demo_crops(load_model("cliff-lite").network)
-    session = onnxruntime.InferenceSession(str(lite_with_keypoints))
+    session = onnxruntime.InferenceSession(str(lite))
     names = [output.name for output in session.get_outputs()]
-    assert names == [*OUTPUTS, "variance"]
     feeds = {name: value.numpy() for name, value in crops._asdict().items()}
     feeds["keypoints"] = keypoint_rays(keypoints, camera)
     found = dict(zip(names, session.run(names, feeds), strict=True))
@@ -151,27 +157,28 @@ def test_metadata(lite: Path) -> None:
 
 
 @pytest.mark.slow
-def test_openvino(lite: Path, lite_with_keypoints: Path) -> None:
-    openvino = pytest.importorskip("openvino", reason="pip install openvino")
-    crops = demo_crops(load_model("cliff-lite").network)
-    precise = {"INFERENCE_PRECISION_HINT": "f32"}  # by default bf16 where the CPU has it
-    for file in (lite, lite_with_keypoints):
-        compiled = openvino.Core().compile_model(str(file), "CPU", precise)
-        session = onnxruntime.InferenceSession(str(file))
-        feeds = {node.name: getattr(crops, node.name).numpy() for node in session.get_inputs()}
-        for output, value in zip(compiled.outputs, session.run(None, feeds), strict=True):
-            np.testing.assert_allclose(compiled(feeds)[output.any_name], value, atol=TOLERANCE)
+def test_openvino(lite: Path, tmp_path: Path) -> None:
+    """In a process of its own: it can leave an alternate signal stack that is unmapped, and the next signal
+    would end the process."""
+    pytest.importorskip("openvino", reason="pip install openvino")
+    feeds = {name: x.numpy() for name, x in demo_crops(load_model("cliff-lite").network)._asdict().items()}
+    np.savez(tmp_path / "feeds.npz", **feeds)
+    files = [str(path) for path in (lite, tmp_path / "feeds.npz", tmp_path / "found.npz")]
+    subprocess.run([sys.executable, "-c", IN_OPENVINO, *files], check=True)
+    found, session = np.load(files[2]), onnxruntime.InferenceSession(files[0])
+    for output, value in zip(session.get_outputs(), session.run(None, feeds), strict=True):
+        np.testing.assert_allclose(found[output.name], value, atol=TOLERANCE)
 
 
 @pytest.mark.slow
-def test_the_example(lite: Path, lite_with_keypoints: Path) -> None:
+def test_the_example(lite: Path) -> None:
     """Its crops are Pillow's, so that it is near to ours but not equal."""
     file = Path(__file__).parents[2] / "examples/onnx_numpy.py"
     spec = importlib.util.spec_from_file_location("onnx_numpy", file)
     assert spec is not None and spec.loader is not None
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    found = example.main(str(lite), str(DEMO / "three_people.jpg"), BOXES)
+    found = example.main(str(lite), str(DEMO / "three_people.jpg"), BOXES, UNSEEN)
     for name, value in expected(BOXES).items():
         assert found[name].shape == value.shape
     distance = np.linalg.norm(found["joints"] - expected(BOXES)["joints"], axis=-1)
@@ -179,7 +186,7 @@ def test_the_example(lite: Path, lite_with_keypoints: Path) -> None:
     photo = read_photo(DEMO / "three_people.jpg")
     keypoints = load_detector().keypoints(photo.pixels, BOXES.astype(np.float32))
     lifted = lift_people(load_lifter(), keypoints, BOXES, Camera.from_diagonal(photo.size))
-    mean = example.main(str(lite_with_keypoints), str(DEMO / "three_people.jpg"), BOXES, keypoints)
+    mean = example.main(str(lite), str(DEMO / "three_people.jpg"), BOXES, keypoints)
     np.testing.assert_allclose(mean["variance"], lifted.variance, atol=0.01)
 
 
@@ -189,13 +196,15 @@ def test_8_bits(lite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(onnx_export, "_export", lambda graph, crops, path: shutil.copy(lite, path))
     few = functools.partial(calibration_crops.calibration_crops, people=16)
     monkeypatch.setattr(calibration_crops, "calibration_crops", few)
-    assert export("cliff-lite", tmp_path / "a.onnx", body=True, int8=True) == 0
+    assert export("cliff-lite", tmp_path / "a.onnx", body=True, keypoints=True, int8=True) == 0
     assert (tmp_path / "a.onnx").stat().st_size < lite.stat().st_size - 12e6
     session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"))
     network = load_model("cliff-lite").network
     crops = demo_crops(network)
     crop, info, _ = crops
-    pose = session.run(["pose"], {"crop": crop.numpy(), "bbox_info": info.numpy()})[0]
+    feeds = {"crop": crop.numpy(), "bbox_info": info.numpy()}
+    feeds["keypoints"] = np.zeros((len(crop), 17, 3), np.float32)
+    pose = session.run(["pose"], feeds)[0]
     with torch.no_grad():
         cosine = (np.einsum("njkl,njkl->nj", pose, network(crop, info).pose.numpy()) - 1) / 2
     assert np.degrees(np.arccos(cosine.clip(-1, 1))).mean() < 6
