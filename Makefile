@@ -15,7 +15,7 @@ demo: install
 	@echo "look at demo_output/three_people_sheet.jpg; demo_output/three_people.glb opens in any 3D viewer"
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .
@@ -31,7 +31,7 @@ docs: install
 test-minimum: install
 	$(BIN)/uv venv --quiet --allow-existing --python 3.10 $(MINIMUM)
 	$(BIN)/uv pip install --quiet --python $(MINIMUM)/bin/python --resolution lowest-direct --editable '.[dev]'
-	OMP_NUM_THREADS=1 $(MINIMUM)/bin/python -m pytest -n auto -m 'not slow'
+	OMP_NUM_THREADS=1 $(MINIMUM)/bin/python -m pytest -n auto --dist worksteal -m 'not slow'
 
 install: $(VENV)/installed
 
