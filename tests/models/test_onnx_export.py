@@ -35,8 +35,10 @@ from fullframe.models import (
 )
 from fullframe.models.lifter import LIFTED_SHARE, lift_people, load_lifter
 from fullframe.models.onnx_export import (
+    BODY_OUTPUTS,
     OUTPUTS,
     TOLERANCE,
+    Crops,
     OnnxError,
     demo_crops,
     export_onnx,
@@ -51,8 +53,6 @@ if onnx_export._TORCH < (2, 6):
 __all__ = ["tiny_encoder"]
 
 BOXES = np.array([[62.0, 299, 668, 860], [687, 33, 1049, 860]])
-UNSEEN = np.zeros((2, 17, 3), np.float32)
-"""Keypoints without confidence, which leave the bodies to the network."""
 IN_OPENVINO = """
 import sys
 import numpy as np
@@ -82,6 +82,16 @@ def lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def inputs(crops: Crops) -> dict[str, np.ndarray]:
+    """The inputs of a file that takes keypoints."""
+    return {name: value.numpy() for name, value in crops._asdict().items()}
+
+
+def without_keypoints(crops: Crops) -> Crops:
+    """The same people with keypoints of no confidence, which leave the bodies to the network."""
+    return crops._replace(keypoints=torch.zeros_like(crops.keypoints))
+
+
 def expected(boxes: np.ndarray) -> dict[str, np.ndarray]:
     """What torch computes for people of the demo photo."""
     network = load_model("cliff-lite").network
@@ -100,19 +110,19 @@ def test_the_network_with_its_body(lite: Path) -> None:
     """On real crops, in batches of any size."""
     session = onnxruntime.InferenceSession(str(lite))
     network = load_model("cliff-lite").network
-    crop, info, _ = (value.numpy() for value in demo_crops(network))
-    feeds = {"crop": crop, "bbox_info": info, "keypoints": np.zeros((len(crop), 17, 3), np.float32)}
+    crops = without_keypoints(demo_crops(network))
+    feeds = inputs(crops)
     names = [output.name for output in session.get_outputs()]
     assert names == [*OUTPUTS, "variance", "vertices", "joints"]
     together = session.run(names, feeds)
-    for person in range(len(crop)):
+    for person in range(len(crops.crop)):
         alone = session.run(names, {name: value[person : person + 1] for name, value in feeds.items()})
         for value, other in zip(alone, together, strict=True):
             np.testing.assert_allclose(value[0], other[person], atol=TOLERANCE)
     with torch.no_grad():
-        prediction = network(torch.from_numpy(crop), torch.from_numpy(info))
+        prediction = network(crops.crop, crops.bbox_info)
         posed = load_body(num_betas=network.num_betas)(
-            prediction.betas, prediction.pose, network.to_full_frame(prediction, torch.from_numpy(info))
+            prediction.betas, prediction.pose, network.to_full_frame(prediction, crops.bbox_info)
         )
     for name, value in {**prediction._asdict(), **posed._asdict()}.items():
         np.testing.assert_allclose(together[names.index(name)], value, atol=TOLERANCE)
@@ -133,8 +143,7 @@ def test_with_keypoints_the_bodies_are_those_that_fits_start_from(lite: Path) ->
     crops = demo_crops(load_model("cliff-lite").network)
     session = onnxruntime.InferenceSession(str(lite))
     names = [output.name for output in session.get_outputs()]
-    feeds = {name: value.numpy() for name, value in crops._asdict().items()}
-    feeds["keypoints"] = keypoint_rays(keypoints, camera)
+    feeds = inputs(crops) | {"keypoints": keypoint_rays(keypoints, camera)}
     found = dict(zip(names, session.run(names, feeds), strict=True))
     for name, value in (*start._asdict().items(), ("variance", lifted.variance)):
         np.testing.assert_allclose(found[name], value, atol=TOLERANCE)
@@ -161,7 +170,7 @@ def test_openvino(lite: Path, tmp_path: Path) -> None:
     """In a process of its own: it can leave an alternate signal stack that is unmapped, and the next signal
     would end the process."""
     pytest.importorskip("openvino", reason="pip install openvino")
-    feeds = {name: x.numpy() for name, x in demo_crops(load_model("cliff-lite").network)._asdict().items()}
+    feeds = inputs(demo_crops(load_model("cliff-lite").network))
     np.savez(tmp_path / "feeds.npz", **feeds)
     files = [str(path) for path in (lite, tmp_path / "feeds.npz", tmp_path / "found.npz")]
     subprocess.run([sys.executable, "-c", IN_OPENVINO, *files], check=True)
@@ -178,7 +187,7 @@ def test_the_example(lite: Path) -> None:
     assert spec is not None and spec.loader is not None
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    found = example.main(str(lite), str(DEMO / "three_people.jpg"), BOXES, UNSEEN)
+    found = example.main(str(lite), str(DEMO / "three_people.jpg"), BOXES, np.zeros((2, 17, 3)))
     for name, value in expected(BOXES).items():
         assert found[name].shape == value.shape
     distance = np.linalg.norm(found["joints"] - expected(BOXES)["joints"], axis=-1)
@@ -200,23 +209,22 @@ def test_8_bits(lite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert (tmp_path / "a.onnx").stat().st_size < lite.stat().st_size - 12e6
     session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"))
     network = load_model("cliff-lite").network
-    crops = demo_crops(network)
-    crop, info, _ = crops
-    feeds = {"crop": crop.numpy(), "bbox_info": info.numpy()}
-    feeds["keypoints"] = np.zeros((len(crop), 17, 3), np.float32)
-    pose = session.run(["pose"], feeds)[0]
+    crops = without_keypoints(demo_crops(network))
+    pose = session.run(["pose"], inputs(crops))[0]
     with torch.no_grad():
-        cosine = (np.einsum("njkl,njkl->nj", pose, network(crop, info).pose.numpy()) - 1) / 2
+        cosine = (np.einsum("njkl,njkl->nj", pose, network(crops.crop, crops.bbox_info).pose.numpy()) - 1) / 2
     assert np.degrees(np.arccos(cosine.clip(-1, 1))).mean() < 6
     assert session.get_modelmeta().custom_metadata_map["weights"] == "int8 convolutions"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
-def test_every_network_can_be_exported(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "with_body"), [*((name, False) for name in MODELS), ("cliff", True)])
+def test_every_network_can_be_exported(name: str, with_body: bool, tmp_path: Path) -> None:
     """As a graph of two people, compared on three."""
-    differences = export_onnx(small(name, tmp_path), tmp_path / "a.onnx")
-    assert list(differences) == list(OUTPUTS) and max(differences.values()) < TOLERANCE
+    body = load_body() if with_body else None
+    differences = export_onnx(small(name, tmp_path), tmp_path / "a.onnx", body)
+    assert list(differences) == [*OUTPUTS, *(BODY_OUTPUTS if with_body else ())]
+    assert max(differences.values()) < TOLERANCE
 
 
 def test_what_cannot_be_exported(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
