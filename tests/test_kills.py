@@ -35,8 +35,8 @@ assert tyro and export and synthetic_people, "imported here once, not in each ch
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 
 COMMANDS = {
-    "clip": ("run clip.mp4 -o out --save overlay,npz,json,glb", 8),
-    "photos": ("run photos -o out --save overlay,npz,json,glb", 8),
+    "clip": ("run clip.mp4 -o out --save overlay,npz,json,glb", 4),
+    "photos": ("run photos -o out --save overlay,npz,json,glb", 4),
     "synth": ("synth -o out -n 2", 4),
 }
 _EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")

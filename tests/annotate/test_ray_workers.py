@@ -16,7 +16,7 @@ from ray_cluster import two_ray_cpus
 from fullframe.annotate import pipeline
 from fullframe.annotate.labels import Labels
 from fullframe.annotate.methods import cliff_annotator as cliff
-from fullframe.annotate.methods import eft, smplify
+from fullframe.annotate.methods import smplify
 from fullframe.annotate.methods.tuner import Tuning
 from fullframe.annotate.photo_people import SharedDetector
 from fullframe.annotate.pipeline import annotate
@@ -63,14 +63,13 @@ def same_labels(a: Path, b: Path) -> None:
             np.testing.assert_array_equal(getattr(theirs, name), value)
 
 
-@pytest.mark.parametrize("method", ["smplify", "cliff", "eft"])
+@pytest.mark.parametrize("method", ["smplify", "cliff"])
 def test_labels_are_the_same(two_cpus, method, checkpoint, photos, tmp_path, monkeypatch):
     flag = tmp_path / "killed"
     if method == "smplify":
         monkeypatch.setattr(pipeline, "ray_workers", lambda address: killed(flag))
     monkeypatch.setattr(cliff, "Tuning", lambda: Tuning(least_steps=3, passes=1))
-    for module in (eft, smplify):
-        monkeypatch.setattr(module, "_SHARD_SIZE", 2)
+    monkeypatch.setattr(smplify, "_SHARD_SIZE", 2)
     people, reports, lock = tmp_path / "people.json", [], threading.Lock()
 
     def progress(*report):

@@ -84,8 +84,8 @@ def test_learns_from_synthetic_people(tmp_path, monkeypatch):
     path = tmp_path / "real.toml"
     path.write_text(f'out = "{tmp_path / "run"}"\n[network]\ncrop = [64, 64]\n[loss]\nerror = "l1"\n')
     settings = (
-        "batch_size=12 samples=480 optim.warmup=80 optim.learning_rate=5e-4 optim.ema=0.9 workers=0 "
-        "threads=1 log_every=48 validation_people=2 validate_every=0 preview_every=0 "
+        "batch_size=12 samples=300 optim.warmup=80 optim.learning_rate=5e-4 optim.ema=0.9 workers=0 "
+        "threads=1 log_every=60 validation_people=2 validate_every=0 preview_every=0 "
         "checkpoint_minutes=60 augment.half_body=0 augment.scale=0 augment.shift=0 augment.flip=0 "
         "augment.rotation_probability=0 augment.occlusion=0"
     )

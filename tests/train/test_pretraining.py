@@ -18,7 +18,7 @@ CONFIG = tiny.configure(
 
 
 def test_joints_alone_teach_the_regressor(monkeypatch):
-    monkeypatch.setattr(pretraining, "PASSES", 100)
+    monkeypatch.setattr(pretraining, "PASSES", 50)
     torch.manual_seed(0)
     body = load_body(num_betas=11)
     losses = Objective(body, LossWeights(pose=10.0), "l1")

@@ -132,22 +132,29 @@ def bodies_are_seen(page, people: int) -> None:
     see(page, seen, page.frame_locator("#scene").locator("canvas").first)
 
 
-@pytest.mark.parametrize("size", [(1440, 860), (390, 844)], ids=["desktop", "phone"])
-def test_app(tmp_path, service, chromium, photo_path, monkeypatch, size):
-    monkeypatch.setattr(session, "MAX_BYTES", 1_000_000)
+def open_app(page, service, size, tmp_path, monkeypatch) -> list:
+    """The app in a window of this size, with its example; errors on the page are appended to the list."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     url = service(app, app.serve_app, Recoverer(), ["fullframe", "run", "--body", "open"])
-    context = chromium.new_context(viewport={"width": size[0], "height": size[1]})
-    context.set_default_timeout(120_000)
-    page, problems = context.new_page(), []
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    problems = []
     page.on("pageerror", lambda error: problems.append(error))
     page.goto(url)
-    # The example is shown at once.
     page.locator("#summary", has_text="3 people").wait_for()
     wait_until(lambda: page.locator("#picture img").evaluate("image => image.naturalWidth") > 100)
-    bodies_are_seen(page, 3)
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    return problems
 
+
+def test_app_on_a_phone(tmp_path, service, page, monkeypatch):
+    problems = open_app(page, service, (390, 844), tmp_path, monkeypatch)
+    bodies_are_seen(page, 3)
+    assert not problems
+
+
+def test_app(tmp_path, service, page, photo_path, monkeypatch):
+    monkeypatch.setattr(session, "MAX_BYTES", 1_000_000)
+    problems = open_app(page, service, (1440, 860), tmp_path, monkeypatch)
     names = {"fake.jpg": b"hello, world", "large.jpg": np.random.default_rng(0).bytes(3_000_000)}
     names["../we <b>meet</b> again.jpg"] = photo_path.read_bytes()
     page.locator("#input").set_input_files(
@@ -174,5 +181,5 @@ def test_app(tmp_path, service, chromium, photo_path, monkeypatch, size):
     wait_until(lambda: page.locator("#picture video").evaluate("video => video.videoWidth") > 100)
     bodies_are_seen(page, 1)
     assert not problems
-    context.close()
+    page.close()
     wait_until(lambda: not any(file.is_file() for file in tmp_path.rglob("*") if file.name != ".lock"))

@@ -1,6 +1,7 @@
 """SMPL's body model (Loper et al., "SMPL: A Skinned Multi-Person Linear Model", SIGGRAPH Asia 2015)."""
 
 import itertools
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,11 +49,16 @@ def load_body(name: str = "open", path: str | Path | None = None, num_betas: int
                     "to ship it."
                 )
             return BodyModel(read_body(found[0], name), num_betas)
-        return BodyModel(read_body(OPEN_BODY), num_betas)
+        return BodyModel(_open_body(), num_betas)
     data = read_body(Path(path), "smpl" if name == "open" else name)
     if (name == "open") != (data.name == "open"):
         raise BodyFileError(f"{path}: asked for {name}, but this file holds {data.name}.")
     return BodyModel(data, num_betas)
+
+
+@lru_cache(maxsize=1)
+def _open_body() -> BodyData:
+    return read_body(OPEN_BODY)
 
 
 class BodyModel(nn.Module):
@@ -93,7 +99,7 @@ class BodyModel(nn.Module):
         # Joints are linear in betas, so they need no vertices.
         regressor = data.joint_regressor.astype(np.float64)
         constant("_joint_template", (regressor @ data.template).astype(np.float32).reshape(-1))
-        joint_dirs = np.einsum("jv,vcb->bjc", regressor, shape_dirs)
+        joint_dirs = np.einsum("jv,vcb->bjc", regressor, shape_dirs, optimize=True)
         constant("_joint_dirs", joint_dirs.astype(np.float32).reshape(num_betas, -1))
         for joint_set, matrix in data.regressors.items():
             constant("_regressor_" + joint_set, matrix)

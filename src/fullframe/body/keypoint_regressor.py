@@ -54,11 +54,12 @@ class KeypointRegressor(nn.Module):
         used = np.flatnonzero((matrix != 0).any(axis=0))
         shares = matrix[:, used, None] * data.weights[used].astype(np.float64)  # (K, V, 24)
         shape_dirs = data.shape_dirs[..., : body.num_betas]
+        pose_dirs = np.einsum("kvj,vcp->pkjc", shares, data.pose_dirs[used], optimize=True)
         constants = {
             "weights": shares.sum(1),
             "template": np.einsum("kvj,vc->kjc", shares, data.template[used]),
-            "shape_dirs": np.einsum("kvj,vcb->kjcb", shares, shape_dirs[used]),
-            "pose_dirs": np.einsum("kvj,vcp->pkjc", shares, data.pose_dirs[used]).reshape(207, -1),
+            "shape_dirs": np.einsum("kvj,vcb->kjcb", shares, shape_dirs[used], optimize=True),
+            "pose_dirs": pose_dirs.reshape(207, -1),
         }
         for name, array in constants.items():
             self.register_buffer(name, torch.from_numpy(array.astype(np.float32)), persistent=False)

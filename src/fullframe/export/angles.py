@@ -63,8 +63,12 @@ def _draw(
     from matplotlib.figure import Figure
 
     panels = list(dict.fromkeys(name.removesuffix("_r").removesuffix("_l") for name in angles))
-    figure = Figure((12, 1.7 * len(panels) / 3 + 0.8), layout="constrained")
-    axes = figure.subplots(len(panels) // 3, 3, sharex=True)
+    rows = len(panels) // 3
+    height = 1.7 * rows + 0.8
+    # Margins of fixed size, inches: a layout that is computed takes longer than the drawing.
+    margins = {"left": 0.7 / 12, "right": 1 - 0.15 / 12, "bottom": 0.45 / height, "top": 1 - 0.65 / height}
+    figure = Figure((12, height))
+    axes = figure.subplots(rows, 3, sharex=True, gridspec_kw=margins | {"hspace": 0.32, "wspace": 0.14})
     end = 2 * times[-1] - times[-2] if len(times) > 1 else times[-1] + 1 / 30
     edges = np.append(times, end)
     for panel, ax in zip(panels, axes.flat, strict=True):
@@ -83,6 +87,9 @@ def _draw(
     for ax in axes[:, 0]:
         ax.set_ylabel("degrees", fontsize=8)
     figure.suptitle(
-        f"{title}: right in orange, left in blue; shaded while that foot stands, grey for both", fontsize=10
+        f"{title}: right in orange, left in blue; shaded while that foot stands, grey for both",
+        fontsize=10,
+        y=1 - 0.12 / height,
+        va="top",
     )
     figure.savefig(path, dpi=100, format="png")

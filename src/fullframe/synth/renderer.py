@@ -1,5 +1,6 @@
 """From a scene to pixels."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,13 @@ class Dressed(NamedTuple):
     looks: list[Look]
 
 
+@lru_cache(maxsize=1)
+def _texture_pool() -> TexturePool:
+    """The wardrobe's textures, and that of furniture as the last; made once, in some tenths of a second."""
+    board = np.full((4, 4, 3), 200, np.uint8)
+    return TexturePool([*load_wardrobe().textures, board])
+
+
 class Painter:
     """Dresses and renders the people of scenes.
 
@@ -48,8 +56,7 @@ class Painter:
 
     def __init__(self, backgrounds: str | Path | None = None) -> None:
         self._wardrobe = load_wardrobe()
-        board = np.full((4, 4, 3), 200, np.uint8)
-        self._pool = TexturePool([*self._wardrobe.textures, board])
+        self._pool = _texture_pool()
         self._backgrounds = Backgrounds(backgrounds)
 
     def dress(self, person: Person, focal: float = np.inf) -> Dressed:
