@@ -217,8 +217,8 @@ def test_8_bits(lite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
-def test_every_network_can_be_exported(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "cliff"])
+def test_every_other_network_can_be_exported(name: str, tmp_path: Path) -> None:
     """As a graph of two people, compared on three."""
     differences = export_onnx(small(name, tmp_path), tmp_path / "a.onnx")
     assert list(differences) == list(OUTPUTS)

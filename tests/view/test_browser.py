@@ -132,29 +132,22 @@ def bodies_are_seen(page, people: int) -> None:
     see(page, seen, page.frame_locator("#scene").locator("canvas").first)
 
 
-def open_app(page, service, size, tmp_path, monkeypatch) -> list:
-    """The app in a window of this size, with its example; errors on the page are appended to the list."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    url = service(app, app.serve_app, Recoverer(), ["fullframe", "run", "--body", "open"])
-    page.set_viewport_size({"width": size[0], "height": size[1]})
-    problems = []
-    page.on("pageerror", lambda error: problems.append(error))
-    page.goto(url)
-    page.locator("#summary", has_text="3 people").wait_for()
-    wait_until(lambda: page.locator("#picture img").evaluate("image => image.naturalWidth") > 100)
-    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
-    return problems
-
-
-def test_app_on_a_phone(tmp_path, service, page, monkeypatch):
-    problems = open_app(page, service, (390, 844), tmp_path, monkeypatch)
-    bodies_are_seen(page, 3)
-    assert not problems
-
-
 def test_app(tmp_path, service, page, photo_path, monkeypatch):
     monkeypatch.setattr(session, "MAX_BYTES", 1_000_000)
-    problems = open_app(page, service, (1440, 860), tmp_path, monkeypatch)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    url = service(app, app.serve_app, Recoverer(), ["fullframe", "run", "--body", "open"])
+    problems = []
+    page.on("pageerror", lambda error: problems.append(error))
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(url)
+    # The example is shown at once, on a phone and on a desktop.
+    page.locator("#summary", has_text="3 people").wait_for()
+    for width, height in ((390, 844), (1440, 860)):
+        page.set_viewport_size({"width": width, "height": height})
+        wait_until(lambda: page.locator("#picture img").evaluate("image => image.naturalWidth") > 100)
+        bodies_are_seen(page, 3)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
     names = {"fake.jpg": b"hello, world", "large.jpg": np.random.default_rng(0).bytes(3_000_000)}
     names["../we <b>meet</b> again.jpg"] = photo_path.read_bytes()
     page.locator("#input").set_input_files(
