@@ -7,8 +7,6 @@ PHOTO := src/fullframe/assets/demo/three_people.jpg
 
 # The tests start many processes, which would compile all modules again and again.
 unexport PYTHONDONTWRITEBYTECODE
-# They need one thread each, and memory that glibc keeps instead of giving back: a tenth of the time.
-TEST_ENV := OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000
 
 .PHONY: demo test lint docs test-minimum install
 
@@ -17,7 +15,7 @@ demo: install
 	@echo "look at demo_output/three_people_sheet.jpg; demo_output/three_people.glb opens in any 3D viewer"
 
 test: lint
-	$(TEST_ENV) $(BIN)/pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .
@@ -33,7 +31,7 @@ docs: install
 test-minimum: install
 	$(BIN)/uv venv --quiet --allow-existing --python 3.10 $(MINIMUM)
 	$(BIN)/uv pip install --quiet --python $(MINIMUM)/bin/python --resolution lowest-direct --editable '.[dev]'
-	$(TEST_ENV) $(MINIMUM)/bin/python -m pytest -n auto --dist worksteal -m 'not slow'
+	OMP_NUM_THREADS=1 $(MINIMUM)/bin/python -m pytest -n auto --dist worksteal -m 'not slow'
 
 install: $(VENV)/installed
 
