@@ -85,7 +85,7 @@ def test_angles_need_matplotlib(
 ) -> None:
     """Said before anything is computed."""
     monkeypatch.setattr(
-        "fullframe.cli.run.find_spec", lambda name: None if name == "matplotlib" else find_spec(name)
+        "fullframe.cli.run_request.find_spec", lambda name: None if name == "matplotlib" else find_spec(name)
     )
     assert fullframe("run", clip, "-o", tmp_path / "out", "--save", "trc,angles") == 2
     assert "pip install 'fullframe[evaluate]'" in " ".join(capsys.readouterr().err.split())

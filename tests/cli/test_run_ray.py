@@ -13,7 +13,7 @@ from commands import fullframe
 from PIL import Image
 from ray_cluster import two_ray_cpus
 
-from fullframe.cli import run as module
+from fullframe.cli import run_shared, runner
 from fullframe.io import ray_workers
 from fullframe.io.workdir import in_process
 from fullframe.results.clip import Clip
@@ -46,7 +46,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         yield lambda make, spans: in_process(lambda *span: (given.append(span), make(*span)), spans)
 
     monkeypatch.setattr(ray_workers, "ray_workers", workers)
-    monkeypatch.setattr(module, "SHARD", 1)
+    monkeypatch.setattr(run_shared, "SHARD", 1)
     return given
 
 
@@ -78,14 +78,14 @@ def test_the_results_are_the_same_and_nothing_else_is_left(
 def test_an_interrupted_run_is_resumed(inputs: Path, tmp_path: Path, here: list, monkeypatch) -> None:
     command = ("run", inputs, "-o", tmp_path / "out", *OPTIONS, "--ray", "local")
     with monkeypatch.context() as patch:
-        write = module.write_photo
+        write = runner.write_photo
 
         def interrupted(people, body, pixels, files, rig):
             if "c" in files["npz"].name:
                 raise KeyboardInterrupt
             return write(people, body, pixels, files, rig)
 
-        patch.setattr(module, "write_photo", interrupted)
+        patch.setattr(runner, "write_photo", interrupted)
         assert fullframe(*command) == 130
     assert here == [(0, 1), (1, 2), (2, 3)]
     (tmp_path / "out/b.npz").unlink()  # and it is missed
@@ -128,7 +128,7 @@ def two_cpus() -> Iterator[None]:
 
 
 def test_on_real_workers(two_cpus: None, inputs: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "SHARD", 2)
+    monkeypatch.setattr(run_shared, "SHARD", 2)
     assert fullframe("run", inputs, "-o", tmp_path / "shared", *OPTIONS, "--ray", "local") == 0
     assert fullframe("run", inputs, "-o", tmp_path / "alone", *OPTIONS) == 0
     same_results(tmp_path / "shared", tmp_path / "alone")

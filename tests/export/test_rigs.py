@@ -9,7 +9,7 @@ import pytest
 from gltf_scene import Scene
 
 from fullframe.body.joint_sets import JOINT_SETS, PARENTS
-from fullframe.cli.run import Rig
+from fullframe.cli.run_request import Rig
 from fullframe.export import RIGS, write_clip_bvh, write_clip_glb, write_glb
 from fullframe.export.rigs import rigged
 from fullframe.export.tracks import joints

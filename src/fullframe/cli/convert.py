@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from fullframe.cli.console import UsageError, console, say, usage_errors
-from fullframe.cli.run import Rig
+from fullframe.cli.run_request import Rig
 
 
 def convert(
