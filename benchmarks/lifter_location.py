@@ -38,8 +38,8 @@ from fullframe.io.atomic import atomic_path
 from fullframe.models.base import Prediction
 from fullframe.models.lifter import lift_people
 from fullframe.models.predict import Bodies
-from fullframe.models.residual_regressor import Estimate, Frame, ResidualRegressor, own_frame, to_camera
-from fullframe.synth.detections import LIMBS, Detections, FastBody, Simulator
+from fullframe.models.residual_regressor import RayEstimate, RayFrame, ResidualRegressor, own_frame, to_camera
+from fullframe.synth.detections import LIMBS, FastBody, SimulatedDetections, Simulator
 from fullframe.train.lifter_training import Losses, batches
 
 HMR_WIDTH = 224 / 5000
@@ -76,7 +76,7 @@ class Lifter(ResidualRegressor):
         super().__init__(width=576)
         self.form = form
 
-    def frame(self, keypoints: Tensor, bbox_info: Tensor) -> Frame:
+    def frame(self, keypoints: Tensor, bbox_info: Tensor) -> RayFrame:
         """As own_frame; without the ray, what HMR sees of the crop, its turn the identity."""
         if self.form.ray:
             return own_frame(keypoints, bbox_info)
@@ -88,7 +88,7 @@ class Lifter(ResidualRegressor):
             center=center, turn=torch.eye(3).expand(len(center), 3, 3), spread=scale * crop.spread
         )
 
-    def estimate(self, frame: Frame, confidence: Tensor, features: Tensor | None = None) -> Estimate:
+    def estimate(self, frame: RayFrame, confidence: Tensor, features: Tensor | None = None) -> RayEstimate:
         if not self.form.location:
             frame = frame._replace(
                 center=torch.zeros_like(frame.center), spread=torch.ones_like(frame.spread)
@@ -114,12 +114,12 @@ class CropLosses(Losses):
         self.full_frame = full_frame
 
     def __call__(
-        self, estimate: Estimate, frame: Frame, truth: Detections
+        self, estimate: RayEstimate, frame: RayFrame, truth: SimulatedDetections
     ) -> tuple[Tensor, dict[str, Tensor]]:
         shift = torch.nn.functional.pad(frame.center * truth.translation[:, 2:], (0, 1))
         return super().__call__(estimate, frame, truth._replace(translation=truth.translation - shift))
 
-    def projected(self, joints: Tensor, translation: Tensor, frame: Frame) -> Tensor:
+    def projected(self, joints: Tensor, translation: Tensor, frame: RayFrame) -> Tensor:
         if self.full_frame:
             shift = torch.nn.functional.pad(frame.center * translation[:, 2:], (0, 1))
             rays = project(joints + (translation + shift)[:, None], 1.0) - frame.center[:, None]
@@ -208,7 +208,7 @@ def train(path: Path, people: int, batch: int, rate: float, seed: int) -> dict[s
 
 
 @torch.inference_mode()
-def simulated_errors(net: Lifter, people: Detections) -> Scores:
+def simulated_errors(net: Lifter, people: SimulatedDetections) -> Scores:
     """Errors of the twelve joints of the limbs from the middle of the hips, and of the root's rotation."""
     prediction, _ = net(people.keypoints, people.bbox_info)
     found = FastBody()(prediction.betas, prediction.pose)[0][:, list(LIMBS)].numpy()

@@ -27,7 +27,7 @@ from fullframe.evaluate.predictions import Predictions
 from fullframe.evaluate.protocols import PROTOCOLS
 from fullframe.evaluate.report import estimate, markdown_table
 from fullframe.models import LoadedModel, load_model
-from fullframe.models.onnx_export import Crops, Graph, demo_crops, export_onnx, keypoint_rays
+from fullframe.models.onnx_export import Graph, GraphInputs, demo_crops, export_onnx, keypoint_rays
 from fullframe.models.predict import Bodies
 from fullframe.synth.calibration_crops import calibration_crops
 
@@ -77,7 +77,7 @@ def main(
     print(f"\n{model}{taken}, {threads} thread(s), least of {repeats}\n\n{markdown_table(table)}")
 
 
-def feeds_of(graph: Graph, crops: Crops) -> Feeds:
+def feeds_of(graph: Graph, crops: GraphInputs) -> Feeds:
     return {name: getattr(crops, name).numpy() for name in graph.inputs}
 
 
@@ -122,7 +122,7 @@ def milliseconds(run: Pass, feeds: Feeds, people: int, repeats: int) -> str:
     return f"{wall:.1f} ({cpu:.1f})"
 
 
-def gestures(model: LoadedModel) -> tuple[list[Sample], Crops]:
+def gestures(model: LoadedModel) -> tuple[list[Sample], GraphInputs]:
     """The people of `fullframe evaluate gestures` in their true boxes, with detected keypoints."""
     protocol, detector, network = PROTOCOLS["gestures"], load_detector(), model.network
     samples, crops, infos, rays = [], [], [], []
@@ -139,7 +139,7 @@ def gestures(model: LoadedModel) -> tuple[list[Sample], Crops]:
         infos.append(info)
         rays.append(keypoint_rays(points, sample.camera)[0])
     inputs = (torch.from_numpy(np.stack(values)) for values in (infos, rays))
-    return samples, Crops(network.prepare(np.stack(crops)), *inputs)
+    return samples, GraphInputs(network.prepare(np.stack(crops)), *inputs)
 
 
 def errors(run: Pass, feeds: Feeds, samples: list[Sample], model: LoadedModel) -> list[str]:

@@ -89,7 +89,7 @@ def usable(person: Sample) -> bool:
 def detected(
     people: Sequence[Sample], number: int, cutouts: list[Pixels], detector: Builtin
 ) -> dict[str, NDArray[np.float32]]:
-    """The fields of synth.detections.Detections of one augmented person, but for `visible`."""
+    """The fields of synth.detections.SimulatedDetections of one augmented person, but for `visible`."""
     rng = np.random.default_rng((7, number))
     person = people[number % len(people)]
     example = augment(with_joints(person), CROP, rng, AUGMENTATION)

@@ -15,7 +15,7 @@ import torch
 
 from fullframe.data.augment import Augmentation
 from fullframe.data.batch import Batch
-from fullframe.data.mixture import DataError, Mixture, ReadStats, loader
+from fullframe.data.mixture import DataError, DrawStats, Mixture, loader
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
 
@@ -159,7 +159,7 @@ def test_too_many_damaged_photos_are_an_error(tmp_path: Path, workers: int) -> N
 def test_a_few_damaged_photos_are_no_error_in_any_order() -> None:
     # 0.8 % of them: of a hundred, 2 or more fail in every fifth order.
     for seed in range(50):
-        rng, tally = np.random.default_rng(seed), ReadStats()
+        rng, tally = np.random.default_rng(seed), DrawStats()
         for failed in rng.random(5000) < 0.008:
             tally.add("good", int(not failed), ["1.png"] * int(failed))
 

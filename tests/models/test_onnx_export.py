@@ -37,7 +37,7 @@ from fullframe.models.lifter import LIFTED_SHARE, lift_people, load_lifter
 from fullframe.models.onnx_export import (
     OUTPUTS,
     TOLERANCE,
-    Crops,
+    GraphInputs,
     OnnxError,
     demo_crops,
     export_onnx,
@@ -81,12 +81,12 @@ def lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def inputs(crops: Crops) -> dict[str, np.ndarray]:
+def inputs(crops: GraphInputs) -> dict[str, np.ndarray]:
     """The inputs of a file that takes keypoints."""
     return {name: value.numpy() for name, value in crops._asdict().items()}
 
 
-def without_keypoints(crops: Crops) -> Crops:
+def without_keypoints(crops: GraphInputs) -> GraphInputs:
     """The same people with keypoints of no confidence, which leave the bodies to the network."""
     return crops._replace(keypoints=torch.zeros_like(crops.keypoints))
 

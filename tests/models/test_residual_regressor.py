@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from fullframe.geometry.camera import crop_to_full_translation
 from fullframe.geometry.rotation import ray_rotation
 from fullframe.models.residual_regressor import (
-    Estimate,
+    RayEstimate,
     ResidualRegressor,
     own_frame,
     place_of,
@@ -83,7 +83,7 @@ def test_cliffs_translation_from_the_weak_camera_is_the_estimates():
     place = place_of(frame, translation)
     assert_close(translation_in(frame, place), translation)
     pose = torch.eye(3).expand(len(keypoints), 24, 3, 3)
-    estimate = Estimate(pose, torch.zeros(len(keypoints), 11), place, torch.zeros(len(keypoints), 24))
+    estimate = RayEstimate(pose, torch.zeros(len(keypoints), 11), place, torch.zeros(len(keypoints), 24))
     found = to_camera(estimate, frame, bbox_info)
     full = crop_to_full_translation(found.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
     assert_close(full, (frame.turn @ translation[..., None])[..., 0], atol=1e-4, rtol=1e-4)

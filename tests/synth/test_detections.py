@@ -8,15 +8,15 @@ from fullframe.body import load_body
 from fullframe.body.keypoint_regressor import KeypointRegressor
 from fullframe.geometry.camera import project
 from fullframe.geometry.rotation import rotvec_to_matrix
-from fullframe.synth.detections import COCO, Detections, FastBody, Simulator
+from fullframe.synth.detections import COCO, FastBody, SimulatedDetections, Simulator
 
 
 @pytest.fixture(scope="module")
-def people() -> Detections:
+def people() -> SimulatedDetections:
     return Simulator(7).draw(6000)
 
 
-def errors(people: Detections) -> torch.Tensor:
+def errors(people: SimulatedDetections) -> torch.Tensor:
     """(N, 17) of the detections from the body's joints, as shares of the crop's height."""
     rays = project(people.joints + people.translation[:, None], 1.0) - people.bbox_info[:, None, :2]
     return (rays / people.bbox_info[:, None, 2:] - people.keypoints[..., :2] / 2).norm(dim=2)
@@ -31,7 +31,7 @@ def test_fast_body_is_the_body():
     assert_close(joints, state.joints, atol=1e-5, rtol=0)
 
 
-def test_truth_is_consistent(people: Detections):
+def test_truth_is_consistent(people: SimulatedDetections):
     coco = FastBody()(people.betas, people.pose)[0]
     assert_close(coco, people.joints, atol=1e-4, rtol=0)
     assert_close(torch.linalg.det(people.pose), torch.ones(people.pose.shape[:2]), atol=1e-3, rtol=0)
@@ -44,7 +44,7 @@ def test_the_same_seed_gives_the_same_people():
     assert one.keypoints.shape != other.keypoints.shape or not torch.equal(one.keypoints, other.keypoints)
 
 
-def test_sure_joints_are_right_and_unsure_ones_are_not(people: Detections):
+def test_sure_joints_are_right_and_unsure_ones_are_not(people: SimulatedDetections):
     error, confidence = errors(people), people.keypoints[..., 2]
     # benchmarks/detector_noise.py: medians of .01 to .03 above a confidence of .5.
     assert 0.008 < error[confidence > 0.6].median() < 0.022
@@ -53,7 +53,7 @@ def test_sure_joints_are_right_and_unsure_ones_are_not(people: Detections):
     assert 0.75 < (error[people.visible] < 0.1).float().mean() < 0.9
 
 
-def test_what_is_out_of_view_is_not_sure(people: Detections):
+def test_what_is_out_of_view_is_not_sure(people: SimulatedDetections):
     confidence = people.keypoints[..., 2]
     ankles = [COCO.names.index(f"{side}_ankle") for side in ("left", "right")]
     seen, hidden = (
@@ -63,12 +63,12 @@ def test_what_is_out_of_view_is_not_sure(people: Detections):
     assert 0.1 < (~people.visible[:, ankles]).float().mean() < 0.6
 
 
-def test_missing_keypoints_say_nothing_of_their_place(people: Detections):
+def test_missing_keypoints_say_nothing_of_their_place(people: SimulatedDetections):
     missing = people.keypoints[people.keypoints[..., 2] == 0]
     assert len(missing) > 0 and (missing == 0).all()
 
 
-def test_left_and_right_are_sometimes_swapped(people: Detections):
+def test_left_and_right_are_sometimes_swapped(people: SimulatedDetections):
     rays = project(people.joints + people.translation[:, None], 1.0) - people.bbox_info[:, None, :2]
     places = 2 * rays / people.bbox_info[:, None, 2:]
     knees = [13, 14]
@@ -78,14 +78,14 @@ def test_left_and_right_are_sometimes_swapped(people: Detections):
     assert 0.01 < crossed[sure].float().mean() < 0.1
 
 
-def test_people_are_before_the_camera_and_mostly_in_their_crop(people: Detections):
+def test_people_are_before_the_camera_and_mostly_in_their_crop(people: SimulatedDetections):
     points = people.joints + people.translation[:, None]
     assert (points[..., 2] > 0.15).all()
     inside = people.keypoints[..., :2].abs().amax(2) < 1.05
     assert inside[people.keypoints[..., 2] > 0.5].float().mean() > 0.95
 
 
-def test_children_adults_and_every_heading_occur(people: Detections):
+def test_children_adults_and_every_heading_occur(people: SimulatedDetections):
     kids = (people.betas[:, 10] > 0).float().mean()
     assert 0.04 < kids < 0.09
     facing = people.pose[:, 0, 2, 2]  # of the body's z axis along the camera's

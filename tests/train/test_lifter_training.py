@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch.testing import assert_close
 
-from fullframe.models.residual_regressor import Estimate, ResidualRegressor, own_frame, place_of
+from fullframe.models.residual_regressor import RayEstimate, ResidualRegressor, own_frame, place_of
 from fullframe.synth.detections import Simulator
 from fullframe.train.lifter_training import LifterTrainer, Losses, batches
 
@@ -24,7 +24,7 @@ def test_the_truth_has_zero_cost():
     place = place_of(frame, (frame.turn.mT @ truth.translation[..., None])[..., 0])
     log_variance = torch.full((len(root), 24), -4.0)
     pose = torch.cat((root[:, None], truth.pose[:, 1:]), 1)
-    _, terms = Losses()(Estimate(pose, truth.betas, place, log_variance), frame, truth)
+    _, terms = Losses()(RayEstimate(pose, truth.betas, place, log_variance), frame, truth)
     for name in ("rotation", "joints", "betas", "place", "reprojection"):
         assert terms[name] < 5e-3, name
 

@@ -1,6 +1,6 @@
 import threading
 
-from fullframe.view.queue import Job, Queue
+from fullframe.view.queue import Queue, QueuedJob
 
 
 def test_one_at_a_time_in_order_with_queue_positions():
@@ -8,7 +8,7 @@ def test_one_at_a_time_in_order_with_queue_positions():
     gates = [threading.Event() for _ in range(4)]
     finished = threading.Event()
 
-    def job(k: int) -> Job:
+    def job(k: int) -> QueuedJob:
         def run() -> None:
             running.release()
             assert gates[k].wait(10)
@@ -16,7 +16,7 @@ def test_one_at_a_time_in_order_with_queue_positions():
             if k == 3:
                 finished.set()
 
-        return Job(run, lambda place: places.setdefault(k, []).append(place))
+        return QueuedJob(run, lambda place: places.setdefault(k, []).append(place))
 
     jobs = [job(k) for k in range(4)]
     for each in jobs:
@@ -45,8 +45,8 @@ def test_closing_drops_waiting_jobs():
         gate.wait(10)
         done.append("first")
 
-    queue.add(Job(first, lambda place: None))
-    queue.add(Job(lambda: done.append("second"), lambda place: None))
+    queue.add(QueuedJob(first, lambda place: None))
+    queue.add(QueuedJob(lambda: done.append("second"), lambda place: None))
     assert started.wait(10)
     threading.Timer(0.05, gate.set).start()
     queue.close(timeout=10)

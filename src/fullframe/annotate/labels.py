@@ -190,7 +190,7 @@ LABEL_ARRAYS = {
 """What the arrays in a file of labels may hold."""
 
 
-class Scores(NamedTuple):
+class FitScores(NamedTuple):
     """Of N bodies against 2D keypoints.
 
     Attributes:
@@ -213,7 +213,7 @@ def score(
     boxes: NDArray[np.float32],
     focal: NDArray[np.float64],
     principal_point: NDArray[np.float64],
-) -> Scores:
+) -> FitScores:
     """Reprojection errors of N bodies to their keypoints (N, K, 3), and likelihoods of their poses.
 
     Args:
@@ -226,7 +226,7 @@ def score(
     seen = points[..., :2] / np.maximum(points[..., 2:], 0.1)
     pixels = seen * focal[:, None] + principal_point[:, None]
     reprojection = reprojection_error(pixels, keypoints, keypoints[..., 2] > 0, boxes)
-    return Scores(reprojection, prior.energy(rotvec)[0].numpy(), pixels, state.joints)
+    return FitScores(reprojection, prior.energy(rotvec)[0].numpy(), pixels, state.joints)
 
 
 def score_labels(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.annotate.labels import LABEL_ARRAYS, Labels, Scores, score, write_cliff
+from fullframe.annotate.labels import LABEL_ARRAYS, FitScores, Labels, score, write_cliff
 from fullframe.body import BodyModel, load_body
 from fullframe.fit import KeypointFitter
 from fullframe.io.npz import require_regular_file
@@ -187,7 +187,7 @@ class Review:
         write_cliff(accepted, out, self.body)
         return [out, people]
 
-    def _measured(self, index: int, bodies: Bodies, keypoints: NDArray[np.float32]) -> Scores:
+    def _measured(self, index: int, bodies: Bodies, keypoints: NDArray[np.float32]) -> FitScores:
         labels, some = self.labels, slice(index, index + 1)
         places = (labels.boxes[some], labels.focal[some], labels.principal_point[some])
         return score(self._fitter.model, self._fitter.prior, bodies, keypoints, *places)

@@ -46,7 +46,7 @@ class Draw(NamedTuple):
 
 
 @dataclass
-class ReadStats:
+class DrawStats:
     """How many samples of each source were drawn, and which could not be read.
 
     Attributes:
@@ -135,7 +135,7 @@ class Mixture(Dataset[Draw]):
         self.seed = seed
         self.num_betas = num_betas
         self.body = body
-        self.stats = ReadStats()
+        self.stats = DrawStats()
 
     def __getitem__(self, number: int) -> Draw:
         """Raises IndexError for a negative number."""

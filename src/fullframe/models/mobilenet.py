@@ -53,7 +53,7 @@ class Convolution(nn.Conv2d):
         return super().forward(x)
 
 
-class Block(nn.Module):
+class InvertedResidual(nn.Module):
     """Widen, look around in each channel, narrow; and add what came in if its shape is the same."""
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int) -> None:
@@ -89,7 +89,7 @@ class MobileNetV2(nn.Module):
             widths = (inputs, *(stage.channels,) * (stage.blocks - 1))
             stages.append(
                 nn.Sequential(
-                    *(Block(w, stage.channels, stage.expansion, s)
+                    *(InvertedResidual(w, stage.channels, stage.expansion, s)
                       for w, s in zip(widths, strides, strict=True))
                 )
             )  # fmt: skip

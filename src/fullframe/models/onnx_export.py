@@ -52,7 +52,7 @@ class OnnxError(ValueError):
     """A network that cannot be exported, or computes something else afterwards."""
 
 
-class Crops(NamedTuple):
+class GraphInputs(NamedTuple):
     """What is known of N people: crops (N, 3, H, W), normalised, bounding-box info (N, 3), and COCO keypoints
     (N, 17, 3): x/z, y/z of their rays and confidences."""
 
@@ -66,7 +66,7 @@ def export_onnx(
     path: str | Path,
     body: BodyModel | None = None,
     keypoints: bool = False,
-    calibration: Crops | None = None,
+    calibration: GraphInputs | None = None,
 ) -> dict[str, float]:
     """Write a network as an ONNX file, whole or not at all, and compare it with torch on the demo photo.
 
@@ -153,13 +153,13 @@ def metadata(model: LoadedModel, body: BodyModel | None, keypoints: bool, int8: 
     }
 
 
-def demo_crops(network: CropRegressor) -> Crops:
+def demo_crops(network: CropRegressor) -> GraphInputs:
     """The people of the demo photo, as the built-in detector finds them."""
     photo, detector = read_photo(DEMO / "three_people.jpg"), load_detector()
     boxes = detector.boxes(photo.pixels)[0]
     box, crops = cut_crops(network, photo.pixels, boxes)
     points = keypoint_rays(detector.keypoints(photo.pixels, boxes), photo.camera)
-    return Crops(network.prepare(crops), box_to_bbox_info(box, photo.camera), torch.from_numpy(points))
+    return GraphInputs(network.prepare(crops), box_to_bbox_info(box, photo.camera), torch.from_numpy(points))
 
 
 def keypoint_rays(keypoints: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
@@ -170,7 +170,7 @@ def keypoint_rays(keypoints: NDArray[np.float32], camera: Camera) -> NDArray[np.
 
 
 @torch.inference_mode()
-def compare(graph: "Graph", path: Path, crops: Crops) -> dict[str, float]:
+def compare(graph: "Graph", path: Path, crops: GraphInputs) -> dict[str, float]:
     """The largest difference between a graph and its ONNX file in each output."""
     import onnxruntime
 
@@ -260,7 +260,7 @@ def _packages() -> Any:
     return onnx
 
 
-def _export(graph: Graph, crops: Crops, path: Path) -> None:
+def _export(graph: Graph, crops: GraphInputs, path: Path) -> None:
     batch = torch.export.Dim("batch", min=1)
     arguments = tuple(value[:2] for value in crops[: len(graph.inputs)])
     with _quiet(), torch.no_grad():
@@ -278,7 +278,7 @@ def _export(graph: Graph, crops: Crops, path: Path) -> None:
         )
 
 
-def _quantise(path: Path, graph: Graph, calibration: Crops) -> None:
+def _quantise(path: Path, graph: Graph, calibration: GraphInputs) -> None:
     """Convolutions with 8 bits: they take most of the time; what follows would lose accuracy."""
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -304,7 +304,7 @@ def _quantise(path: Path, graph: Graph, calibration: Crops) -> None:
         )
 
 
-def _batches(graph: Graph, crops: Crops, size: int = 8) -> Iterator[dict[str, NDArray[np.float32]]]:
+def _batches(graph: Graph, crops: GraphInputs, size: int = 8) -> Iterator[dict[str, NDArray[np.float32]]]:
     for start in range(0, len(crops.crop), size):
         part = (value[start : start + size].numpy() for value in crops[: len(graph.inputs)])
         yield dict(zip(graph.inputs, part, strict=True))

@@ -23,7 +23,7 @@ _TYPICAL_SPREAD = 0.4
 """The same in metres: about how far a person is whose keypoints spread so and so."""
 
 
-class Frame(NamedTuple):
+class RayFrame(NamedTuple):
     """The frame that a person's keypoints are seen in: along the ray through their mean, of unit spread.
 
     Attributes:
@@ -41,7 +41,7 @@ class Frame(NamedTuple):
     crop: Tensor
 
 
-class Estimate(NamedTuple):
+class RayEstimate(NamedTuple):
     """Bodies in the frames of their keypoints.
 
     Attributes:
@@ -114,7 +114,7 @@ class ResidualRegressor(nn.Module):
             features: (N, features) of the picture, or None.
 
         Returns:
-            the prediction, and the log variance (N, 24) of each joint's rotation, see Estimate.
+            the prediction, and the log variance (N, 24) of each joint's rotation, see RayEstimate.
         """
         # In bf16 rotations would be off by tenths of a degree.
         with torch.autocast(keypoints.device.type, enabled=False):
@@ -124,7 +124,7 @@ class ResidualRegressor(nn.Module):
         with torch.autocast(keypoints.device.type, enabled=False):
             return to_camera(estimate, frame, bbox_info.to(dtype)), estimate.log_variance
 
-    def estimate(self, frame: Frame, confidence: Tensor, features: Tensor | None = None) -> Estimate:
+    def estimate(self, frame: RayFrame, confidence: Tensor, features: Tensor | None = None) -> RayEstimate:
         """Bodies in the frames of their keypoints, whose confidences (N, 17) are given."""
         x = self.inputs(torch.cat((_seen(frame, confidence), _surroundings(frame)), dim=1))
         if features is not None and self.features is not None:
@@ -138,7 +138,7 @@ class ResidualRegressor(nn.Module):
             # How sure it is shall not change what it says.
             log_variance = self.uncertainty(x.detach()) - 4
         pose = rot6d_to_matrix((self.mean_pose + pose).unflatten(1, (JOINTS, 6)))
-        return Estimate(pose, betas, place, log_variance)
+        return RayEstimate(pose, betas, place, log_variance)
 
 
 class _Block(nn.Module):
@@ -155,19 +155,19 @@ class _Block(nn.Module):
         return result
 
 
-def _seen(frame: Frame, confidence: Tensor) -> Tensor:
+def _seen(frame: RayFrame, confidence: Tensor) -> Tensor:
     """The keypoints as inputs (N, 51): nothing is known of the places of missing ones."""
     known = (confidence > 0)[..., None]
     points = torch.where(known, frame.points, 0.0).clamp(-6, 6)
     return torch.cat((points, confidence[..., None]), dim=2).flatten(1)
 
 
-def _surroundings(frame: Frame) -> Tensor:
+def _surroundings(frame: RayFrame) -> Tensor:
     """Where the person is in the full frame, and where the crop beside them: (N, 6)."""
     return torch.cat((frame.center, frame.spread.log()[:, None] + 2, frame.crop), dim=1)
 
 
-def own_frame(keypoints: Tensor, bbox_info: Tensor) -> Frame:
+def own_frame(keypoints: Tensor, bbox_info: Tensor) -> RayFrame:
     """The frame that a person's keypoints are seen in.
 
     Args:
@@ -188,7 +188,7 @@ def own_frame(keypoints: Tensor, bbox_info: Tensor) -> Frame:
     half = half[:, 0] / (1 + center.square().sum(1)).sqrt()
     spread = ((squared + _CROP_WEIGHT * (_CROP_SPREAD * half).square()) / total[:, 0]).sqrt()
     crop = torch.cat((crop / spread[:, None], (half / spread).log()[:, None]), dim=1)
-    return Frame(center, turn, spread, points / spread[:, None, None], crop)
+    return RayFrame(center, turn, spread, points / spread[:, None, None], crop)
 
 
 def _turned(rays: Tensor, turn: Tensor) -> Tensor:
@@ -197,20 +197,20 @@ def _turned(rays: Tensor, turn: Tensor) -> Tensor:
     return torch.stack((x, y), -1) / z.clamp(min=_LEAST_DEPTH)[..., None]
 
 
-def translation_in(frame: Frame, place: Tensor) -> Tensor:
-    """The translation (N, 3) in the keypoints' frame, metres, for an Estimate's place."""
+def translation_in(frame: RayFrame, place: Tensor) -> Tensor:
+    """The translation (N, 3) in the keypoints' frame, metres, for an RayEstimate's place."""
     depth = (place[:, 2:].clamp(-5, 5)).exp() * _TYPICAL_SPREAD / frame.spread[:, None]
     return torch.cat((place[:, :2] * frame.spread[:, None] * depth, depth), dim=1)
 
 
-def place_of(frame: Frame, translation: Tensor) -> Tensor:
+def place_of(frame: RayFrame, translation: Tensor) -> Tensor:
     """The inverse of translation_in: place (N, 3)."""
     depth = translation[:, 2:].clamp(min=_LEAST_DEPTH)
     spread = frame.spread[:, None]
     return torch.cat((translation[:, :2] / depth / spread, (depth * spread / _TYPICAL_SPREAD).log()), dim=1)
 
 
-def to_camera(estimate: Estimate, frame: Frame, bbox_info: Tensor) -> Prediction:
+def to_camera(estimate: RayEstimate, frame: RayFrame, bbox_info: Tensor) -> Prediction:
     """The same bodies with the root in the camera frame and with CLIFF's weak camera in the crop.
 
     The weak camera is the inverse of CLIFF's eq. 6-7: to_full_frame gives the estimate's translation.

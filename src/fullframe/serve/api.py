@@ -107,7 +107,7 @@ class Health(BaseModel):
     clips: int = Field(description="clips that wait or are being processed")
 
 
-class Clip(BaseModel):
+class ClipStatus(BaseModel):
     """A clip on its way to its results."""
 
     id: str
@@ -120,7 +120,7 @@ class Clip(BaseModel):
     files: list[str] = Field(description="addresses of the results")
 
     @classmethod
-    def of(cls, job: ClipJob) -> "Clip":
+    def of(cls, job: ClipJob) -> "ClipStatus":
         names = ("id", "state", "before", "stage", "done", "total", "error")
         files = [f"/clips/{job.id}/files/{name}" for name in job.files] if job.state == "done" else []
         return cls(**{name: getattr(job, name) for name in names}, files=files)
@@ -218,7 +218,9 @@ def create_app(
         openapi_extra=_FILE,
         responses=_ERRORS,
     )
-    async def clip(request: Request, response: Response, options: Annotated[_ClipOptions, Query()]) -> Clip:
+    async def clip(
+        request: Request, response: Response, options: Annotated[_ClipOptions, Query()]
+    ) -> ClipStatus:
         """Queue a clip. GET the address in Location for its progress and results, DELETE it to cancel."""
         camera, kinds = options.camera(recoverer), options.kinds()
         try:
@@ -235,7 +237,7 @@ def create_app(
         except QueueFullError as error:
             raise _busy(f"{plural(limits.clips, 'clip')} in progress") from error
         response.headers["Location"] = f"/clips/{job.id}"
-        return Clip.of(job)
+        return ClipStatus.of(job)
 
     def find(id: str) -> ClipJob:
         job = jobs.get(id)
@@ -244,9 +246,9 @@ def create_app(
         return job
 
     @app.get("/clips/{id}", tags=["clips"], summary="How far a clip is", responses={404: _ERRORS[404]})
-    async def progress(id: str) -> Clip:
+    async def progress(id: str) -> ClipStatus:
         """Its progress, and the addresses of its files once it is done."""
-        return Clip.of(find(id))
+        return ClipStatus.of(find(id))
 
     @app.get(
         "/clips/{id}/files/{name}",

@@ -15,7 +15,7 @@ from fullframe.recovery.outputs import video_files, write_clip
 from fullframe.recovery.photo import CameraOptions, Recoverer
 from fullframe.recovery.video import process
 from fullframe.serve.limits import Limits
-from fullframe.view.queue import Job, Queue
+from fullframe.view.queue import Queue, QueuedJob
 
 State = Literal["waiting", "running", "done", "failed"]
 
@@ -79,7 +79,7 @@ class ClipJobs:
     def __init__(self, recoverer: Recoverer, folder: Path, limits: Limits) -> None:
         self._recoverer, self._folder, self._limits = recoverer, folder, limits
         self._jobs: dict[str, ClipJob] = {}
-        self._queued: dict[str, Job] = {}
+        self._queued: dict[str, QueuedJob] = {}
         self._receiving = 0
         self._lock = threading.RLock()
         self._queue = Queue()
@@ -125,7 +125,7 @@ class ClipJobs:
         def moved(position: int) -> None:
             job.before = position
 
-        queued = Job(lambda: self._run(job), moved)
+        queued = QueuedJob(lambda: self._run(job), moved)
         with self._lock:
             self._jobs[job.id], self._queued[job.id] = job, queued
         self._queue.add(queued)

@@ -6,12 +6,12 @@ import torch
 from fullframe.data.crop import plain_crop
 from fullframe.geometry.box import DETECTION_ENLARGE
 from fullframe.models.base import CropRegressor
-from fullframe.models.onnx_export import Crops
+from fullframe.models.onnx_export import GraphInputs
 from fullframe.models.residual_regressor import KEYPOINTS
 from fullframe.synth.synthetic_people import SyntheticPeople
 
 
-def calibration_crops(network: CropRegressor, people: int = 128) -> Crops:
+def calibration_crops(network: CropRegressor, people: int = 128) -> GraphInputs:
     """What a network sees of the first synthetic people for training.
 
     Keypoints, which no convolution sees, are unknown.
@@ -23,4 +23,4 @@ def calibration_crops(network: CropRegressor, people: int = 128) -> Crops:
     ]
     crops, infos = zip(*seen, strict=True)
     unknown = torch.zeros(people, KEYPOINTS, 3)
-    return Crops(network.prepare(np.stack(crops)), torch.from_numpy(np.stack(infos)), unknown)
+    return GraphInputs(network.prepare(np.stack(crops)), torch.from_numpy(np.stack(infos)), unknown)

@@ -68,7 +68,7 @@ _ABSENT_CONFIDENCE = torch.tensor([0.27, 0.24, 0.17, 0.16, 0.12, 0.065, 0.046])
 """Median confidence of joints in view, of joints behind something, and of joints outside the picture."""
 
 
-class Detections(NamedTuple):
+class SimulatedDetections(NamedTuple):
     """N people and what is detected of them.
 
     Attributes:
@@ -139,7 +139,7 @@ class Simulator:
         self._high = np.concatenate((np.full((1, 3), 10.0), self.poses.high))
 
     @torch.no_grad()
-    def draw(self, count: int) -> Detections:
+    def draw(self, count: int) -> SimulatedDetections:
         """About two thirds of `count` people: those who are in view."""
         betas = self._betas(count)
         pose = rotvec_to_matrix(torch.from_numpy(self._theta(count)).float())
@@ -156,7 +156,7 @@ class Simulator:
         people = _People(*(tensor[keep] for tensor in people))
         keypoints, bbox_info, visible = self._detected(people)
         origin, betas = origin[keep], betas[keep]
-        return Detections(
+        return SimulatedDetections(
             keypoints,
             bbox_info,
             pose[keep],

@@ -17,14 +17,14 @@ from fullframe.geometry.camera import project
 from fullframe.io.atomic import atomic_path
 from fullframe.io.torch_file import load_torch
 from fullframe.models.residual_regressor import (
-    Estimate,
-    Frame,
+    RayEstimate,
+    RayFrame,
     ResidualRegressor,
     own_frame,
     place_of,
     translation_in,
 )
-from fullframe.synth.detections import LIMBS, Detections, FastBody, Simulator
+from fullframe.synth.detections import LIMBS, FastBody, SimulatedDetections, Simulator
 
 _HIPS = [11, 12]
 _CHUNK = 4608
@@ -65,7 +65,7 @@ class Losses:
         self._rotations = _rotation_weights()
 
     def __call__(
-        self, estimate: Estimate, frame: Frame, truth: Detections
+        self, estimate: RayEstimate, frame: RayFrame, truth: SimulatedDetections
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss and its terms, unweighted."""
         pose = torch.cat(((frame.turn.mT @ truth.pose[:, 0])[:, None], truth.pose[:, 1:]), 1)
@@ -97,7 +97,7 @@ class Losses:
         loss = sum((getattr(self.weights, name) * term for name, term in terms.items()), torch.zeros(()))
         return loss, terms
 
-    def projected(self, joints: Tensor, translation: Tensor, frame: Frame) -> Tensor:
+    def projected(self, joints: Tensor, translation: Tensor, frame: RayFrame) -> Tensor:
         """Where joints (N, K, 3) of the keypoints' frame are seen: (N, K, 2), in units of its spread."""
         return project(joints + translation[:, None], 1.0) / frame.spread[:, None, None]
 
@@ -106,43 +106,43 @@ def _length(x: Tensor) -> Tensor:
     return (x.square().sum(-1) + 1e-8).sqrt()
 
 
-def batches(simulator: Simulator, size: int) -> Iterator[Detections]:
+def batches(simulator: Simulator, size: int) -> Iterator[SimulatedDetections]:
     """Detections of `size` people, without end."""
-    parts: list[Detections] = []
+    parts: list[SimulatedDetections] = []
     count = 0
     while True:
         while count < size:
             parts.append(simulator.draw(_CHUNK))
             count += len(parts[-1].betas)
-        everyone = Detections(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
-        yield Detections(*(tensor[:size] for tensor in everyone))
-        parts = [Detections(*(tensor[size:] for tensor in everyone))]
+        everyone = SimulatedDetections(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+        yield SimulatedDetections(*(tensor[:size] for tensor in everyone))
+        parts = [SimulatedDetections(*(tensor[size:] for tensor in everyone))]
         count -= size
 
 
-def load_detections(folder: Path) -> Detections:
+def load_detections(folder: Path) -> SimulatedDetections:
     """All people of the files that tools/detect_augmented.py wrote.
 
     Raises:
         FileNotFoundError: there are none.
     """
-    names = Detections._fields[:-1]
+    names = SimulatedDetections._fields[:-1]
     parts = [np.load(file) for file in sorted(folder.glob("*.npz"))]
     if not parts:
         raise FileNotFoundError(f"{folder} has no .npz files: make them with tools/detect_augmented.py")
     values = [torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in names]
     visible = torch.ones(values[0].shape[:2], dtype=torch.bool)
-    return Detections._make([*values, visible])
+    return SimulatedDetections._make([*values, visible])
 
 
 def mixed(
-    simulated: Iterator[Detections], detected: Detections, count: int, seed: int
-) -> Iterator[Detections]:
+    simulated: Iterator[SimulatedDetections], detected: SimulatedDetections, count: int, seed: int
+) -> Iterator[SimulatedDetections]:
     """Batches of simulated people with `count` at random of those who were detected in pictures."""
     generator = torch.Generator().manual_seed(seed)
     for batch in simulated:
         rows = torch.randint(len(detected.betas), (count,), generator=generator)
-        yield Detections(*(torch.cat((a, b[rows])) for a, b in zip(batch, detected, strict=True)))
+        yield SimulatedDetections(*(torch.cat((a, b[rows])) for a, b in zip(batch, detected, strict=True)))
 
 
 class LifterTrainer:
@@ -171,7 +171,7 @@ class LifterTrainer:
         decay: float = 0.999,
         weights: LifterWeights | None = None,
         poses: NDArray[np.floating] | None = None,
-        detected: Detections | None = None,
+        detected: SimulatedDetections | None = None,
     ) -> None:
         self.folder, self.rate, self.batch, self.decay = folder, rate, batch, decay
         folder.mkdir(parents=True, exist_ok=True)

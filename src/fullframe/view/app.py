@@ -100,16 +100,16 @@ class AppSite:
         finally:
             del self._sessions[session.token]
 
-    def scene(self, server: Server, client: viser.ClientHandle) -> "Scene":
+    def scene(self, server: Server, client: viser.ClientHandle) -> "SceneView":
         """The scene in the frame of a page."""
-        return Scene(self._sessions.get(path_of(server, client).removeprefix(_SCENE)), client)
+        return SceneView(self._sessions.get(path_of(server, client).removeprefix(_SCENE)), client)
 
     def close(self) -> None:
         for session in list(self._sessions.values()):
             session.close()
 
 
-class Scene:
+class SceneView:
     """viser's page in the frame of a session's; empty without one."""
 
     def __init__(self, session: Session | None, client: viser.ClientHandle) -> None:

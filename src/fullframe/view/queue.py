@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(eq=False)
-class Job:
+class QueuedJob:
     """A job of the queue.
 
     Attributes:
@@ -22,19 +22,19 @@ class Queue:
     """Runs jobs one after another in a background thread."""
 
     def __init__(self) -> None:
-        self._jobs: list[Job] = []  # the first one is running
+        self._jobs: list[QueuedJob] = []  # the first one is running
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def add(self, job: Job) -> None:
+    def add(self, job: QueuedJob) -> None:
         with self._changed:
             self._jobs.append(job)
             self._changed.notify()
         self._report_positions()
 
-    def remove(self, job: Job) -> None:
+    def remove(self, job: QueuedJob) -> None:
         """Remove a waiting job; a running one continues."""
         with self._changed:
             if job in self._jobs[1:]:

@@ -12,7 +12,7 @@ from fullframe.export.skin import four_joints
 from fullframe.geometry.rotation import matrix_to_quaternion
 
 
-class Rig(NamedTuple):
+class RestBody(NamedTuple):
     """A body in its T-pose, y up, metres: vertices (V, 3), joints (24, 3), and bone weights (V, 24).
 
     No vertex has more than four weights, the limit of graphics cards.
@@ -37,7 +37,7 @@ class BonePoses(NamedTuple):
     positions: NDArray[np.float64]
 
 
-def rig(body: BodyModel, betas: NDArray[np.float32]) -> Rig:
+def rig(body: BodyModel, betas: NDArray[np.float32]) -> RestBody:
     """The body of one shape, betas (B,), ready for skinning without pose blend shapes."""
     with torch.inference_mode():
         shape, pose = torch.from_numpy(betas)[None], torch.eye(3).expand(1, 24, 3, 3)
@@ -45,7 +45,7 @@ def rig(body: BodyModel, betas: NDArray[np.float32]) -> Rig:
     skin = four_joints(body)
     weights = np.zeros((body.num_vertices, 24), np.float32)
     np.add.at(weights, (np.arange(body.num_vertices)[:, None], skin.joints), skin.weights)
-    return Rig(vertices[0].numpy(), joints[0].numpy(), weights)
+    return RestBody(vertices[0].numpy(), joints[0].numpy(), weights)
 
 
 def bone_poses(body: BodyModel, betas: Tensor, pose: Tensor, translation: Tensor) -> BonePoses:

@@ -22,7 +22,7 @@ from fullframe.body.body_model import BodyModel
 from fullframe.export import RIGS
 from fullframe.recovery.outputs import RIGGED
 from fullframe.recovery.photo import Recoverer
-from fullframe.view.queue import Job, Queue
+from fullframe.view.queue import Queue, QueuedJob
 from fullframe.view.recover_upload import FILES, Choices, UploadResult, is_clip, recover_upload
 from fullframe.view.results import body_named, load_clip
 from fullframe.view.uploads import LIMITS, MAX_BYTES, UploadError, check_upload, too_large
@@ -67,7 +67,7 @@ class _Entry:
     text: str = ""
     share: float | None = None
     example: bool = False
-    job: Job | None = None
+    job: QueuedJob | None = None
     result: UploadResult | None = None
     body: BodyModel | None = None
     timer: threading.Timer | None = None
@@ -320,7 +320,7 @@ class Session:
             self._enqueue(entry)
 
     def _enqueue(self, entry: _Entry) -> None:
-        job = entry.job = Job(
+        job = entry.job = QueuedJob(
             lambda: self._process(entry), lambda n: self._set(entry, "waiting", f"waiting, {n} before it")
         )
         self._set(entry, "waiting", "waiting")
