@@ -12,8 +12,8 @@ import torch
 import tyro
 
 from fullframe.models import ENCODERS, create_model, save_checkpoint
-from fullframe.models.base import CropRegressor
 from fullframe.models.batchnorm import fuse_conv_bn
+from fullframe.models.crop_regressor import CropRegressor
 
 
 def milliseconds(model: CropRegressor, batch: int, repeats: int) -> float:

@@ -10,7 +10,7 @@ from fullframe.body import load_body
 from fullframe.data.batch import Batch
 from fullframe.losses.objective import Objective
 from fullframe.models import create_model
-from fullframe.models.base import Prediction
+from fullframe.models.crop_regressor import Prediction
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from fullframe.data.batch import Example
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import PersonBox, box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
-from fullframe.models.base import Prediction, box_to_bbox_info
 from fullframe.models.cliff import CLIFF
+from fullframe.models.crop_regressor import Prediction, box_to_bbox_info
 
 CROP = (128, 96)
 GEOMETRY = Augmentation(

@@ -9,7 +9,7 @@ from fullframe.data.sample import Sample
 from fullframe.geometry.box import CROP_METHODS, box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
 from fullframe.io.image import ImageError
-from fullframe.models.base import box_to_bbox_info
+from fullframe.models.crop_regressor import box_to_bbox_info
 
 CROP = (128, 96)
 

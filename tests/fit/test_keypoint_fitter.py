@@ -18,8 +18,8 @@ from fullframe.fit.keypoint_fitter import (
 )
 from fullframe.geometry.camera import Camera, project
 from fullframe.models.lifter import LIFTED_SHARE, lift_people
+from fullframe.models.lifter_network import ResidualRegressor
 from fullframe.models.predict import Bodies, mean_bodies
-from fullframe.models.residual_regressor import ResidualRegressor
 
 CAMERA = Camera.from_fov(60, (1280, 720))
 FRONT = torch.diag(torch.tensor([1.0, -1.0, -1.0]))

@@ -8,7 +8,7 @@ from losses_fixtures import body, labelled, model, people
 from fullframe.losses.objective import SCALE, LossWeights, Objective
 from fullframe.losses.terms import ERRORS
 from fullframe.models import create_model
-from fullframe.models.base import Prediction, TrainOutput
+from fullframe.models.crop_regressor import Prediction, TrainOutput
 
 __all__ = ["body", "model"]
 

@@ -9,7 +9,7 @@ import torch
 from fullframe.geometry.camera import Camera
 from fullframe.models.checkpoint import CheckpointError, read_card, save_checkpoint
 from fullframe.models.lifter import lift_people, load_lifter
-from fullframe.models.residual_regressor import ResidualRegressor
+from fullframe.models.lifter_network import ResidualRegressor
 
 CAMERA = Camera.from_focal(800, (640, 480))
 BOXES = np.array([[100, 50, 220, 400], [300, 80, 420, 460]])

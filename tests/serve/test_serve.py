@@ -34,7 +34,7 @@ from fullframe.serve.api import create_app
 from fullframe.serve.limits import Limits
 from fullframe.serve.uvicorn_server import serve_api
 from fullframe.video.writer import VideoWriter
-from fullframe.view.uploads import UploadLimits
+from fullframe.view.upload_checks import UploadLimits
 
 Answer = SimpleNamespace
 

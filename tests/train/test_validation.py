@@ -9,7 +9,7 @@ from torch import nn
 from fullframe.body import load_body
 from fullframe.data.mixture import DataError
 from fullframe.geometry.box import box_from_xyxy
-from fullframe.models.base import Prediction, box_to_bbox_info
+from fullframe.models.crop_regressor import Prediction, box_to_bbox_info
 from fullframe.train.validation import Validation, hold_out
 
 

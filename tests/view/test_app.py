@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from browsers import wait_until
-from test_uploads import photo
+from test_upload_checks import photo
 from waving import waving_clip
 
 pytest.importorskip("viser", reason="needs the extra view")
@@ -23,8 +23,8 @@ from fullframe.assets import EXAMPLE_PHOTO
 from fullframe.body import load_body
 from fullframe.recovery.photo import Recoverer
 from fullframe.results.clip import clip_of
-from fullframe.view import app, session
-from fullframe.view.queue import Queue
+from fullframe.view import app, app_session
+from fullframe.view.job_queue import Queue
 from fullframe.view.recover_upload import UploadResult
 from fullframe.view.results import load_clip
 from fullframe.view.server import serve
@@ -84,7 +84,7 @@ def recover(monkeypatch):
             path.write_bytes(b"0123456789")
         return UploadResult(waving_clip(load_body(), 2, 1), made[0], made[1:])
 
-    monkeypatch.setattr(session, "recover_upload", recover_upload)
+    monkeypatch.setattr(app_session, "recover_upload", recover_upload)
     return gate
 
 
@@ -93,7 +93,7 @@ def port(tmp_path, recover):
     (tmp_path / "app").mkdir()
     recoverer = SimpleNamespace(body=load_body())
     queue = Queue()
-    site = app.AppSite(lambda: session.Session(recoverer, ["fullframe", "run"], queue, tmp_path / "app"))
+    site = app.AppSite(lambda: app_session.Session(recoverer, ["fullframe", "run"], queue, tmp_path / "app"))
     with serve("127.0.0.1", 0, "test", site) as server:
         yield server.get_port()
         recover.set()
@@ -216,8 +216,8 @@ def test_sockets_that_are_no_page_of_ours_are_closed(browser, messages):
 
 
 def test_limits(browser, monkeypatch):
-    monkeypatch.setattr(session, "MAX_BYTES", 100)
-    monkeypatch.setattr(session, "MAX_FILES", 3)
+    monkeypatch.setattr(app_session, "MAX_BYTES", 100)
+    monkeypatch.setattr(app_session, "MAX_FILES", 3)
     browser.act("upload", name="large.png", size=300_000_000, choices=CHOICES)
     browser.act("upload", name="many.png", size=50, choices=CHOICES)
     browser.see(lambda: len(browser.entries) == 4)

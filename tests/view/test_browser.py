@@ -15,7 +15,7 @@ from fullframe.body import load_body
 from fullframe.recovery.photo import Recoverer
 from fullframe.render.colors import person_colors
 from fullframe.results.people import People
-from fullframe.view import app, session, show
+from fullframe.view import app, app_session, show
 from fullframe.view.viewer import fitting_fov
 
 BODY = load_body()
@@ -133,7 +133,7 @@ def bodies_are_seen(page, people: int) -> None:
 
 
 def test_app(tmp_path, service, page, photo_path, monkeypatch):
-    monkeypatch.setattr(session, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(app_session, "MAX_BYTES", 1_000_000)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     url = service(app, app.serve_app, Recoverer(), ["fullframe", "run", "--body", "open"])
     problems = []

@@ -21,7 +21,7 @@ from fullframe.geometry.camera import Camera
 from fullframe.io.image import ImageError
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import Arrays, Shards, WorkError, Workers, in_process, save_arrays
-from fullframe.models.base import CropRegressor
+from fullframe.models.crop_regressor import CropRegressor
 from fullframe.models.predict import Bodies
 
 SHARD_SIZE = 256

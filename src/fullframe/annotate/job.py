@@ -8,7 +8,7 @@ from fullframe.annotate.crops import SHARD_SIZE, Crops
 from fullframe.body import BodyModel
 from fullframe.io.progress import Progress, silent
 from fullframe.io.workdir import Arrays, Shards, StateFile, WorkDir, Workers, in_process
-from fullframe.models.base import CropRegressor
+from fullframe.models.crop_regressor import CropRegressor
 from fullframe.models.predict import Bodies, predict_crops
 
 BATCH_SIZE = 32

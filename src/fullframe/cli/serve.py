@@ -61,7 +61,7 @@ def serve(
         from fullframe.recovery.photo import Recoverer
         from fullframe.serve.limits import Limits
         from fullframe.serve.uvicorn_server import serve_api
-        from fullframe.view.uploads import UploadLimits
+        from fullframe.view.upload_checks import UploadLimits
 
         pixels = 1_000_000 * max_megapixels
         limits = Limits(

@@ -21,8 +21,8 @@ from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_to_matrix
 from fullframe.models.lifter import LEAST_CONFIDENCE, LIFTED_SHARE, determine_distance, lift_people
+from fullframe.models.lifter_network import ResidualRegressor
 from fullframe.models.predict import Bodies, mean_bodies
-from fullframe.models.residual_regressor import ResidualRegressor
 from fullframe.threads import single_thread
 
 LIMB_JOINTS = (1, 2, 4, 5, 7, 8, 16, 17, 18, 19, 20, 21)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fullframe.models.base import CropRegressor, Prediction, box_to_bbox_info
 from fullframe.models.checkpoint import (
     Card,
     CheckpointError,
@@ -13,6 +12,7 @@ from fullframe.models.checkpoint import (
     save_checkpoint,
 )
 from fullframe.models.cliff import CLIFF
+from fullframe.models.crop_regressor import CropRegressor, Prediction, box_to_bbox_info
 from fullframe.models.encoder import ENCODERS
 from fullframe.models.hmr import HMR
 from fullframe.models.imphmr.imphmr import ImpHMR

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from fullframe.assets import WEIGHTS
 from fullframe.io.atomic import atomic_path
-from fullframe.models.base import CropRegressor
-from fullframe.models.residual_regressor import ResidualRegressor
+from fullframe.models.crop_regressor import CropRegressor
+from fullframe.models.lifter_network import ResidualRegressor
 
 _CARD_BYTES = 1 << 20
 # Bounds of a model's options: those of sizes, and of all others.

@@ -4,8 +4,8 @@ Two changes to HMR: the bounding-box info is an input of the regressor, and the 
 frame. Each is a switch, for the paper's ablation; with both off this is HMR.
 """
 
-from fullframe.models.base import CropRegressor
-from fullframe.models.regressor import WIDTH, Regressor
+from fullframe.models.crop_regressor import CropRegressor
+from fullframe.models.iterative_regressor import WIDTH, Regressor
 
 
 class CLIFF(CropRegressor):

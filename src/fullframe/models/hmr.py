@@ -4,8 +4,8 @@ It sees only the crop, and its 2D loss uses a camera of focal length 5000 px the
 are placed in the full frame as CLIFF's are.
 """
 
-from fullframe.models.base import CropRegressor
-from fullframe.models.regressor import WIDTH, Regressor
+from fullframe.models.crop_regressor import CropRegressor
+from fullframe.models.iterative_regressor import WIDTH, Regressor
 
 
 class HMR(CropRegressor):

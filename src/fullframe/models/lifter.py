@@ -12,10 +12,10 @@ from fullframe.assets import LIFTER
 from fullframe.body import BodyModel
 from fullframe.geometry.box import DETECTION_ENLARGE, PersonBox, box_from_xyxy
 from fullframe.geometry.camera import Camera, crop_to_full_translation
-from fullframe.models.base import box_to_bbox_info
 from fullframe.models.checkpoint import CheckpointError, load_weights, read_card
+from fullframe.models.crop_regressor import box_to_bbox_info
+from fullframe.models.lifter_network import ResidualRegressor
 from fullframe.models.predict import Bodies
-from fullframe.models.residual_regressor import ResidualRegressor
 
 LIFTED_SHARE = 0.6
 """Of the lifter's bodies in their mean with a network's, of people whose keypoints determine a body."""

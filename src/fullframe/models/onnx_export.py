@@ -29,11 +29,11 @@ from fullframe.geometry.rotation import mean_rotation
 from fullframe.io.atomic import atomic_path
 from fullframe.io.image import read_photo
 from fullframe.models import LoadedModel
-from fullframe.models.base import CropRegressor, box_to_bbox_info
 from fullframe.models.batchnorm import fuse_conv_bn
+from fullframe.models.crop_regressor import CropRegressor, box_to_bbox_info
 from fullframe.models.lifter import LEAST_CONFIDENCE, LIFTED_SHARE, determine_distance, load_lifter
+from fullframe.models.lifter_network import ResidualRegressor
 from fullframe.models.predict import cut_crops
-from fullframe.models.residual_regressor import ResidualRegressor
 
 INPUTS = ("crop", "bbox_info", "keypoints")
 """The last one if the file takes keypoints."""

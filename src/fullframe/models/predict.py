@@ -13,7 +13,7 @@ from torch import Tensor
 from fullframe.geometry.box import DETECTION_ENLARGE, PersonBox, box_from_xyxy, crop_image
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import mean_rotation
-from fullframe.models.base import CropRegressor, box_to_bbox_info
+from fullframe.models.crop_regressor import CropRegressor, box_to_bbox_info
 from fullframe.threads import single_thread
 
 FEW = 2
@@ -124,7 +124,7 @@ def predict_crops(model: CropRegressor, crops: NDArray[np.uint8] | Tensor, bbox_
 
     Args:
         crops: (N, height, width, 3) uint8 RGB.
-        bbox_info: (N, 3) (cx, cy, b) / f, see models.base.
+        bbox_info: (N, 3) (cx, cy, b) / f, see models.crop_regressor.
     """
     inputs = model.prepare(crops)
     bbox_info = bbox_info.to(inputs)

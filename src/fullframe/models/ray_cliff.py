@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fullframe.geometry.rotation import ray_rotation
-from fullframe.models.base import Prediction
 from fullframe.models.cliff import CLIFF
+from fullframe.models.crop_regressor import Prediction
 
 
 class RayCLIFF(CLIFF):

@@ -14,7 +14,7 @@ from fullframe.geometry.box import PersonBox
 from fullframe.geometry.camera import Camera
 from fullframe.io.progress import Progress, silent
 from fullframe.models import Bodies
-from fullframe.models.base import box_to_bbox_info
+from fullframe.models.crop_regressor import box_to_bbox_info
 from fullframe.models.predict import cut_crops, predict_crops
 from fullframe.recovery.camera_motion import CameraMotion
 from fullframe.recovery.frame_results import CHUNK, FrameResults

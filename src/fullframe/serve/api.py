@@ -25,7 +25,7 @@ from fullframe.serve.guard import Guard
 from fullframe.serve.limits import Limits
 from fullframe.serve.photo_engine import OUTPUTS, ClientGoneError, PhotoEngine, TimeLimitError
 from fullframe.video.reader import VideoReader
-from fullframe.view.uploads import TooLargeError, UnknownFormatError, UploadLimits, check_upload
+from fullframe.view.upload_checks import TooLargeError, UnknownFormatError, UploadLimits, check_upload
 
 CLIENT_CLOSED = 499
 """Status of answers that nobody receives, as in nginx."""

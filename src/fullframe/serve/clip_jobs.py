@@ -15,7 +15,7 @@ from fullframe.recovery.outputs import video_files, write_clip
 from fullframe.recovery.photo import CameraOptions, Recoverer
 from fullframe.recovery.video import process
 from fullframe.serve.limits import Limits
-from fullframe.view.queue import Queue, QueuedJob
+from fullframe.view.job_queue import Queue, QueuedJob
 
 State = Literal["waiting", "running", "done", "failed"]
 

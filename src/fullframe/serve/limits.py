@@ -1,8 +1,8 @@
-"""Limits of the service."""
+"""The limits of the service; `api` and `clip_jobs` refuse what exceeds them."""
 
 from dataclasses import dataclass, field
 
-from fullframe.view.uploads import UploadLimits
+from fullframe.view.upload_checks import UploadLimits
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from fullframe.models import ENCODERS, MODELS
 from fullframe.models.encoder import POOLS
 from fullframe.models.imphmr.imphmr import SIZES
 from fullframe.models.imphmr.losses import ImpHMRLossWeights
-from fullframe.models.regressor import ACTIVATIONS, WIDTH
+from fullframe.models.iterative_regressor import ACTIVATIONS, WIDTH
 
 MAX_FROZEN_STAGES = 5
 _MOST = {

@@ -20,7 +20,7 @@ from fullframe.io.atomic import digest
 from fullframe.io.progress import Progress, silent
 from fullframe.io.torch_file import load_torch
 from fullframe.io.workdir import WorkDir, WorkError
-from fullframe.models.base import CropRegressor
+from fullframe.models.crop_regressor import CropRegressor
 from fullframe.train.config import TrainConfig, flatten
 from fullframe.train.state import generator_seed
 

@@ -10,7 +10,7 @@ from fullframe.body.joint_sets import HEATMAP_SETS, JOINT_SETS
 from fullframe.data.batch import Batch
 from fullframe.io.progress import Progress, silent
 from fullframe.losses.objective import Objective
-from fullframe.models.base import CropRegressor, TrainOutput
+from fullframe.models.crop_regressor import CropRegressor, TrainOutput
 from fullframe.models.heatmap_pool import HeatmapPool
 
 PASSES = 12

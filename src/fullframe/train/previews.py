@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fullframe.body.body_model import BodyModel
 from fullframe.data.batch import Batch
 from fullframe.geometry.camera import crop_to_full_translation
-from fullframe.models.base import Prediction
+from fullframe.models.crop_regressor import Prediction
 from fullframe.render.mesh_shading import draw_meshes
 
 _COLOR, _OPACITY = (110, 160, 240), 0.8

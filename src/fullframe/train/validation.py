@@ -18,7 +18,7 @@ from fullframe.evaluate import metrics
 from fullframe.geometry.box import LABEL_ENLARGE, box_from_xyxy
 from fullframe.geometry.camera import crop_to_full_translation, project
 from fullframe.io.image import ImageError
-from fullframe.models.base import CropRegressor, Prediction
+from fullframe.models.crop_regressor import CropRegressor, Prediction
 
 _log = logging.getLogger(__name__)
 

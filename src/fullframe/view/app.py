@@ -16,9 +16,9 @@ from websockets.http11 import Request, Response
 from fullframe.assets import APP
 from fullframe.io.temporary_folder import temporary_folder
 from fullframe.recovery.photo import Recoverer
-from fullframe.view.queue import Queue
+from fullframe.view.app_session import Session
+from fullframe.view.job_queue import Queue
 from fullframe.view.server import Server, pages, path_of, serve, wait_for_interrupt
-from fullframe.view.session import Session
 
 FOLDERS = "fullframe_app_"
 """Prefix of the folders for uploads."""

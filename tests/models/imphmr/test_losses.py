@@ -6,7 +6,7 @@ import torch
 from losses_fixtures import body, labelled, model, people
 
 from fullframe.losses.objective import LossWeights
-from fullframe.models.base import Prediction
+from fullframe.models.crop_regressor import Prediction
 from fullframe.models.imphmr.imphmr import ImpHMROutput, NovelViewPrediction
 from fullframe.models.imphmr.losses import (
     NOVEL_VIEW_TERMS,

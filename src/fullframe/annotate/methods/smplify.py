@@ -6,8 +6,8 @@ from fullframe.annotate.job import Job
 from fullframe.fit import KeypointFitter
 from fullframe.io.workdir import Arrays
 from fullframe.models.lifter import lifter_of
+from fullframe.models.lifter_network import ResidualRegressor
 from fullframe.models.predict import Bodies
-from fullframe.models.residual_regressor import ResidualRegressor
 
 _SHARD_SIZE = 16
 

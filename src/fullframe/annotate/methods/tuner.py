@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from fullframe.annotate.crops import Crops
 from fullframe.body import BodyModel
 from fullframe.losses.objective import LossWeights, Objective
-from fullframe.models.base import CropRegressor, TrainOutput
 from fullframe.models.batchnorm import freeze_batchnorm
+from fullframe.models.crop_regressor import CropRegressor, TrainOutput
 from fullframe.models.predict import Bodies
 
 

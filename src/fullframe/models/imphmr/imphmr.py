@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fullframe.models.base import CropRegressor, Prediction
+from fullframe.models.crop_regressor import CropRegressor, Prediction
 from fullframe.models.imphmr.field import Field
 from fullframe.models.imphmr.volume import render, sample_rays
-from fullframe.models.regressor import WIDTH, Regressor
+from fullframe.models.iterative_regressor import WIDTH, Regressor
 
 CODE = 256
 """Width of the code that conditions the field (GIRAFFE's)."""
@@ -56,7 +56,7 @@ class ImpHMROutput(NamedTuple):
     """ImpHMR's output in training.
 
     Attributes:
-        prediction, heatmaps: see models.base.TrainOutput.
+        prediction, heatmaps: see models.crop_regressor.TrainOutput.
         novel_view: the same people seen from one random direction each; None if `view_range` is 0.
     """
 

@@ -26,7 +26,7 @@ from fullframe.geometry.camera import (
 )
 from fullframe.geometry.rotation import rot6d_to_matrix
 from fullframe.models.encoder import Encoder
-from fullframe.models.regressor import JOINTS, Regressor
+from fullframe.models.iterative_regressor import JOINTS, Regressor
 
 MIN_SCALE = 0.1
 """Weak cameras of a smaller s are projected as if they had this one."""
@@ -69,7 +69,7 @@ class CropRegressor(nn.Module):
         full_frame_loss: `project` uses the camera of the full frame; else HMR's camera of the crop.
         bbox_norm: "plain", or "h36m": the scaling of CLIFF's released weights.
         num_betas: number of shape coefficients.
-        regressor_width, regressor_act, regressor_dropout: of the regressor, see models.regressor.
+        regressor_width, regressor_act, regressor_dropout: of the regressor, see models.iterative_regressor.
         pool: from the encoder's maps to features, see Encoder.
         crop_method: how its crops are resampled, see geometry.box.crop_image.
         pretrained: start the encoder from ImageNet weights.

@@ -1,6 +1,6 @@
 import threading
 
-from fullframe.view.queue import Queue, QueuedJob
+from fullframe.view.job_queue import Queue, QueuedJob
 
 
 def test_one_at_a_time_in_order_with_queue_positions():

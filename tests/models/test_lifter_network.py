@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from fullframe.geometry.camera import crop_to_full_translation
 from fullframe.geometry.rotation import ray_rotation
-from fullframe.models.residual_regressor import (
+from fullframe.models.lifter_network import (
     RayEstimate,
     ResidualRegressor,
     own_frame,

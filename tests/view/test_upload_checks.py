@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fullframe.view import uploads
-from fullframe.view.uploads import MAX_SECONDS, UploadError, check_upload
+from fullframe.view import upload_checks
+from fullframe.view.upload_checks import MAX_SECONDS, UploadError, check_upload
 
 
 def photo(kind: str, size: tuple[int, int] = (40, 30)) -> bytes:
@@ -79,6 +79,6 @@ def test_bad_files(name):
 
 
 def test_too_many_bytes(monkeypatch):
-    monkeypatch.setattr(uploads, "MAX_BYTES", 1000)
+    monkeypatch.setattr(upload_checks, "MAX_BYTES", 1000)
     with pytest.raises(UploadError, match="MB"):
         check_upload(photo("bmp"))

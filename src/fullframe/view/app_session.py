@@ -22,10 +22,10 @@ from fullframe.body.body_model import BodyModel
 from fullframe.export import RIGS
 from fullframe.recovery.outputs import RIGGED
 from fullframe.recovery.photo import Recoverer
-from fullframe.view.queue import Queue, QueuedJob
+from fullframe.view.job_queue import Queue, QueuedJob
 from fullframe.view.recover_upload import FILES, Choices, UploadResult, is_clip, recover_upload
 from fullframe.view.results import body_named, load_clip
-from fullframe.view.uploads import LIMITS, MAX_BYTES, UploadError, check_upload, too_large
+from fullframe.view.upload_checks import LIMITS, MAX_BYTES, UploadError, check_upload, too_large
 from fullframe.view.viewer import Viewer
 
 EXPIRY_MINUTES = 60

@@ -5,7 +5,7 @@ import torch
 
 from fullframe.assets import POSE_PRIOR
 from fullframe.geometry.rotation import rot6d_to_matrix
-from fullframe.models.regressor import Regressor
+from fullframe.models.iterative_regressor import Regressor
 
 
 @pytest.mark.parametrize(("inputs", "width", "count"), [(2048 + 3, 2208, 3_472_541), (2048, 2205, 3_469_469)])

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fullframe.geometry.rotation import ray_rotation, rot6d_to_matrix
-from fullframe.models.base import Prediction
-from fullframe.models.regressor import JOINTS, mean_pose6d
+from fullframe.models.crop_regressor import Prediction
+from fullframe.models.iterative_regressor import JOINTS, mean_pose6d
 
 KEYPOINTS = 17
 """COCO's."""
