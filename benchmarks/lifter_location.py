@@ -37,7 +37,7 @@ from fullframe.geometry.camera import project
 from fullframe.io.atomic import atomic_path
 from fullframe.models.crop_regressor import Prediction
 from fullframe.models.lifter import lift_people
-from fullframe.models.lifter_network import RayEstimate, RayFrame, ResidualRegressor, own_frame, to_camera
+from fullframe.models.lifter_network import LifterNetwork, RayEstimate, RayFrame, own_frame, to_camera
 from fullframe.models.predict import Bodies
 from fullframe.synth.detections import LIMBS, FastBody, SimulatedDetections, Simulator
 from fullframe.train.lifter_training import Losses, batches
@@ -69,7 +69,7 @@ FORMS = {
 }
 
 
-class Lifter(ResidualRegressor):
+class Lifter(LifterNetwork):
     """The lifter in one of the forms."""
 
     def __init__(self, form: Form) -> None:

@@ -20,7 +20,7 @@ import torch
 import tyro
 
 from fullframe.models.checkpoint import save_checkpoint
-from fullframe.models.lifter_network import ResidualRegressor
+from fullframe.models.lifter_network import LifterNetwork
 from fullframe.synth.detections import LIMBS, FastBody, Simulator
 from fullframe.synth.poses import poses_of_labels
 from fullframe.train.lifter_training import LifterTrainer, load_detections
@@ -74,7 +74,7 @@ class Measure:
         self.body = FastBody()
 
     @torch.inference_mode()
-    def __call__(self, net: ResidualRegressor) -> dict[str, float]:
+    def __call__(self, net: LifterNetwork) -> dict[str, float]:
         people = self.people
         prediction, _ = net(people.keypoints, people.bbox_info)
         apart = self.body(prediction.betas, prediction.pose)[0] - people.joints

@@ -18,7 +18,7 @@ from fullframe.fit.keypoint_fitter import (
 )
 from fullframe.geometry.camera import Camera, project
 from fullframe.models.lifter import LIFTED_SHARE, lift_people
-from fullframe.models.lifter_network import ResidualRegressor
+from fullframe.models.lifter_network import LifterNetwork
 from fullframe.models.predict import Bodies, mean_bodies
 
 CAMERA = Camera.from_fov(60, (1280, 720))
@@ -26,7 +26,7 @@ FRONT = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 LEFT_HIP, RIGHT_HIP = 1, 2
 ADULTS, CHILDREN = KeypointFitter(load_body()), KeypointFitter(load_body(num_betas=11))
 torch.manual_seed(0)
-LIFTED = KeypointFitter(CHILDREN.body, lifter=ResidualRegressor(width=32, blocks=1).eval())
+LIFTED = KeypointFitter(CHILDREN.body, lifter=LifterNetwork(width=32, blocks=1).eval())
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from torch.testing import assert_close
 from fullframe.geometry.camera import crop_to_full_translation
 from fullframe.geometry.rotation import ray_rotation
 from fullframe.models.lifter_network import (
+    LifterNetwork,
     RayEstimate,
-    ResidualRegressor,
     own_frame,
     place_of,
     to_camera,
@@ -20,9 +20,9 @@ SIZE = 0.6
 """Of the crops, over the focal length."""
 
 
-def regressor(**options: int) -> ResidualRegressor:
+def regressor(**options: int) -> LifterNetwork:
     torch.manual_seed(0)
-    net = ResidualRegressor(width=64, blocks=2, **options)
+    net = LifterNetwork(width=64, blocks=2, **options)
     for parameter in net.outputs.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     return net.eval()
@@ -132,7 +132,7 @@ def test_certainty_does_not_change_the_prediction():
 
 def test_it_overfits_to_a_few_people():
     torch.manual_seed(0)
-    net, (keypoints, bbox_info) = ResidualRegressor(width=128, blocks=2), people(16)
+    net, (keypoints, bbox_info) = LifterNetwork(width=128, blocks=2), people(16)
     generator = torch.Generator().manual_seed(1)
     # Relative to the ray, as it is predicted: any turn of the camera would do.
     wanted = torch.linalg.qr(torch.randn((16, 24, 3, 3), generator=generator))[0]

@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 from torch.testing import assert_close
 
-from fullframe.models.lifter_network import RayEstimate, ResidualRegressor, own_frame, place_of
+from fullframe.models.lifter_network import LifterNetwork, RayEstimate, own_frame, place_of
 from fullframe.synth.detections import Simulator
 from fullframe.train.lifter_training import LifterTrainer, Losses, batches
 
 SMALL = {"width": 32, "blocks": 1}
 
 
-def measured(net: ResidualRegressor) -> dict[str, float]:
+def measured(net: LifterNetwork) -> dict[str, float]:
     return {"mean of a weight": net.inputs.weight.mean().item()}
 
 
@@ -32,7 +32,7 @@ def test_the_truth_has_zero_cost():
 def test_likelihood_is_best_where_the_variance_is_the_errors():
     truth = Simulator(1).draw(200)
     frame = own_frame(truth.keypoints, truth.bbox_info)
-    net = ResidualRegressor(**SMALL)
+    net = LifterNetwork(**SMALL)
     estimate = net.estimate(frame, truth.keypoints[..., 2])
     losses = Losses()
     log_variance = torch.zeros(24, requires_grad=True)

@@ -21,7 +21,7 @@ from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_to_matrix
 from fullframe.models.lifter import LEAST_CONFIDENCE, LIFTED_SHARE, determine_distance, lift_people
-from fullframe.models.lifter_network import ResidualRegressor
+from fullframe.models.lifter_network import LifterNetwork
 from fullframe.models.predict import Bodies, mean_bodies
 from fullframe.threads import single_thread
 
@@ -115,7 +115,7 @@ class KeypointFitter:
         body: BodyModel,
         joint_set: str = "coco17",
         weights: FitWeights | None = None,
-        lifter: ResidualRegressor | None = None,
+        lifter: LifterNetwork | None = None,
     ) -> None:
         self.body = body
         self.lifter = lifter

@@ -17,7 +17,7 @@ from torch import Tensor
 from fullframe.assets import WEIGHTS
 from fullframe.io.atomic import atomic_path
 from fullframe.models.crop_regressor import CropRegressor
-from fullframe.models.lifter_network import ResidualRegressor
+from fullframe.models.lifter_network import LifterNetwork
 
 _CARD_BYTES = 1 << 20
 # Bounds of a model's options: those of sizes, and of all others.
@@ -89,7 +89,7 @@ class Card:
 
 
 def save_checkpoint(
-    model: CropRegressor | ResidualRegressor,
+    model: CropRegressor | LifterNetwork,
     path: str | Path,
     *,
     body: str,
@@ -211,7 +211,7 @@ def _wrong_value(card: Mapping[str, Any]) -> str:
     return ""
 
 
-def load_weights(model: CropRegressor | ResidualRegressor, path: str | Path, card: Card) -> None:
+def load_weights(model: CropRegressor | LifterNetwork, path: str | Path, card: Card) -> None:
     """Fill `model` with the weights at `path`, all of them or none.
 
     Raises:
@@ -310,7 +310,7 @@ def _store(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.detach().cpu().to(dtype if large else tensor.dtype).contiguous()
 
 
-def _normalisation(model: CropRegressor | ResidualRegressor) -> dict[str, list[float]]:
+def _normalisation(model: CropRegressor | LifterNetwork) -> dict[str, list[float]]:
     if not isinstance(model, CropRegressor):
         return {}
     # Rounded: the buffers are float32, and a reader of the card expects 0.485.

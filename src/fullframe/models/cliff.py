@@ -5,7 +5,7 @@ frame. Each is a switch, for the paper's ablation; with both off this is HMR.
 """
 
 from fullframe.models.crop_regressor import CropRegressor
-from fullframe.models.iterative_regressor import WIDTH, Regressor
+from fullframe.models.iterative_regressor import WIDTH, IterativeRegressor
 
 
 class CLIFF(CropRegressor):
@@ -43,6 +43,6 @@ class CLIFF(CropRegressor):
             crop_method=crop_method,
             pretrained=pretrained,
         )
-        self.regressor = Regressor(
+        self.regressor = IterativeRegressor(
             self.input_width, num_betas, regressor_width, regressor_act, regressor_dropout
         )

@@ -26,7 +26,7 @@ from fullframe.geometry.camera import (
 )
 from fullframe.geometry.rotation import rot6d_to_matrix
 from fullframe.models.encoder import Encoder
-from fullframe.models.iterative_regressor import JOINTS, Regressor
+from fullframe.models.iterative_regressor import JOINTS, IterativeRegressor
 
 MIN_SCALE = 0.1
 """Weak cameras of a smaller s are projected as if they had this one."""
@@ -82,7 +82,7 @@ class CropRegressor(nn.Module):
     name: ClassVar[str]
     """Key of MODELS, stored in the card of a checkpoint."""
 
-    regressor: Regressor
+    regressor: IterativeRegressor
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ are placed in the full frame as CLIFF's are.
 """
 
 from fullframe.models.crop_regressor import CropRegressor
-from fullframe.models.iterative_regressor import WIDTH, Regressor
+from fullframe.models.iterative_regressor import WIDTH, IterativeRegressor
 
 
 class HMR(CropRegressor):
@@ -38,6 +38,6 @@ class HMR(CropRegressor):
             pool=pool,
             pretrained=pretrained,
         )
-        self.regressor = Regressor(
+        self.regressor = IterativeRegressor(
             self.input_width, num_betas, regressor_width, regressor_act, regressor_dropout
         )

@@ -16,7 +16,7 @@ WIDTH = 1024
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU}
 
 
-class Regressor(nn.Module):
+class IterativeRegressor(nn.Module):
     """Pose, shape and camera from an input vector, by three passes that each add to the current estimate.
 
     Every pass sees the input and the estimate so far; the first estimate is the mean person. Dropout apart,

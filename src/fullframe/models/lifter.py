@@ -1,4 +1,4 @@
-"""Bodies from 2D keypoints alone, by a residual regressor that never saw a picture."""
+"""Bodies from 2D keypoints alone, by the lifter, which never saw a picture."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from fullframe.geometry.box import DETECTION_ENLARGE, PersonBox, box_from_xyxy
 from fullframe.geometry.camera import Camera, crop_to_full_translation
 from fullframe.models.checkpoint import CheckpointError, load_weights, read_card
 from fullframe.models.crop_regressor import box_to_bbox_info
-from fullframe.models.lifter_network import ResidualRegressor
+from fullframe.models.lifter_network import LifterNetwork
 from fullframe.models.predict import Bodies
 
 LIFTED_SHARE = 0.6
@@ -27,30 +27,28 @@ LEAST_SPREAD = 0.15
 side), do not determine a distance: then a network's body is kept."""
 
 
-def load_lifter(path: Path = LIFTER) -> ResidualRegressor:
-    """A trained regressor in evaluation mode, from `<name>.safetensors` and its card; the built-in one.
+def load_lifter(path: Path = LIFTER) -> LifterNetwork:
+    """A trained lifter in evaluation mode, from `<name>.safetensors` and its card; the built-in one.
 
     Raises:
         CheckpointError: if the checkpoint is missing, damaged, or another model's.
     """
     card = read_card(path)
-    if card.model != ResidualRegressor.name:
-        raise CheckpointError(
-            f"{path} holds a {card.model}, not a {ResidualRegressor.name}: give another file"
-        )
+    if card.model != LifterNetwork.name:
+        raise CheckpointError(f"{path} holds a {card.model}, not a {LifterNetwork.name}: give another file")
     try:
-        regressor = ResidualRegressor(**card.options)
+        network = LifterNetwork(**card.options)
     except MemoryError:
         raise
     except Exception as error:  # options of a wrong type fail anywhere
         raise CheckpointError(
             f"{path}: its card has impossible options ({error or type(error).__name__}): copy it again"
         ) from error
-    load_weights(regressor, path, card)
-    return regressor.eval()
+    load_weights(network, path, card)
+    return network.eval()
 
 
-def lifter_of(body: BodyModel, joint_set: str = "coco17") -> ResidualRegressor | None:
+def lifter_of(body: BodyModel, joint_set: str = "coco17") -> LifterNetwork | None:
     """The built-in lifter, if it predicts this body from keypoints of this joint set."""
     if body.name != "open" or joint_set != "coco17":
         return None
@@ -71,9 +69,7 @@ class Lifted(NamedTuple):
 
 
 @torch.inference_mode()
-def lift_people(
-    regressor: ResidualRegressor, keypoints: ArrayLike, boxes: ArrayLike, camera: Camera
-) -> Lifted:
+def lift_people(regressor: LifterNetwork, keypoints: ArrayLike, boxes: ArrayLike, camera: Camera) -> Lifted:
     """Bodies of everyone in an image whose keypoints are known.
 
     Args:

@@ -1,4 +1,4 @@
-"""From 2D keypoints, with or without a picture's features, to the body: a residual regressor."""
+"""The lifter: a residual network from 2D keypoints, with or without a picture's features, to the body."""
 
 from typing import Any, NamedTuple
 
@@ -59,7 +59,7 @@ class RayEstimate(NamedTuple):
     log_variance: Tensor
 
 
-class ResidualRegressor(nn.Module):
+class LifterNetwork(nn.Module):
     """Body and camera from 2D keypoints, by residual blocks (after Martinez et al., ICCV 2017).
 
     Keypoints are turned to the ray through their mean and scaled by their spread, so that a person looks the

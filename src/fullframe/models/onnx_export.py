@@ -32,7 +32,7 @@ from fullframe.models import LoadedModel
 from fullframe.models.batchnorm import fuse_conv_bn
 from fullframe.models.crop_regressor import CropRegressor, box_to_bbox_info
 from fullframe.models.lifter import LEAST_CONFIDENCE, LIFTED_SHARE, determine_distance, load_lifter
-from fullframe.models.lifter_network import ResidualRegressor
+from fullframe.models.lifter_network import LifterNetwork
 from fullframe.models.predict import cut_crops
 
 INPUTS = ("crop", "bbox_info", "keypoints")
@@ -237,7 +237,7 @@ class Graph(nn.Module):
         return pose, betas, weak_camera, translation, log_variance.exp()
 
 
-def _lifter_of(model: LoadedModel) -> ResidualRegressor:
+def _lifter_of(model: LoadedModel) -> LifterNetwork:
     lifter = load_lifter()
     if (model.card.body, model.network.num_betas) != ("open", lifter.num_betas):
         raise OnnxError(

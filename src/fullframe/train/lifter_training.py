@@ -17,9 +17,9 @@ from fullframe.geometry.camera import project
 from fullframe.io.atomic import atomic_path
 from fullframe.io.torch_file import load_torch
 from fullframe.models.lifter_network import (
+    LifterNetwork,
     RayEstimate,
     RayFrame,
-    ResidualRegressor,
     own_frame,
     place_of,
     translation_in,
@@ -150,7 +150,7 @@ class LifterTrainer:
 
     Args:
         folder: of checkpoint.pt and log.csv.
-        options: of the ResidualRegressor, for a new run.
+        options: of the LifterNetwork, for a new run.
         rate: learning rate.
         batch: people a step.
         seed: of weights and people.
@@ -179,7 +179,7 @@ class LifterTrainer:
         state = load_torch(self.file.read_bytes()) if self.file.exists() else None
         self.options = state["options"] if state else options or {}
         torch.manual_seed(seed)
-        self.net = ResidualRegressor(**self.options)
+        self.net = LifterNetwork(**self.options)
         self.mean = deepcopy(self.net).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(), rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
@@ -228,7 +228,7 @@ class LifterTrainer:
     def run(
         self,
         people: int,
-        measure: Callable[[ResidualRegressor], dict[str, float]],
+        measure: Callable[[LifterNetwork], dict[str, float]],
         *,
         every: int = 500_000,
         save_seconds: float = 240,

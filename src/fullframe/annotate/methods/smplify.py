@@ -6,13 +6,13 @@ from fullframe.annotate.job import Job
 from fullframe.fit import KeypointFitter
 from fullframe.io.workdir import Arrays
 from fullframe.models.lifter import lifter_of
-from fullframe.models.lifter_network import ResidualRegressor
+from fullframe.models.lifter_network import LifterNetwork
 from fullframe.models.predict import Bodies
 
 _SHARD_SIZE = 16
 
 
-def annotate(job: Job, lifter: ResidualRegressor | None = None) -> Bodies:
+def annotate(job: Job, lifter: LifterNetwork | None = None) -> Bodies:
     """Labels of all people, from the network's predictions, or from scratch without a network.
 
     Args:

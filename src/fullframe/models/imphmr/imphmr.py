@@ -23,7 +23,7 @@ from torch.nn import functional
 from fullframe.models.crop_regressor import CropRegressor, Prediction
 from fullframe.models.imphmr.field import Field
 from fullframe.models.imphmr.volume import render, sample_rays
-from fullframe.models.iterative_regressor import WIDTH, Regressor
+from fullframe.models.iterative_regressor import WIDTH, IterativeRegressor
 
 CODE = 256
 """Width of the code that conditions the field (GIRAFFE's)."""
@@ -138,7 +138,7 @@ class ImpHMR(CropRegressor):
         self.feature_gate = feature_gate
         self.map_features = _LAST**2 * field_width
         seen = self.input_width if feature_gate else 0
-        self.regressor = Regressor(
+        self.regressor = IterativeRegressor(
             seen + self.map_features, num_betas, regressor_width, regressor_act, regressor_dropout
         )
         self.gate = nn.Parameter(torch.zeros(self.map_features)) if feature_gate else None
