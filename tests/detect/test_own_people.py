@@ -134,6 +134,10 @@ def test_people_of_the_neighbouring_folder_are_not_taken(write, tmp_path):
     (tmp_path / "camA" / "000001.jpg").unlink()
     given = own.for_photo(photo(tmp_path / "camB" / "000001.jpg"))  # the folder was renamed
     assert given.notes == ["taken from camA/000001.jpg in given.json"]
+    long = "x" * 300 + "/000001.jpg"  # no folder can have that name
+    file = write({"images": images(long), "annotations": [entry(image_id=1)]})
+    own = read_own_people(file, None, [tmp_path / "camB" / "000001.jpg"])
+    assert len(own.for_photo(photo(tmp_path / "camB" / "000001.jpg")).boxes) == 1
 
 
 def test_the_size_decides_how_coordinates_are_changed(write):

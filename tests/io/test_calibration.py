@@ -92,7 +92,15 @@ class TestPose2Sim:
         # Without a unit, unlike lengths in 64ths of a pixel.
         np.testing.assert_allclose(camera.distortion, [-0.05, 0.14, 0.001, 0.002, 0])
 
-    @pytest.mark.parametrize(("old", "new"), [("<intrinsic", "<nothing"), ("x=", "u="), ("</cameras>", "")])
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("<intrinsic", "<nothing"),
+            ("x=", "u="),
+            ("</cameras>", ""),
+            ("<calibration", '<?xml version="1.0" encoding="utf-9"?><calibration'),
+        ],
+    )
     def test_damaged_qualisys_is_named(self, tmp_path, old, new):
         path = tmp_path / "Calib.qca.txt"
         path.write_text(self.QCA.replace(old, new, 1))

@@ -1,5 +1,6 @@
 """The people to be labelled: from a file of annotations, or found by a detector."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,7 +139,7 @@ class PhotoPeople(Sequence[Sample]):
         if self._photo is None or self._photo[0] != name:
             if name in self.annotations.ambiguous:
                 raise ImageError(f"{path}: {self.annotations.source}: {self.annotations.ambiguous[name]}")
-            if not path.is_file():
+            if not os.path.isfile(path):
                 raise ImageError(
                     f"{path}: no such photo; put it there, or give the folder that the file_name of "
                     f"{self.annotations.source} is relative to"

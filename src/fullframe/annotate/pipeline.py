@@ -1,6 +1,7 @@
 """From photos with 2D keypoints to files of labels."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -192,7 +193,7 @@ def _fingerprint(images: Path, photos: Sequence[str]) -> str:
     states = hashlib.sha256()
     for name in photos:
         path = images / name
-        state = path.stat() if path.is_file() else None  # a broken link
+        state = path.stat() if os.path.isfile(path) else None  # a broken link, or a name that is too long
         text = "" if state is None else f"{state.st_size} {state.st_mtime_ns}"
         states.update(f"{name}\n{text}\n".encode(errors="surrogateescape"))
     return states.hexdigest()

@@ -416,7 +416,7 @@ def _read_qca(path: Path) -> list[CalibratedCamera]:
             )
     except FileNotFoundError:
         raise
-    except (ElementTree.ParseError, KeyError, ValueError, OverflowError) as error:
+    except (ElementTree.ParseError, LookupError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: not a readable calibration of Qualisys ({error})") from error
     return sorted(cameras, key=lambda camera: natural_order(camera.name))
 

@@ -1,6 +1,6 @@
 """The image behind each frame of a clip: small, and read on demand."""
 
-from pathlib import Path
+import os
 
 import cv2
 import numpy as np
@@ -32,7 +32,7 @@ class Backdrops:
         self._photo: NDArray[np.uint8] | None = None
         self._video: _SeekingReader | None = None
         try:
-            if not clip.video or not Path(clip.video).is_file():
+            if not clip.video or not os.path.isfile(clip.video):
                 self.problem = (
                     f"{clip.video} does not exist any more" if clip.video else "the file is unknown"
                 )

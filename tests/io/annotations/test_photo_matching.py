@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullframe.io.annotations.annotation_file import AnnotatedImage
-from fullframe.io.annotations.photo_matching import Unmatched, match_photos
+from fullframe.io.annotations.photo_matching import Unmatched, find_photos, match_photos
 
 
 def match(photos, images):
@@ -55,6 +55,12 @@ def test_ambiguous_or_missing_photos_are_reported(photos, images, message):
     for result in match(photos, images):
         assert isinstance(result, Unmatched)
         assert re.search(message, str(result))
+
+
+def test_names_that_no_file_can_have(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    names = ["x" * 300 + "/b.jpg", "c\0.jpg", "a.jpg"]
+    assert find_photos(tmp_path, [AnnotatedImage(name) for name in names]) == names
 
 
 def test_only_the_nearest_photo_gets_an_image():

@@ -55,6 +55,8 @@ REFUSED = [
     ("a.xml", b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotations/>', "has a document type"),
     ("a.xml", b"<annotations>" + b"<a>" * 100_000, "nested more than"),
     ("a.xml", b"<annotations><image", "is not an XML file"),
+    ("a.xml", b'<?xml version="1.0" encoding="utf-9"?><annotations/>', "unknown encoding"),
+    ("a.xml", b'<?xml version="1.0" encoding="big5"?><annotations/>', "multi-byte encodings"),
     ("a.xml", b"<kml/>", "is not CVAT's XML"),
     ("a.txt", b"hello", "is neither MOT"),
     ("a.txt", b"\xff\xfe\x00", "is not a text file"),

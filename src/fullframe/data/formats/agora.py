@@ -1,5 +1,6 @@
 """AGORA (Patel et al., CVPR 2021): rendered scans of clothed adults and children, with fitted SMPL."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ class _AGORAImage:
 
     def sample(self, index: int) -> Sample:
         path = self.images / self.name
-        if not path.exists():
+        if not os.path.isfile(path):
             path = self.images / f"{Path(self.name).stem}_1280x720.png"
         joints, keypoints = self.joints[index], self.keypoints[index]
         pose, betas, kid, translation = _fit(self.fits[index], self.kids[index])

@@ -38,8 +38,8 @@ def read_cvat(content: bytes, path: Path) -> AnnotationFile:
     try:
         parser.feed(content)
         parser.close()
-    except ET.ParseError as error:
-        raise ValueError(f"{path} is not an XML file: {error}") from error
+    except (ET.ParseError, LookupError, ValueError) as error:  # the last two of unusual encodings
+        raise ValueError(f"{path} is not an XML file that can be read: {error}") from error
     if not found.is_cvat:
         raise ValueError(f"{path} is not CVAT's XML: expected <annotations> with <image> or <track>")
     return found.people()
@@ -72,13 +72,13 @@ class _Shapes:
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:
         # Entities could make a small file endless, or open others.
-        raise ValueError(f"{self.path}: has a document type, which CVAT's files have not")
+        raise ValueError("it has a document type, which CVAT's files have not")
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         self._open.append(tag)
         self._text = ""
         if len(self._open) > _DEEPEST:
-            raise ValueError(f"{self.path}: elements nested more than {_DEEPEST} deep")
+            raise ValueError(f"its elements are nested more than {_DEEPEST} deep")
         if tag in ("image", "track"):
             self.is_cvat = True
         if tag == "image":

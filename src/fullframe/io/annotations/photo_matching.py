@@ -1,5 +1,6 @@
 """Which of the images that a file of annotations names is which photo."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -95,7 +96,7 @@ def find_photos(folder: Path, images: Sequence[AnnotatedImage]) -> list[str | Un
     """
     names = ["/".join(split_path(image.name)) or f"photo number {image.number}" for image in images]
     found: list[str | Unmatched] = list(names)
-    if len(set(names)) == len(names) and all((folder / name).is_file() for name in names):
+    if len(set(names)) == len(names) and all(os.path.isfile(folder / name) for name in names):
         return found
     photos = sorted(path for path in folder.rglob("*") if path.is_file())
     results = match_photos(photos, images)
