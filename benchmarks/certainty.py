@@ -31,7 +31,7 @@ from fullframe.fit import KeypointFitter
 from fullframe.fit.keypoint_fitter import CERTAIN, CERTAIN_BY_CONFIDENCE, LIMB_KEYPOINTS
 from fullframe.geometry.box import DETECTION_ENLARGE
 from fullframe.geometry.camera import Camera
-from fullframe.models.lifter import lifter_of
+from fullframe.models.lift_people import lifter_of
 from fullframe.recovery.photo import Recoverer
 from fullframe.train.lifter_training import load_detections
 

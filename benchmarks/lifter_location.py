@@ -36,8 +36,8 @@ from fullframe.evaluate.report import estimate, markdown_table, off_axis_bins
 from fullframe.geometry.camera import project
 from fullframe.io.atomic import atomic_path
 from fullframe.models.crop_regressor import Prediction
-from fullframe.models.lifter import lift_people
-from fullframe.models.lifter_network import LifterNetwork, RayEstimate, RayFrame, own_frame, to_camera
+from fullframe.models.lift_people import lift_people
+from fullframe.models.lifter import LifterNetwork, RayEstimate, RayFrame, own_frame, to_camera
 from fullframe.models.predict import Bodies
 from fullframe.synth.detections import LIMBS, FastBody, SimulatedDetections, Simulator
 from fullframe.train.lifter_training import Losses, batches

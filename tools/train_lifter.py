@@ -20,7 +20,7 @@ import torch
 import tyro
 
 from fullframe.models.checkpoint import save_checkpoint
-from fullframe.models.lifter_network import LifterNetwork
+from fullframe.models.lifter import LifterNetwork
 from fullframe.synth.detections import LIMBS, FastBody, Simulator
 from fullframe.synth.poses import poses_of_labels
 from fullframe.train.lifter_training import LifterTrainer, load_detections

@@ -17,8 +17,8 @@ from fullframe.fit.keypoint_fitter import (
     _Problem,
 )
 from fullframe.geometry.camera import Camera, project
-from fullframe.models.lifter import LIFTED_SHARE, lift_people
-from fullframe.models.lifter_network import LifterNetwork
+from fullframe.models.lift_people import LIFTED_SHARE, lift_people
+from fullframe.models.lifter import LifterNetwork
 from fullframe.models.predict import Bodies, mean_bodies
 
 CAMERA = Camera.from_fov(60, (1280, 720))

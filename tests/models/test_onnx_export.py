@@ -33,7 +33,7 @@ from fullframe.models import (
     predict_people,
     save_checkpoint,
 )
-from fullframe.models.lifter import LIFTED_SHARE, lift_people, load_lifter
+from fullframe.models.lift_people import LIFTED_SHARE, lift_people, load_lifter
 from fullframe.models.onnx_export import (
     OUTPUTS,
     TOLERANCE,

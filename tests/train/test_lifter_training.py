@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch.testing import assert_close
 
-from fullframe.models.lifter_network import LifterNetwork, RayEstimate, own_frame, place_of
+from fullframe.models.lifter import LifterNetwork, RayEstimate, own_frame, place_of
 from fullframe.synth.detections import Simulator
 from fullframe.train.lifter_training import LifterTrainer, Losses, batches
 

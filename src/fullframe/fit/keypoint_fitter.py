@@ -20,8 +20,8 @@ from fullframe.body.keypoint_regressor import KeypointRegressor, KeypointState
 from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_to_matrix
-from fullframe.models.lifter import LEAST_CONFIDENCE, LIFTED_SHARE, determine_distance, lift_people
-from fullframe.models.lifter_network import LifterNetwork
+from fullframe.models.lift_people import LEAST_CONFIDENCE, LIFTED_SHARE, determine_distance, lift_people
+from fullframe.models.lifter import LifterNetwork
 from fullframe.models.predict import Bodies, mean_bodies
 from fullframe.threads import single_thread
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from fullframe.assets import WEIGHTS
 from fullframe.io.atomic import atomic_path
 from fullframe.models.crop_regressor import CropRegressor
-from fullframe.models.lifter_network import LifterNetwork
+from fullframe.models.lifter import LifterNetwork
 
 _CARD_BYTES = 1 << 20
 # Bounds of a model's options: those of sizes, and of all others.

@@ -1,7 +1,8 @@
 """What all networks share: from a crop and its bounding-box info to a body and a weak camera.
 
-A model is a subclass of CropRegressor: an encoder (encoder.py), its regressor (regressor.py), and the camera
-that its 2D loss uses. `forward` is for inference, `forward_train` returns what else the losses need.
+A model is a subclass of CropRegressor: an encoder (encoder.py), its regressor (iterative_regressor.py), and
+the camera that its 2D loss uses. `forward` is for inference, `forward_train` returns what else the losses
+need.
 
 Throughout, `bbox_info` is CLIFF's bounding-box info, (N, 3) = (cx, cy, b) / f: the box centre relative to the
 principal point and the crop's height, in full-image px, over the focal length.

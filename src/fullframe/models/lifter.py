@@ -1,117 +1,223 @@
-"""Bodies from 2D keypoints alone, by the lifter, which never saw a picture."""
+"""The lifter: a residual network from 2D keypoints, with or without a picture's features, to the body."""
 
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
-from fullframe.assets import LIFTER
-from fullframe.body import BodyModel
-from fullframe.geometry.box import DETECTION_ENLARGE, PersonBox, box_from_xyxy
-from fullframe.geometry.camera import Camera, crop_to_full_translation
-from fullframe.models.checkpoint import CheckpointError, load_weights, read_card
-from fullframe.models.crop_regressor import box_to_bbox_info
-from fullframe.models.lifter_network import LifterNetwork
-from fullframe.models.predict import Bodies
+from fullframe.geometry.rotation import ray_rotation, rot6d_to_matrix
+from fullframe.models.crop_regressor import Prediction
+from fullframe.models.iterative_regressor import JOINTS, mean_pose6d
 
-LIFTED_SHARE = 0.6
-"""Of the lifter's bodies in their mean with a network's, of people whose keypoints determine a body."""
-LEAST_CONFIDENCE = 0.2
-"""Keypoints below this determine nothing."""
-LEAST_KEYPOINTS = 4
-LEAST_SPREAD = 0.15
-"""Fewer keypoints, or closer together (root mean square from their centre, as a share of the box's longer
-side), do not determine a distance: then a network's body is kept."""
+KEYPOINTS = 17
+"""COCO's."""
+SURE = 0.5
+"""Confidence from which on keypoints count in full where a person's own frame is found."""
+_CROP_WEIGHT = 0.05
+"""Of the crop's centre and size beside the keypoints', so that nobody is without a frame."""
+_CROP_SPREAD = 0.45
+"""Typical distance of keypoints from their mean, in halves of the crop's height."""
+_LEAST_DEPTH = 0.1
+_TYPICAL_SPREAD = 0.4
+"""The same in metres: about how far a person is whose keypoints spread so and so."""
 
 
-def load_lifter(path: Path = LIFTER) -> LifterNetwork:
-    """A trained lifter in evaluation mode, from `<name>.safetensors` and its card; the built-in one.
-
-    Raises:
-        CheckpointError: if the checkpoint is missing, damaged, or another model's.
-    """
-    card = read_card(path)
-    if card.model != LifterNetwork.name:
-        raise CheckpointError(f"{path} holds a {card.model}, not a {LifterNetwork.name}: give another file")
-    try:
-        network = LifterNetwork(**card.options)
-    except MemoryError:
-        raise
-    except Exception as error:  # options of a wrong type fail anywhere
-        raise CheckpointError(
-            f"{path}: its card has impossible options ({error or type(error).__name__}): copy it again"
-        ) from error
-    load_weights(network, path, card)
-    return network.eval()
-
-
-def lifter_of(body: BodyModel, joint_set: str = "coco17") -> LifterNetwork | None:
-    """The built-in lifter, if it predicts this body from keypoints of this joint set."""
-    if body.name != "open" or joint_set != "coco17":
-        return None
-    lifter = load_lifter()
-    return lifter if lifter.num_betas == body.num_betas else None
-
-
-class Lifted(NamedTuple):
-    """Bodies of N people and how sure they are.
+class RayFrame(NamedTuple):
+    """The frame that a person's keypoints are seen in: along the ray through their mean, of unit spread.
 
     Attributes:
-        bodies: in the camera frame.
-        variance: (N, 24) of each joint's rotation about each axis, squared radians.
+        center: (N, 2) the ray (x/z, y/z) in the camera frame.
+        turn: (N, 3, 3) from this frame to the camera's.
+        spread: (N,) root of the keypoints' mean squared distance from the ray, as the tangent of an angle.
+        points: (N, K, 2) the keypoints, in units of the spread.
+        crop: (N, 3) the crop's centre and the log of half its height, in units of the spread.
     """
 
-    bodies: Bodies
-    variance: NDArray[np.float32]
+    center: Tensor
+    turn: Tensor
+    spread: Tensor
+    points: Tensor
+    crop: Tensor
 
 
-@torch.inference_mode()
-def lift_people(regressor: LifterNetwork, keypoints: ArrayLike, boxes: ArrayLike, camera: Camera) -> Lifted:
-    """Bodies of everyone in an image whose keypoints are known.
+class RayEstimate(NamedTuple):
+    """Bodies in the frames of their keypoints.
+
+    Attributes:
+        pose: (N, 24, 3, 3), the root's relative to the frame.
+        betas: (N, B).
+        place: (N, 3): the translation's x and y over z in units of the spread, and the log of its z times
+            the spread.
+        log_variance: (N, 24) of each joint's rotation about each axis, log of squared radians; the root's is
+            in this frame.
+    """
+
+    pose: Tensor
+    betas: Tensor
+    place: Tensor
+    log_variance: Tensor
+
+
+class LifterNetwork(nn.Module):
+    """Body and camera from 2D keypoints, by residual blocks (after Martinez et al., ICCV 2017).
+
+    Keypoints are turned to the ray through their mean and scaled by their spread, so that a person looks the
+    same wherever in the image they stand, however near and however the box was drawn. The direction of that
+    ray in the full frame is an input, as CLIFF's is (Li et al., ECCV 2022, eq. 5), the rotation of the root
+    is relative to it, and the translation becomes CLIFF's weak camera in the crop.
+
+    What a picture shows is added to the first layer's values by a projection that is zero at first: a
+    regressor that was trained without pictures works on unchanged.
 
     Args:
-        keypoints: (N, 17, 3) COCO-17 keypoints, x, y px and confidence, 0 where one is missing; N may be 0.
-        boxes: (N, 4) x1, y1, x2, y2 px.
-        camera: of the image.
-
-    Raises:
-        ValueError: if a box is not finite or has no area.
+        features: width of the picture's feature vector; 0 for none.
+        num_betas: number of shape coefficients.
+        width: of the blocks.
+        blocks: how many.
     """
-    xyxy = np.asarray(boxes, np.float64).reshape(-1, 4)
-    box = box_from_xyxy(xyxy, enlarge=DETECTION_ENLARGE)
-    bbox_info = box_to_bbox_info(box, camera)
-    prediction, log_variance = regressor(keypoints_in_crop(keypoints, box, camera), bbox_info)
-    translation = crop_to_full_translation(prediction.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
-    bodies = Bodies(prediction.pose.numpy(), prediction.betas.numpy(), translation.numpy())
-    return Lifted(bodies, log_variance.exp().numpy())
+
+    name = "lifter"
+    mean_pose: Tensor
+
+    def __init__(self, features: int = 0, num_betas: int = 11, width: int = 768, blocks: int = 4) -> None:
+        super().__init__()
+        self.num_betas = num_betas
+        self.options: dict[str, Any] = {
+            "features": features,
+            "num_betas": num_betas,
+            "width": width,
+            "blocks": blocks,
+        }
+        self.inputs = nn.Linear(3 * KEYPOINTS + 6, width)
+        self.features = nn.Linear(features, width, bias=False) if features else None
+        if self.features is not None:
+            nn.init.zeros_(self.features.weight)
+        self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+        self.outputs = nn.Linear(width, 6 * JOINTS + num_betas + 3)
+        self.uncertainty = nn.Linear(width, JOINTS)
+        for head in (self.outputs, self.uncertainty):
+            nn.init.normal_(head.weight, std=1e-3)  # starts close to the mean person
+            nn.init.zeros_(head.bias)
+        self.register_buffer("mean_pose", mean_pose6d())
+
+    def forward(
+        self, keypoints: Tensor, bbox_info: Tensor, features: Tensor | None = None
+    ) -> tuple[Prediction, Tensor]:
+        """Bodies in the camera frame.
+
+        Args:
+            keypoints: (N, 17, 3) COCO keypoints: x, y from the crop's centre in halves of its height, and
+                confidence, 0 where a keypoint is missing.
+            bbox_info: (N, 3) (cx, cy, b) / f of the crop.
+            features: (N, features) of the picture, or None.
+
+        Returns:
+            the prediction, and the log variance (N, 24) of each joint's rotation, see RayEstimate.
+        """
+        # In bf16 rotations would be off by tenths of a degree.
+        with torch.autocast(keypoints.device.type, enabled=False):
+            dtype = self.mean_pose.dtype
+            frame = own_frame(keypoints.to(dtype), bbox_info.to(dtype))
+        estimate = self.estimate(frame, keypoints[..., 2], features)
+        with torch.autocast(keypoints.device.type, enabled=False):
+            return to_camera(estimate, frame, bbox_info.to(dtype)), estimate.log_variance
+
+    def estimate(self, frame: RayFrame, confidence: Tensor, features: Tensor | None = None) -> RayEstimate:
+        """Bodies in the frames of their keypoints, whose confidences (N, 17) are given."""
+        x = self.inputs(torch.cat((_seen(frame, confidence), _surroundings(frame)), dim=1))
+        if features is not None and self.features is not None:
+            x = x + self.features(features)
+        for block in self.blocks:
+            x = block(x)
+        x = functional.silu(self.norm(x))
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(self.mean_pose.dtype)
+            pose, betas, place = self.outputs(x).split((6 * JOINTS, self.num_betas, 3), dim=1)
+            # How sure it is shall not change what it says.
+            log_variance = self.uncertainty(x.detach()) - 4
+        pose = rot6d_to_matrix((self.mean_pose + pose).unflatten(1, (JOINTS, 6)))
+        return RayEstimate(pose, betas, place, log_variance)
 
 
-def determine_distance(rays: Tensor, used: Tensor, unit: Tensor) -> Tensor:
-    """(N,) whether keypoints determine how far people are away.
+class _Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.first = nn.Linear(width, width)
+        self.second = nn.Linear(width, width)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x + self.second(functional.silu(self.first(self.norm(x))))
+        return result
+
+
+def _seen(frame: RayFrame, confidence: Tensor) -> Tensor:
+    """The keypoints as inputs (N, 51): nothing is known of the places of missing ones."""
+    known = (confidence > 0)[..., None]
+    points = torch.where(known, frame.points, 0.0).clamp(-6, 6)
+    return torch.cat((points, confidence[..., None]), dim=2).flatten(1)
+
+
+def _surroundings(frame: RayFrame) -> Tensor:
+    """Where the person is in the full frame, and where the crop beside them: (N, 6)."""
+    return torch.cat((frame.center, frame.spread.log()[:, None] + 2, frame.crop), dim=1)
+
+
+def own_frame(keypoints: Tensor, bbox_info: Tensor) -> RayFrame:
+    """The frame that a person's keypoints are seen in.
 
     Args:
-        rays: (N, K, 2) keypoints (x/z, y/z).
-        used: (N, K) bool.
-        unit: (N,) the longer side of the box over the focal length.
+        keypoints: (N, K, 3) x, y from the crop's centre in halves of its height, and confidence.
+        bbox_info: (N, 3) (cx, cy, b) / f of the crop.
     """
-    weight = used.to(rays.dtype)
-    count = weight.sum(1)
-    mean = (rays * weight[..., None]).sum(1) / count.clamp(min=1)[:, None]
-    square = ((rays - mean[:, None]).square().sum(-1) * weight).sum(1) / count.clamp(min=1)
-    return (count >= LEAST_KEYPOINTS) & (square.sqrt() >= LEAST_SPREAD * unit)
+    half = bbox_info[:, 2:] / 2
+    weight = (keypoints[..., 2] / SURE).clamp(max=1).square()
+    total = weight.sum(1, keepdim=True) + _CROP_WEIGHT
+    mean = (weight[..., None] * keypoints[..., :2]).sum(1) / total
+    center = bbox_info[:, :2] + half * mean
+    turn = ray_rotation(center)
+    rays = bbox_info[:, None, :2] + half[..., None] * keypoints[..., :2]
+    points = _turned(rays, turn)
+    crop = _turned(bbox_info[:, None, :2], turn)[:, 0]
+    squared = (weight * points.square().sum(2)).sum(1)
+    # Off the axis a crop covers a smaller angle.
+    half = half[:, 0] / (1 + center.square().sum(1)).sqrt()
+    spread = ((squared + _CROP_WEIGHT * (_CROP_SPREAD * half).square()) / total[:, 0]).sqrt()
+    crop = torch.cat((crop / spread[:, None], (half / spread).log()[:, None]), dim=1)
+    return RayFrame(center, turn, spread, points / spread[:, None, None], crop)
 
 
-def keypoints_in_crop(keypoints: ArrayLike, box: PersonBox, camera: Camera) -> torch.Tensor:
-    """Keypoints (N, 17, 3) from the crop's centre in halves of its height, px to float32.
+def _turned(rays: Tensor, turn: Tensor) -> Tensor:
+    """Rays (N, K, 2), x/z and y/z in the camera frame, in the frames that `turn` (N, 3, 3) leads from."""
+    x, y, z = (functional.pad(rays, (0, 1), value=1.0) @ turn).unbind(-1)
+    return torch.stack((x, y), -1) / z.clamp(min=_LEAST_DEPTH)[..., None]
 
-    Pixels that are not square are made so, with the mean of fx and fy as for bbox_info.
+
+def translation_in(frame: RayFrame, place: Tensor) -> Tensor:
+    """The translation (N, 3) in the keypoints' frame, metres, for an RayEstimate's place."""
+    depth = (place[:, 2:].clamp(-5, 5)).exp() * _TYPICAL_SPREAD / frame.spread[:, None]
+    return torch.cat((place[:, :2] * frame.spread[:, None] * depth, depth), dim=1)
+
+
+def place_of(frame: RayFrame, translation: Tensor) -> Tensor:
+    """The inverse of translation_in: place (N, 3)."""
+    depth = translation[:, 2:].clamp(min=_LEAST_DEPTH)
+    spread = frame.spread[:, None]
+    return torch.cat((translation[:, :2] / depth / spread, (depth * spread / _TYPICAL_SPREAD).log()), dim=1)
+
+
+def to_camera(estimate: RayEstimate, frame: RayFrame, bbox_info: Tensor) -> Prediction:
+    """The same bodies with the root in the camera frame and with CLIFF's weak camera in the crop.
+
+    The weak camera is the inverse of CLIFF's eq. 6-7: to_full_frame gives the estimate's translation.
     """
-    points = np.asarray(keypoints, np.float64).reshape(-1, 17, 3).copy()
-    focal, principal_point = np.array(camera.focal), np.array(camera.principal_point)
-    square = (points[..., :2] - principal_point) * (focal.mean() / focal)
-    center = box.center - principal_point
-    points[..., :2] = 2 * (square - center[:, None]) / box.size[:, None, None]
-    return torch.from_numpy(points.astype(np.float32))
+    root = frame.turn @ estimate.pose[:, 0]
+    translation = (frame.turn @ translation_in(frame, estimate.place)[..., None])[..., 0]
+    depth = translation[:, 2:].clamp(min=_LEAST_DEPTH)
+    offset = translation[:, :2] - bbox_info[:, :2] * depth
+    weak_camera = torch.cat((2 / (bbox_info[:, 2:] * depth), offset), dim=1)
+    return Prediction(torch.cat((root[:, None], estimate.pose[:, 1:]), dim=1), estimate.betas, weak_camera)

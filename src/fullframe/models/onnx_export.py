@@ -31,8 +31,8 @@ from fullframe.io.image import read_photo
 from fullframe.models import LoadedModel
 from fullframe.models.batchnorm import fuse_conv_bn
 from fullframe.models.crop_regressor import CropRegressor, box_to_bbox_info
-from fullframe.models.lifter import LEAST_CONFIDENCE, LIFTED_SHARE, determine_distance, load_lifter
-from fullframe.models.lifter_network import LifterNetwork
+from fullframe.models.lift_people import LEAST_CONFIDENCE, LIFTED_SHARE, determine_distance, load_lifter
+from fullframe.models.lifter import LifterNetwork
 from fullframe.models.predict import cut_crops
 
 INPUTS = ("crop", "bbox_info", "keypoints")

@@ -22,7 +22,7 @@ from fullframe.io.image import Photo, photo_from_pil, read_photo
 from fullframe.models import load_model, predict_people
 from fullframe.models.batchnorm import fuse_conv_bn
 from fullframe.models.checkpoint import read_card
-from fullframe.models.lifter import lifter_of
+from fullframe.models.lift_people import lifter_of
 from fullframe.motion.shape import Height, check_height, keep_in_view, with_height
 from fullframe.recovery.plausibility import bounded, check
 from fullframe.results.people import People

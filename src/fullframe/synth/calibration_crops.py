@@ -6,7 +6,7 @@ import torch
 from fullframe.data.crop import plain_crop
 from fullframe.geometry.box import DETECTION_ENLARGE
 from fullframe.models.crop_regressor import CropRegressor
-from fullframe.models.lifter_network import KEYPOINTS
+from fullframe.models.lifter import KEYPOINTS
 from fullframe.models.onnx_export import GraphInputs
 from fullframe.synth.synthetic_people import SyntheticPeople
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from fullframe.geometry.camera import project
 from fullframe.io.atomic import atomic_path
 from fullframe.io.torch_file import load_torch
-from fullframe.models.lifter_network import (
+from fullframe.models.lifter import (
     LifterNetwork,
     RayEstimate,
     RayFrame,

@@ -5,8 +5,8 @@ import numpy as np
 from fullframe.annotate.job import Job
 from fullframe.fit import KeypointFitter
 from fullframe.io.workdir import Arrays
-from fullframe.models.lifter import lifter_of
-from fullframe.models.lifter_network import LifterNetwork
+from fullframe.models.lift_people import lifter_of
+from fullframe.models.lifter import LifterNetwork
 from fullframe.models.predict import Bodies
 
 _SHARD_SIZE = 16
