@@ -1,7 +1,6 @@
 """From photos with 2D keypoints to files of labels."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,7 +22,7 @@ from fullframe.io.atomic import atomic_path
 from fullframe.io.image import PHOTO_SUFFIXES
 from fullframe.io.progress import Progress, silent
 from fullframe.io.ray_workers import ray_workers
-from fullframe.io.workdir import WorkDir, Workers, in_process
+from fullframe.io.workdir import WorkDir, Workers, file_state, in_process
 from fullframe.models import Bodies, CropRegressor, LoadedModel, load_model
 from fullframe.recovery.photo import FIT, NETWORK
 
@@ -192,10 +191,7 @@ def _fingerprint(images: Path, photos: Sequence[str]) -> str:
     """Changes with names, sizes and times of the photos."""
     states = hashlib.sha256()
     for name in photos:
-        path = images / name
-        state = path.stat() if os.path.isfile(path) else None  # a broken link, or a name that is too long
-        text = "" if state is None else f"{state.st_size} {state.st_mtime_ns}"
-        states.update(f"{name}\n{text}\n".encode(errors="surrogateescape"))
+        states.update(f"{name}\n{file_state(images / name)}\n".encode(errors="surrogateescape"))
     return states.hexdigest()
 
 

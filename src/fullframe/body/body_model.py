@@ -58,6 +58,7 @@ def load_body(name: str = "open", path: str | Path | None = None, num_betas: int
 
 @lru_cache(maxsize=1)
 def _open_body() -> BodyData:
+    """Read once; all bodies share its arrays, which nobody changes."""
     return read_body(OPEN_BODY)
 
 

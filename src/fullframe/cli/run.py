@@ -90,8 +90,9 @@ def run(
         for folder in {out, *(stem.parent for stem in request.stems.values())}:
             remove_abandoned(folder)
         own = read_own_people(boxes, keypoints, [Path(photo) for photo in request.photos])
+        models = (model, refine, body, body_path, detector, heights)
         with loading():
-            recoverer = Recoverer(model, refine, body, body_path, detector, heights)
+            recoverer = Recoverer(*models)
         runner = Runner(request, recoverer, cameras, smooth, lock_feet, own)
         if request.live is not None:
             if ray is not None:
@@ -99,7 +100,6 @@ def run(
             runner.run_live(request.live)
             return 0
         if ray is not None:
-            models = (model, refine, body, body_path, detector, heights)
             finished = run_shared(runner, ray, models)
             return runner.report_failures() if finished else 130
     if runner.run_photos() and runner.run_videos():

@@ -146,8 +146,7 @@ def _is_whole(shards: "Shards", start: int, names: "Sequence[str | FrameFiles]")
 
 def _state(name: "str | FrameFiles") -> str:
     """Changes with the files of an input."""
-    found = []
-    for file in [name] if isinstance(name, str) else name.files:
-        state = os.stat(file) if os.path.exists(file) else None
-        found.append(f"{state.st_size} {state.st_mtime_ns}" if state else "")
-    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+    from fullframe.io.workdir import file_state
+
+    states = map(file_state, [name] if isinstance(name, str) else name.files)
+    return hashlib.sha256("\n".join(states).encode()).hexdigest()

@@ -216,6 +216,14 @@ class WorkDir:
                 remove(path)
 
 
+def file_state(path: str | Path) -> str:
+    """Size and time of change of a file, by which a change is noticed; empty where there is none."""
+    if not os.path.isfile(path):  # nor is one with a name that is too long
+        return ""
+    state = os.stat(path)
+    return f"{state.st_size} {state.st_mtime_ns}"
+
+
 def read_request(path: str | Path) -> dict[str, Any]:
     """The request of the work in a folder.
 

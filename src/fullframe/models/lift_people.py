@@ -69,7 +69,7 @@ class Lifted(NamedTuple):
 
 
 @torch.inference_mode()
-def lift_people(regressor: LifterNetwork, keypoints: ArrayLike, boxes: ArrayLike, camera: Camera) -> Lifted:
+def lift_people(lifter: LifterNetwork, keypoints: ArrayLike, boxes: ArrayLike, camera: Camera) -> Lifted:
     """Bodies of everyone in an image whose keypoints are known.
 
     Args:
@@ -83,7 +83,7 @@ def lift_people(regressor: LifterNetwork, keypoints: ArrayLike, boxes: ArrayLike
     xyxy = np.asarray(boxes, np.float64).reshape(-1, 4)
     box = box_from_xyxy(xyxy, enlarge=DETECTION_ENLARGE)
     bbox_info = box_to_bbox_info(box, camera)
-    prediction, log_variance = regressor(keypoints_in_crop(keypoints, box, camera), bbox_info)
+    prediction, log_variance = lifter(keypoints_in_crop(keypoints, box, camera), bbox_info)
     translation = crop_to_full_translation(prediction.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
     bodies = Bodies(prediction.pose.numpy(), prediction.betas.numpy(), translation.numpy())
     return Lifted(bodies, log_variance.exp().numpy())
