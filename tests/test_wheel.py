@@ -49,7 +49,7 @@ def test_contents(packages: Path) -> None:
 
 def test_the_installed_wheel_runs_a_photo(packages: Path, photo_path: Path, tmp_path: Path) -> None:
     """The dependencies are those of this environment, so that nothing is downloaded."""
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     paths = sysconfig.get_paths(vars={"base": str(tmp_path / "venv"), "platbase": str(tmp_path / "venv")})
     python = Path(paths["scripts"]) / ("python.exe" if os.name == "nt" else "python")
     # Searched after the environment's own packages. The .pth of an editable fullframe there is not read.
@@ -63,7 +63,8 @@ def test_the_installed_wheel_runs_a_photo(packages: Path, photo_path: Path, tmp_
         return done.stdout
 
     (wheel,) = packages.glob("*.whl")
-    run("-m", "pip", "install", "--no-deps", "--no-index", str(wheel))
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index"]
+    subprocess.run([*install, str(wheel)], check=True)
     assert Path(run("-c", "import fullframe; print(fullframe.__file__)").strip()).is_relative_to(tmp_path)
     run("-m", "fullframe", "run", str(photo_path), "-o", "out")
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".jpg", ".npz", ".json"}

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,9 +191,8 @@ def all_steps(folder) -> list[int]:
         return work.shards("numbers", size=3, count=10).compute(make)["n"].tolist()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_kill_at_any_step_leaves_what_can_be_resumed(tmp_path):
-    """The process is killed before its n-th access to a file, for every n."""
+def kill_at_every_step(tmp_path) -> None:
+    """A process is killed before its n-th access to a file, for every n."""
     events = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
     for number in range(1, 1000):
         folder = tmp_path / str(number)
@@ -221,6 +221,13 @@ def test_a_kill_at_any_step_leaves_what_can_be_resumed(tmp_path):
             break
         assert ended == 9, number
     assert 60 < number < 999
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_kill_at_any_step_leaves_what_can_be_resumed(tmp_path):
+    """From a small process, of which copies are made quickly."""
+    code = "import sys, pathlib, test_workdir; test_workdir.kill_at_every_step(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, tmp_path], cwd=Path(__file__).parent, check=True)
 
 
 def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, caplog):

@@ -263,6 +263,9 @@ def _packages() -> Any:
 def _export(graph: Graph, crops: GraphInputs, path: Path) -> None:
     batch = torch.export.Dim("batch", min=1)
     arguments = tuple(value[:2] for value in crops[: len(graph.inputs)])
+    for module in graph.modules():
+        if isinstance(module, nn.Hardtanh):  # ReLU6 too
+            module.inplace = False  # in place it is decomposed, which takes up to a third of the time
     with _quiet(), torch.no_grad():
         # Not by torch.onnx.export, which makes other attempts when it fails, with a fixed batch in the end.
         dynamic = {name: {0: batch} for name in graph.inputs}
