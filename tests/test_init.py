@@ -13,7 +13,7 @@ import fullframe
 
 HEAVY = {
     "torch", "torchvision", "timm", "numba", "numpy", "scipy", "cv2", "onnxruntime", "av", "trimesh", "PIL",
-    "safetensors", "lightning", "matplotlib", "viser",
+    "safetensors", "lightning_fabric", "matplotlib", "viser",
 }  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def test_the_batch_is_shared_by_the_processes_of_torchrun(config, monkeypatch):
 
 
 def test_other_commands_do_not_import_training():
-    code = "import sys, fullframe.cli.main; assert not {'torch', 'lightning'} & set(sys.modules)"
+    code = "import sys, fullframe.cli.main; assert not {'torch', 'lightning_fabric'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -14,7 +14,6 @@ from unittest.mock import patch
 import cv2
 import numpy as np
 import pytest
-import roma
 import torch
 from torch import nn
 
@@ -23,6 +22,7 @@ from fullframe.data.augment import Augmentation
 from fullframe.data.mixture import Mixture, loader
 from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
+from fullframe.geometry.rotation import rotvec_to_matrix
 from fullframe.losses.objective import Objective
 from fullframe.models.encoder import ENCODERS, IMAGENET, EncoderInfo
 from fullframe.train import loop
@@ -50,7 +50,7 @@ class StickPeople(Sequence[Sample]):
         rotvec = 0.2 * torch.randn(number, 24, 3)
         rotvec[:, 0] = torch.tensor([np.pi, 0.0, 0.0]) + 0.2 * torch.randn(number, 3)
         rotvec[:, 16:18, 2] += 2 * torch.rand(number, 2) - 1
-        self.pose, self.betas = roma.rotvec_to_rotmat(rotvec), torch.randn(number, 11)
+        self.pose, self.betas = rotvec_to_matrix(rotvec), torch.randn(number, 11)
         self.translation = torch.tensor([0.0, 0.2, 3.5]) + 0.2 * torch.randn(number, 3)
         joints = Objective(body).predict_joints(self.betas, self.pose, ("smpl24", "coco17"))
         self.joints = {name: (x + self.translation[:, None]).numpy() for name, x in joints.items()}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from fullframe.data.batch import Batch
 from fullframe.models.checkpoint import is_shipped, save_checkpoint

@@ -3,7 +3,7 @@
 import os
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from fullframe.train.config import ConfigError, TrainConfig

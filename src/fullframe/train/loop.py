@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from timm.layers import convert_sync_batchnorm
 
 from fullframe.body.body_model import BodyModel
