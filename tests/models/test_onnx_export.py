@@ -67,7 +67,8 @@ np.savez(found, **{output.any_name: results[output] for output in compiled.outpu
 
 def small(name: str, folder: Path) -> LoadedModel:
     torch.manual_seed(0)
-    model = create_model(name, encoder="tiny", crop=(64, 64), num_betas=10)
+    options = {"field_size": 8} if name == "imphmr" else {}
+    model = create_model(name, encoder="tiny", crop=(64, 64), num_betas=10, **options)
     path = folder / f"{name}.safetensors"
     save_checkpoint(model, path, body="open", data="none", licence="Apache-2.0", metrics={})
     return load_model(path)

@@ -27,7 +27,7 @@ from fullframe.video.reader import Frame, VideoReader
 
 BATCH_SIZE = 16
 """People per pass of the network and the fit, which takes less than half as long for each as with four."""
-MAX_INTERPOLATION_S = 0.09
+MAX_INTERPOLATION_S = 0.11
 """Longest time between two detections: in frames between them, boxes and keypoints are interpolated."""
 STAGE = "finding people"
 
