@@ -36,8 +36,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reas
 
 COMMANDS = {
     "clip": ("run clip.mp4 -o out --save overlay,npz,json,glb", 4),
-    "photos": ("run photos -o out --save overlay,npz,json,glb", 4),
-    "synth": ("synth -o out -n 2", 4),
+    "photos": ("run photos -o out --save overlay,npz,json,glb", 2),
+    "synth": ("synth -o out -n 2", 2),
 }
 _EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
 _FRAMES, _CHUNK, _PHOTOS = 20, 8, 3

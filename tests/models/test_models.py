@@ -8,10 +8,10 @@ from fullframe.models import ENCODERS, MODELS, create_model, load_model, save_ch
 CROP = (64, 96)
 
 
-PAIRS = [("cliff", encoder) for encoder in ENCODERS] + [
+PAIRS = [("cliff", encoder) for encoder in ENCODERS if encoder != "hrnet_w48"] + [
     (name, "resnet18") for name in MODELS if name != "cliff"
 ]
-"""Models see of their encoder the number of features alone."""
+"""Models see of their encoder the number of features alone. The largest is in test_released_cliff.py."""
 
 
 @pytest.fixture(scope="module", params=PAIRS, ids="-".join)
