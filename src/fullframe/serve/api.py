@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -22,10 +22,9 @@ from fullframe.recovery.photo import CameraOptions, Recoverer
 from fullframe.recovery.video import clip_camera
 from fullframe.serve.clip_jobs import ClipJob, ClipJobs, QueueFullError
 from fullframe.serve.guard import Guard
-from fullframe.serve.limits import Limits
+from fullframe.serve.limits import Limits, busy, check, receive
 from fullframe.serve.photo_engine import OUTPUTS, ClientGoneError, PhotoEngine, TimeLimitError
 from fullframe.video.reader import VideoReader
-from fullframe.view.upload_checks import TooLargeError, UnknownFormatError, UploadLimits, check_upload
 
 CLIENT_CLOSED = 499
 """Status of answers that nobody receives, as in nginx."""
@@ -191,19 +190,19 @@ def create_app(
         nonlocal photos
         camera = options.camera(recoverer)
         if photos >= limits.photos:
-            raise _busy(f"{plural(limits.photos, 'photo')} in progress")
+            raise busy(f"{plural(limits.photos, 'photo')} in progress")
         deadline = time.monotonic() + limits.photo_s
         photos += 1
         try:
             parts: list[bytes] = []
-            await _receive(request, limits.photo, deadline, parts.append)
+            await receive(request, limits.photo, deadline, parts.append)
             content = b"".join(parts)
             parts.clear()
-            if await _check(content, limits.photo) in _CLIPS:
+            if await check(content, limits.photo) in _CLIPS:
                 raise HTTPException(415, "this is a clip: POST it to /clips")
             result = await engine.recover(content, camera, options.output, deadline, request.is_disconnected)
         except TimeLimitError as error:
-            raise _busy(f"the photo was not done within {limits.photo_s:g} s") from error
+            raise busy(f"the photo was not done within {limits.photo_s:g} s") from error
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
         finally:
@@ -227,15 +226,15 @@ def create_app(
             with jobs.receiving() as place:
                 upload = place / "upload"
                 with upload.open("wb") as file:
-                    await _receive(request, limits.clip, time.monotonic() + limits.upload_s, file.write)
-                suffix = await _check(upload, limits.clip)
+                    await receive(request, limits.clip, time.monotonic() + limits.upload_s, file.write)
+                suffix = await check(upload, limits.clip)
                 if suffix not in _CLIPS:
                     raise HTTPException(415, "this is a photo: POST it to /photos")
                 upload = upload.rename(upload.with_suffix(suffix))
                 await asyncio.to_thread(_check_camera, upload, camera)
                 job = jobs.add(upload, kinds, camera)
         except QueueFullError as error:
-            raise _busy(f"{plural(limits.clips, 'clip')} in progress") from error
+            raise busy(f"{plural(limits.clips, 'clip')} in progress") from error
         response.headers["Location"] = f"/clips/{job.id}"
         return ClipStatus.of(job)
 
@@ -279,43 +278,6 @@ def create_app(
     return app
 
 
-async def _receive(
-    request: Request, limits: UploadLimits, deadline: float, write: Callable[[bytes], object]
-) -> None:
-    """Write the body of a request piece by piece, no more than may be."""
-    if request.headers.get("content-type", "").startswith("multipart/"):
-        raise HTTPException(
-            415, "send the file itself as the body, not a form: curl --data-binary @photo.jpg"
-        )
-    announced = request.headers.get("content-length", "0")
-    received = int(announced) if announced.isdecimal() else 0
-    chunks = request.stream()
-    total = 0
-    while True:
-        if max(received, total) > limits.bytes:
-            size = f"{max(received, total) / 1e6:.0f} MB" if received else "more"
-            raise HTTPException(413, f"the file has {size}; the limit is {limits.bytes / 1e6:.0f} MB")
-        try:
-            chunk = await asyncio.wait_for(anext(chunks), deadline - time.monotonic())
-        except StopAsyncIteration:
-            return
-        except asyncio.TimeoutError as error:
-            raise HTTPException(408, "the file arrived too slowly") from error
-        total += len(chunk)
-        write(chunk)
-
-
-async def _check(source: bytes | Path, limits: UploadLimits) -> str:
-    try:
-        return await asyncio.to_thread(check_upload, source, limits)
-    except TooLargeError as error:
-        raise HTTPException(413, str(error)) from error
-    except UnknownFormatError as error:
-        raise HTTPException(415, str(error)) from error
-    except ValueError as error:
-        raise HTTPException(422, str(error)) from error
-
-
 def _check_camera(clip: Path, camera: CameraOptions) -> None:
     """Refuses a camera that cannot be that of a clip, before it waits for its turn."""
     try:
@@ -323,7 +285,3 @@ def _check_camera(clip: Path, camera: CameraOptions) -> None:
             clip_camera(reader, camera)
     except ValueError as error:
         raise HTTPException(422, str(error).replace(f"{clip}: ", "")) from error
-
-
-def _busy(why: str) -> HTTPException:
-    return HTTPException(503, f"{why}: try again later", headers={"Retry-After": "5"})
