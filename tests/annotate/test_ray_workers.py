@@ -1,5 +1,6 @@
 """The same labels on Ray as in one process, also if its workers are killed."""
 
+import logging
 import os
 import pickle
 import signal
@@ -11,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from ray_cluster import two_ray_cpus
 
 from fullframe.annotate import pipeline
 from fullframe.annotate.labels import Labels
@@ -30,10 +30,24 @@ from fullframe.io.workdir import WorkError
 
 @pytest.fixture(scope="module")
 def two_cpus(tiny_encoder):
-    """Ray on two cores of this computer."""
+    """Ray on two cores of this computer, whose workers know the tiny encoder; skips without Ray."""
+    ray = pytest.importorskip("ray", reason="needs the extra scale")
+    pytest.importorskip("ray.data", reason="needs the extra scale")
     path = os.pathsep.join((str(Path(tiny.__file__).parent), os.environ.get("PYTHONPATH", "")))
-    with two_ray_cpus(PYTHONPATH=path):  # for the tiny encoder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # else other tests have all cores
+        patch.setenv("PYTHONPATH", path)
+        ray.init(
+            address="local",
+            num_cpus=2,
+            object_store_memory=400 * 2**20,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
         yield
+        ray.shutdown()
 
 
 @contextmanager

@@ -1,9 +1,9 @@
-"""`fullframe run --ray`: the same results as without, resumed, on real workers too."""
+"""`fullframe run --ray`: the same results as without, resumed. Real workers: annotate/test_ray_workers.py."""
 
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from commands import fullframe
 from PIL import Image
-from ray_cluster import two_ray_cpus
 
 from fullframe.cli import run_shared, runner
 from fullframe.io import ray_workers
@@ -39,11 +38,16 @@ def inputs(photo_path: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Workers of Ray that are this process, one photo at a time: the spans that they are given."""
+    pickle = pytest.importorskip("ray", reason="needs the extra scale").cloudpickle
     given: list[tuple[int, int]] = []
+
+    def run(make: Callable[[int, int], None], spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        sent = pickle.loads(pickle.dumps(make))  # as to another process
+        return in_process(lambda *span: (given.append(span), sent(*span)), spans)
 
     @contextmanager
     def workers(address: str) -> Iterator:
-        yield lambda make, spans: in_process(lambda *span: (given.append(span), make(*span)), spans)
+        yield run
 
     monkeypatch.setattr(ray_workers, "ray_workers", workers)
     monkeypatch.setattr(run_shared, "SHARD", 1)
@@ -118,17 +122,3 @@ def test_without_ray(inputs: Path, tmp_path: Path, monkeypatch, capsys: pytest.C
     monkeypatch.setitem(sys.modules, "ray", None)
     assert fullframe("run", inputs, "-o", tmp_path / "out", *OPTIONS, "--ray", "local") == 2
     assert "pip install 'fullframe[scale]'" in capsys.readouterr().err
-
-
-@pytest.fixture(scope="module")
-def two_cpus() -> Iterator[None]:
-    """Ray on two cores of this computer."""
-    with two_ray_cpus():
-        yield
-
-
-def test_on_real_workers(two_cpus: None, inputs: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(run_shared, "SHARD", 2)
-    assert fullframe("run", inputs, "-o", tmp_path / "shared", *OPTIONS, "--ray", "local") == 0
-    assert fullframe("run", inputs, "-o", tmp_path / "alone", *OPTIONS) == 0
-    same_results(tmp_path / "shared", tmp_path / "alone")
