@@ -33,7 +33,7 @@ def evaluate(
             pose2sim, pose2sim-clips, synth or synth-occluded.
         model: cliff-lite, hmr-lite or imphmr-lite, which are built in, a trained network (.safetensors), or
             keypoint-fit.
-        refine: fit the network's bodies to detected keypoints, as fullframe run --refine does.
+        refine: fit the network's bodies to detected keypoints, as fullframe run does by default.
         root: folder of the data set; docs/guides/evaluate.md lists the files in it. gestures and the
             synthetic ones need none.
         out: folder for predictions and results; by default evaluation/<benchmark>-<model>-<checksum>.

@@ -43,7 +43,7 @@ def evaluate_model(
         model: "cliff-lite", a checkpoint (.safetensors) with its card, or "keypoint-fit".
         root: folder of the data set; not used where the data come with fullframe.
         out: folder of the results.
-        refine: fit the network's bodies to detected keypoints, as `fullframe run --refine`.
+        refine: fit the network's bodies to detected keypoints, as `fullframe run` does by default.
         workers: see predictions.predict.
         progress: the callback.
 

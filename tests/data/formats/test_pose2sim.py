@@ -85,7 +85,11 @@ class TestTRC:
             ("\tm\t", "\tft\t", "a.trc: its unit is 'ft'; known: m, mm, cm"),
             ("\t5\t14\t", "\t6\t14\t", "a.trc: holds 5 frames, but its header says 6"),
             ("\n3\t", "\n3\tx", "a.trc: holds"),
-            ("DataRate", "Rate", "a.trc: not a readable .trc file .*DataRate"),
+            (
+                "DataRate",
+                "Rate",
+                "a.trc: not a readable .trc file .its header, lines 2 and 3, has no DataRate",
+            ),
             ("\t0.1\t", "\t0.1\thello", "a.trc: not a readable .trc file .*hello"),
         ],
     )

@@ -75,7 +75,7 @@ class Pose2Sim(SampleSequence):
                 try:
                     people += self._people(file, clips, root, seconds)
                 except (ValueError, OSError) as error:
-                    self.notes.append(f"{file.name} is left out: {error}")
+                    self.notes.append(f"Left out: {error}")
         people.sort(key=lambda person: person.sequence)
         super().__init__(people)
         if not len(self):
@@ -122,9 +122,10 @@ class Pose2Sim(SampleSequence):
             inside = frames < clip.num_frames
             if (trc.start, trc.start + len(joints)) != (0, clip.num_frames):
                 first, last = trc.start, trc.start + len(joints) - 1
+                measured = "only those in both are measured" if inside.any() else "none is in both"
                 self.notes.append(
                     f"{clip.video.name} has {clip.num_frames} frames, {file.name} points of frames {first} "
-                    f"to {last}: only those in both are measured; check that the clips are synchronised."
+                    f"to {last}: {measured}; check that the clips are synchronised."
                 )
             name = f"{clip.video.parent.parent.relative_to(root.parent)}/{clip.video.stem}"
             person = _Person.seen(clip, joints[rows[inside]], frames[inside], name, file.stem)
