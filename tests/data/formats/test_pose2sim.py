@@ -88,7 +88,7 @@ class TestTRC:
             (
                 "DataRate",
                 "Rate",
-                "a.trc: not a readable .trc file .its header, lines 2 and 3, has no DataRate",
+                "a.trc: not a readable .trc file .its header has no DataRate",
             ),
             ("\t0.1\t", "\t0.1\thello", "a.trc: not a readable .trc file .*hello"),
         ],

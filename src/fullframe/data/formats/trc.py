@@ -50,12 +50,12 @@ def read_trc(path: Path) -> TRC:
         )
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        reasons = {
-            KeyError: f"its header, lines 2 and 3, has no {error.args[0]}",
-            IndexError: "it ends within its header of five lines",
-        }
-        raise ValueError(f"{path}: not a readable .trc file ({reasons.get(type(error), error)})") from error
+    except KeyError as error:
+        raise ValueError(f"{path}: not a readable .trc file (its header has no {error.args[0]})") from error
+    except IndexError as error:
+        raise ValueError(f"{path}: not a readable .trc file (it ends within its header)") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable .trc file ({error})") from error
     if unit not in UNITS:
         raise ValueError(f"{path}: its unit is {unit!r}; known: {', '.join(UNITS)}")
     if not rate > 0 or not markers:
