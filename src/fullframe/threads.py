@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from threading import local
 from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
+_THREAD = local()
+"""`pooled` in the threads of _pool."""
 
 
 @contextmanager
@@ -31,9 +34,10 @@ def concurrently(*calls: Callable[[], T]) -> list[T]:
 
     Calls that last milliseconds and run on one thread each wait for each other once. Operators that are
     divided among threads do so hundreds of times, which takes long where other programs use the cores.
+    Calls of calls are made one after another, for threads that wait for others of the pool may wait forever.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or len(calls) == 1:
+    if threads == 1 or len(calls) == 1 or hasattr(_THREAD, "pooled"):
         return [call() for call in calls]
     return list(_pool(threads).map(_call, calls))
 
@@ -44,4 +48,11 @@ def _call(call: Callable[[], T]) -> T:
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "fullframe", torch.set_num_threads, (1,))
+    return ThreadPoolExecutor(threads, "fullframe", _start)
+
+
+def _start() -> None:
+    _THREAD.pooled = True
+    # A thread that first asks gets the number that any thread has set last, in place of its own.
+    torch.get_num_threads()
+    torch.set_num_threads(1)
