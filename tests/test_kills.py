@@ -4,6 +4,7 @@ A row of COMMANDS is the command, and how often it is killed: half of the times 
 at any moment. To add one, write a row.
 """
 
+import gc
 import hashlib
 import os
 import shutil
@@ -71,6 +72,7 @@ def in_child(folder: Path, command: str, prepare: Callable[[], object] = lambda:
     """The exit status of a command in a process of its own, -9 for one that was killed."""
     child = os.fork()
     if not child:
+        gc.freeze()  # what other tests left may be deleted by threads that are not in this process
         status = 99
         try:
             os.chdir(folder)
