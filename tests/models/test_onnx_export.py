@@ -25,7 +25,6 @@ from fullframe.detect import load_detector
 from fullframe.geometry.camera import Camera, crop_to_full_translation
 from fullframe.io.image import read_photo
 from fullframe.models import (
-    MODELS,
     LoadedModel,
     create_model,
     load_model,
@@ -218,9 +217,9 @@ def test_8_bits(lite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "cliff"])
-def test_every_other_network_can_be_exported(name: str, tmp_path: Path) -> None:
-    """As a graph of two people, compared on three."""
+@pytest.mark.parametrize("name", ["imphmr", "ray"])
+def test_other_networks_can_be_exported(name: str, tmp_path: Path) -> None:
+    """As a graph of two people, compared on three. Of a photo ImpHMR computes what HMR does."""
     differences = export_onnx(small(name, tmp_path), tmp_path / "a.onnx")
     assert list(differences) == list(OUTPUTS)
     assert max(differences.values()) < TOLERANCE
