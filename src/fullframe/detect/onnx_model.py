@@ -1,5 +1,6 @@
 """The ONNX models in assets/detectors, run by onnxruntime."""
 
+from functools import cache
 from pathlib import Path
 from threading import Lock
 
@@ -19,17 +20,17 @@ SHA256 = {
     "movenet-thunder": "9ea458ff35c1dec104edd3774819514a3fe6668ac694f1d3ad83c5b6365b5719",
 }
 
+_OPENING = Lock()
+
 
 class OnnxModel:
-    """One of the built-in models, on one thread; its file is opened at the first call.
+    """One of the built-in models, on one thread; its file is opened at the first call, once in a process.
 
     Calls may be concurrent.
     """
 
     def __init__(self, name: str):
         self.path = DETECTORS / f"{name}.onnx"
-        self._session: onnxruntime.InferenceSession | None = None
-        self._opening = Lock()
 
     def __call__(self, inputs: NDArray) -> list[NDArray[np.float32]]:
         """The model's outputs for its only input.
@@ -37,10 +38,9 @@ class OnnxModel:
         Raises:
             OSError: if the file is missing, damaged or cannot be loaded, e.g. for lack of memory.
         """
-        with self._opening:
-            if self._session is None:
-                self._session = _open(self.path)
-        return self._session.run(None, {self._session.get_inputs()[0].name: inputs})
+        with _OPENING:
+            session = _open(self.path)
+        return session.run(None, {session.get_inputs()[0].name: inputs})
 
 
 def verify() -> dict[str, str | None]:
@@ -56,6 +56,7 @@ def _problem(path: Path, checksum: str) -> str | None:
     return None
 
 
+@cache
 def _open(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
