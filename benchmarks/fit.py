@@ -6,7 +6,8 @@ Needs the folder of photos that FULLFRAME_SHARED names (default: shared/ beside 
 with at least 12 labelled joints and 100 px of height, in labelled boxes: PCK@0.1 of the fitted bodies'
 COCO-17 joints and of the detector, over labelled joints that it gives a confidence above .3, and over all.
 Stature is that of the fitted shape standing upright, of everyone labelled. Times include all starts, not the
-detection. Overlays show the people that the detector finds, as `fullframe run` does.
+detection. Then everyone whom the detector finds, as `fullframe run` does: how near, far, short and tall they
+are, and overlays.
 """
 
 import argparse
@@ -25,6 +26,9 @@ from fullframe.io.image import read_photo
 from fullframe.recovery.photo import Recoverer
 from fullframe.render import overlay
 
+DISTANCES, STATURES = (0.3, 50.0), (0.6, 2.2)
+"""Metres between which people in photos are plausible."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -38,7 +42,7 @@ def main() -> None:
 
     confident: tuple[list, list] = ([], [])
     every: tuple[list, list] = ([], [])
-    betas, errors = [], []
+    betas, errors, found = [], [], []
     for labelled in labelled_photos():
         photo = read_photo(labelled.path)
         camera = Camera.from_diagonal(photo.size)
@@ -49,9 +53,10 @@ def main() -> None:
             every[i].append(pck_errors(labelled, points))
         betas.append(fit.bodies.betas)
         errors.append(fit.error)
+        people = recoverer(photo)
+        found.append(people)
         if arguments.overlays:
             arguments.overlays.mkdir(parents=True, exist_ok=True)
-            people = recoverer(photo)
             picture = np.hstack((photo.pixels, overlay(photo.pixels, people)))
             cv2.imwrite(str(arguments.overlays / labelled.path.name), picture[..., ::-1])
 
@@ -63,6 +68,15 @@ def main() -> None:
     print(f"{len(stature)} people, stature {stature.min():.2f} to {stature.max():.2f} m")
     print(f"{inside:.1%} of them between 1.3 and 2.1 m")
     print(f"median reprojection error {np.median(np.concatenate(errors)):.4f} of the box's longer side")
+    distance = np.concatenate([people.translation[:, 2] for people in found])
+    stature = statures(fitter, np.concatenate([people.betas for people in found]))
+    outside = (distance < DISTANCES[0]) | (distance > DISTANCES[1])
+    outside |= (stature < STATURES[0]) | (stature > STATURES[1])
+    print(
+        f"{len(distance)} people found, {distance.min():.2f} to {distance.max():.2f} m away and "
+        f"{stature.min():.2f} to {stature.max():.2f} m tall; {outside.sum()} of them outside "
+        f"{DISTANCES[0]} to {DISTANCES[1]:.0f} m or {STATURES[0]} to {STATURES[1]} m"
+    )
     for count in (1, 8):
         print(f"{count} people: {seconds(fitter, count):.2f} s ({torch.get_num_threads()} threads)")
 

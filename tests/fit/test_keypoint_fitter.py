@@ -203,6 +203,26 @@ def test_a_lifter_gives_the_start(fitter: KeypointFitter) -> None:
     np.testing.assert_allclose(unseen.bodies.pose, lifted.bodies.pose, atol=1e-5)
 
 
+def test_people_of_whom_nothing_is_seen_are_no_children(fitter: KeypointFitter) -> None:
+    truth = bodies(fitter, 2)
+    toddlers = np.zeros((2, 11), np.float32)
+    toddlers[:, 10] = 1.2
+    network = Bodies(truth.pose, toddlers, truth.translation)
+    keypoints = keypoints_of(CHILDREN, network)
+    boxes = boxes_of(keypoints)
+    keypoints[1, :, 2] = 0
+    lifted = lift_people(LIFTED.lifter, keypoints, boxes, CAMERA).bodies
+    found = LIFTED.fit(keypoints, boxes, CAMERA, start=network).bodies
+    np.testing.assert_allclose(found.betas[1], lifted.betas[1], atol=1e-5)
+    assert found.betas[1, 10] < 0.6 < found.betas[0, 10]
+    assert found.translation[1, 2] > 1.2 * network.translation[1, 2]
+    np.testing.assert_allclose(
+        keypoints_of(CHILDREN, found)[1, :, :2],
+        keypoints[1, :, :2],
+        atol=0.1 * (boxes[1, 3] - boxes[1, 1]),
+    )
+
+
 def test_what_is_not_seen_is_uncertain(fitter: KeypointFitter) -> None:
     keypoints = keypoints_of(fitter, bodies(fitter, 3))
     boxes = boxes_of(keypoints)

@@ -23,6 +23,7 @@ from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_t
 from fullframe.models.lift_people import LEAST_CONFIDENCE, LIFTED_SHARE, determine_distance, lift_people
 from fullframe.models.lifter import LifterNetwork
 from fullframe.models.predict import Bodies, mean_bodies
+from fullframe.motion.shape import keep_in_view
 from fullframe.threads import single_thread
 
 LIMB_JOINTS = (1, 2, 4, 5, 7, 8, 16, 17, 18, 19, 20, 21)
@@ -84,7 +85,8 @@ class Fit(NamedTuple):
         bodies: pose, betas and translation.
         energy: (N,) of the best start.
         error: (N,) root mean square reprojection error over the keypoints used, in units of the box.
-        determined: (N,) whether the keypoints determine a body; where they do not, it is the start's.
+        determined: (N,) whether the keypoints determine a body; where they do not, it is the start's, with
+            the lifter's shape.
         uncertainty: (N, 24, 3) metres: standard deviation of SMPL's joints along the camera's axes, of their
             places from the mean of LIMB_JOINTS; NaN where it is unknown, as without a lifter.
     """
@@ -160,7 +162,10 @@ class KeypointFitter:
         if self.lifter is not None:
             lifted, variance = lift_people(self.lifter, keypoints, boxes, camera)
             share = np.where(problem.determined.numpy(), LIFTED_SHARE, 0)
-            start = lifted if start is None else mean_bodies(lifted, start, share)
+            if start is None:
+                start = lifted
+            else:
+                start = self._shaped(mean_bodies(lifted, start, share), lifted.betas, share == 0)
         iterations = ITERATIONS if start is None else HELD_ITERATIONS
         if start is None:
             count, starts = STARTS, self._starts(problem)
@@ -202,6 +207,17 @@ class KeypointFitter:
             determined.numpy(),
             uncertainty.numpy(),
         )
+
+    def _shaped(self, bodies: Bodies, betas: NDArray[np.float32], rows: NDArray[np.bool_]) -> Bodies:
+        """Some bodies with other betas, where they cover the same part of the image.
+
+        A network makes children of people of whom it sees next to nothing.
+        """
+        if not rows.any():
+            return bodies
+        betas = np.where(rows[:, None], betas, bodies.betas)
+        moved = keep_in_view(self.body, bodies.pose, bodies.translation, bodies.betas, betas)
+        return bodies._replace(betas=betas, translation=np.where(rows[:, None], moved, bodies.translation))
 
     def _uncertainty(
         self, weights: FitWeights, problem: "_Problem", state: "_State", confidence: Tensor

@@ -24,7 +24,7 @@ LEAST_CONFIDENCE = 0.2
 LEAST_KEYPOINTS = 4
 LEAST_SPREAD = 0.15
 """Fewer keypoints, or closer together (root mean square from their centre, as a share of the box's longer
-side), do not determine a distance: then a network's body is kept."""
+side), do not determine a distance: then a network's pose is kept."""
 
 
 def load_lifter(path: Path = LIFTER) -> LifterNetwork:

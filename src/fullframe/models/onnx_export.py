@@ -73,9 +73,10 @@ def export_onnx(
     Inputs are `crop` (N, 3, H, W) and `bbox_info` (N, 3) as for CropRegressor.forward, outputs `pose`
     (N, 24, 3, 3), `betas` (N, B), `weak_camera` (N, 3) and `translation` (N, 3), with a body also `vertices`
     (N, V, 3) and `joints` (N, 24, 3), metres in the camera frame. N is free. With `keypoints` (N, 17, 3) as a
-    third input, bodies are the mean of the network's and the lifter's, from which fits start, and `variance`
-    (N, 24), of each joint's rotation by the lifter, squared radians, comes out after `translation`. Metadata
-    holds what is needed to make the inputs: see `metadata`.
+    third input, bodies are the mean of the network's and the lifter's, from which fits start, or the
+    network's where keypoints do not determine a body; `variance` (N, 24), of each joint's rotation by the
+    lifter, squared radians, comes out after `translation`. Metadata holds what is needed to make the inputs:
+    see `metadata`.
 
     Args:
         model: as `load_model` returns it.
@@ -218,7 +219,7 @@ class Graph(nn.Module):
     def _mean_with_lifted(
         self, pose: Tensor, betas: Tensor, translation: Tensor, bbox_info: Tensor, keypoints: Tensor
     ) -> tuple[Tensor, ...]:
-        """The bodies that KeypointFitter starts from, and the variances of their joints' rotations."""
+        """Bodies and the variances of their joints' rotations, as `export_onnx` describes them."""
         assert self.lifter is not None
         center, size = bbox_info[:, :2], bbox_info[:, 2:]
         rays, confidence = keypoints[..., :2], keypoints[..., 2]
