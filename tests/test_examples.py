@@ -69,7 +69,7 @@ def test_train_on_own_labels(photo_path: Path, tmp_path: Path, capsys: pytest.Ca
     )
     assert load("train_on_own_labels").main(tmp_path / "photos", tmp_path / "out", *settings) == 0
     assert "3 of 3 people are reliable" in capsys.readouterr().out
-    card = load_model(tmp_path / "out/run/cliff.safetensors", "open").card
+    card = load_model(tmp_path / "out/run/ray.safetensors", "open").card
     assert "own" in card.data and "synth" in card.data
 
 

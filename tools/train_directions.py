@@ -65,6 +65,7 @@ def main(
     net, card = load_model(network)
     assert isinstance(net, ImpHMR)
     net.start_from(load_model(hmr).network)
+    net.encoder.requires_grad_(False)  # as when the cache was made
     body = load_body(card.body, None, net.num_betas)
     mixture = open_mixture(options, body)
 

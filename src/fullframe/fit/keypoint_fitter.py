@@ -66,7 +66,7 @@ class FitWeights:
     start: float = 1e-3
     """Squared radians from the rotations of bodies that are given to start from. A network sees depth and
     hidden limbs better than keypoints show them."""
-    likelihood: float = 2e-4
+    likelihood: float = 1.5e-4
     """The same over the variance of each joint's rotation, where the start has one."""
     start_shape: float = 1e-3
     """Sum of squared differences from the betas of a start with variances."""

@@ -17,7 +17,7 @@ from fullframe.models.crop_regressor import box_to_bbox_info
 from fullframe.models.lifter import LifterNetwork
 from fullframe.models.predict import Bodies
 
-LIFTED_SHARE = 0.6
+LIFTED_SHARE = 0.7
 """Of the lifter's bodies in their mean with a network's, of people whose keypoints determine a body."""
 LEAST_CONFIDENCE = 0.2
 """Keypoints below this determine nothing."""

@@ -85,9 +85,9 @@ def fit(
         raise ConfigError(f"out: {config.out} cannot be made a folder: {error.strerror}") from error
     fabric = launch(config)
     with ExitStack() as stack:
+        stack.enter_context(dead_workers_as_errors())
         if fabric.is_global_zero:
             stack.callback(FolderLock(Path(config.out), _WAIT_S).release)
-        stack.enter_context(dead_workers_as_errors())
         run = _Run(fabric, config, body, batches, sources, validate, progress)
         # From here on there is something to save.
         with StopRequest() as stop:
