@@ -297,6 +297,26 @@ def test_a_data_worker_that_dies_is_reported(config, people, last):
         fit(config, tiny.body_of(config), ending_one, ("sticks",))
 
 
+@pytest.mark.slow
+def test_nothing_is_raised_after_a_data_worker_died(config, people):
+    """The connection to a worker can break before the system says that it has ended."""
+
+    def broken(start, rank, world):
+        batches = tiny.batches(tiny.configure(config, workers=1), people)(start, rank, world)
+        yield next(batches)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        for child in multiprocessing.active_children():
+            child.kill()
+        raise ConnectionResetError
+
+    try:
+        with pytest.raises(TrainError, match="a data-loader worker died"):
+            fit(config, tiny.body_of(config), broken, ("sticks",))
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    subprocess.run(["true"], check=True)
+
+
 def test_the_folder_is_a_file(config, people, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"out: .*file cannot be made a folder: File exists"):

@@ -1,8 +1,9 @@
 """Early ends of a training run: Ctrl-C, SIGTERM, and data-loader workers that die."""
 
 import signal
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -43,6 +44,9 @@ def dead_workers_as_errors() -> Iterator[None]:
         # The latter two are raised where a batch is handed over.
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
+        # As long as a loader is there, torch raises again whenever a child process ends, wherever that is.
+        with suppress(RuntimeError):
+            traceback.clear_frames(error.__traceback__)
         raise TrainError(
             f"a data-loader worker died, possibly out of memory ({error!r}); run the same command to resume "
             "from the last checkpoint, with fewer workers if you set them"
