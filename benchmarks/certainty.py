@@ -28,10 +28,10 @@ from fullframe.data.crop import read_pixels
 from fullframe.data.formats.triangulated_joints import LIMBS
 from fullframe.evaluate.report import estimate, markdown_table
 from fullframe.fit import KeypointFitter
-from fullframe.fit.keypoint_fitter import CERTAIN, CERTAIN_BY_CONFIDENCE, LIMB_KEYPOINTS
+from fullframe.fit.keypoint_fitter import CERTAIN, CERTAIN_BY_CONFIDENCE
 from fullframe.geometry.box import DETECTION_ENLARGE
 from fullframe.geometry.camera import Camera
-from fullframe.models.lift_people import lifter_of
+from fullframe.models.lift_people import LIMB_KEYPOINTS, lifter_of
 from fullframe.recovery.photo import Recoverer
 from fullframe.train.lifter_training import load_detections
 

@@ -17,7 +17,7 @@ from fullframe.fit.keypoint_fitter import (
     _Problem,
 )
 from fullframe.geometry.camera import Camera, project
-from fullframe.models.lift_people import LIFTED_SHARE, lift_people
+from fullframe.models.lift_people import lift_people, lifted_share
 from fullframe.models.lifter import LifterNetwork
 from fullframe.models.predict import Bodies, mean_bodies
 
@@ -191,7 +191,11 @@ def test_a_lifter_gives_the_start(fitter: KeypointFitter) -> None:
     for one, other in zip(ours.bodies, started.bodies, strict=True):
         np.testing.assert_array_equal(one, other)
     network = Bodies(truth.pose, np.zeros((2, 11), np.float32), truth.translation)
-    mean = mean_bodies(lifted.bodies, network, np.full(2, LIFTED_SHARE))
+    keypoints[..., 2] = 0.7
+    lifted = lift_people(LIFTED.lifter, keypoints, boxes_of(keypoints), CAMERA)
+    share = lifted_share(torch.from_numpy(keypoints[..., 2])).numpy()
+    assert (share < 1).all()
+    mean = mean_bodies(lifted.bodies, network, share)
     ours = LIFTED.fit(keypoints, boxes_of(keypoints), CAMERA, start=network)
     started = CHILDREN.fit(keypoints, boxes_of(keypoints), CAMERA, start=mean, variance=lifted.variance)
     np.testing.assert_allclose(ours.bodies.pose, started.bodies.pose, atol=1e-4)

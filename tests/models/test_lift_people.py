@@ -8,7 +8,7 @@ import torch
 
 from fullframe.geometry.camera import Camera
 from fullframe.models.checkpoint import CheckpointError, read_card, save_checkpoint
-from fullframe.models.lift_people import lift_people, load_lifter
+from fullframe.models.lift_people import lift_people, lifted_share, load_lifter
 from fullframe.models.lifter import LifterNetwork
 
 CAMERA = Camera.from_focal(800, (640, 480))
@@ -66,3 +66,10 @@ def test_pixels_need_not_be_square_and_scale_does_not_matter(lifter: LifterNetwo
 def test_nobody(lifter: LifterNetwork):
     bodies = lift_people(lifter, np.zeros((0, 17, 3)), np.zeros((0, 4)), CAMERA).bodies
     assert bodies.pose.shape == (0, 24, 3, 3) and bodies.translation.shape == (0, 3)
+
+
+def test_the_lifter_counts_more_where_limbs_are_seen():
+    confidence = torch.zeros(4, 17)
+    confidence[:, 5:] = torch.tensor([0.3, 0.6, 0.7, 0.9])[:, None]
+    confidence[0, :5] = 1  # of the face
+    assert lifted_share(confidence).tolist() == pytest.approx([0.5, 0.5, 0.75, 1])

@@ -32,7 +32,7 @@ from fullframe.models import (
     predict_people,
     save_checkpoint,
 )
-from fullframe.models.lift_people import LIFTED_SHARE, lift_people, load_lifter
+from fullframe.models.lift_people import lift_people, lifted_share, load_lifter
 from fullframe.models.onnx_export import (
     OUTPUTS,
     TOLERANCE,
@@ -137,7 +137,9 @@ def test_with_keypoints_the_bodies_are_those_that_fits_start_from(lite: Path) ->
     keypoints[0, 4:, 2] = 0
     network = predict_people(load_model("cliff-lite").network, photo.pixels, boxes, camera)
     lifted = lift_people(load_lifter(), keypoints, boxes, camera)
-    start = mean_bodies(lifted.bodies, network, np.array([0, *[LIFTED_SHARE] * (len(boxes) - 1)]))
+    share = lifted_share(torch.from_numpy(keypoints[..., 2])).numpy()
+    share[0] = 0
+    start = mean_bodies(lifted.bodies, network, share)
 
     crops = demo_crops(load_model("cliff-lite").network)
     session = onnxruntime.InferenceSession(str(lite))

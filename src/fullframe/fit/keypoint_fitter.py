@@ -20,7 +20,13 @@ from fullframe.body.keypoint_regressor import KeypointRegressor, KeypointState
 from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_to_matrix
-from fullframe.models.lift_people import LEAST_CONFIDENCE, LIFTED_SHARE, determine_distance, lift_people
+from fullframe.models.lift_people import (
+    LEAST_CONFIDENCE,
+    LIMB_KEYPOINTS,
+    determine_distance,
+    lift_people,
+    lifted_share,
+)
 from fullframe.models.lifter import LifterNetwork
 from fullframe.models.predict import Bodies, mean_bodies
 from fullframe.motion.shape import keep_in_view
@@ -28,8 +34,6 @@ from fullframe.threads import single_thread
 
 LIMB_JOINTS = (1, 2, 4, 5, 7, 8, 16, 17, 18, 19, 20, 21)
 """SMPL's hips, knees, ankles, shoulders, elbows and wrists."""
-LIMB_KEYPOINTS = slice(5, 17)
-"""The same of COCO-17, which a lifter sees."""
 STARTS = 4
 """Of a fit that is given none: seen from the front, the back and both sides."""
 ITERATIONS, HELD_ITERATIONS = 40, 20
@@ -44,7 +48,7 @@ BETA_BOUNDS = (-3.0, 3.0)
 """Standard deviations within which shapes stay; statures are then 0.7 to 2.1 m, children included."""
 CHILD_BOUNDS = (0.0, 1.2)
 """The same for the eleventh coefficient of the open body, 1 for the mean child."""
-CERTAIN, CERTAIN_BY_CONFIDENCE = 3.7, 2.9
+CERTAIN, CERTAIN_BY_CONFIDENCE = 3.9, 3.25
 """Errors are larger than the curvature of the energy says: by the first number less the second times the mean
 confidence of the keypoints of the limbs (benchmarks/certainty.py on people in pictures)."""
 
@@ -161,7 +165,7 @@ class KeypointFitter:
         problem = _Problem.from_pixels(target, xyxy, self.legs, camera, weights)
         if self.lifter is not None:
             lifted, variance = lift_people(self.lifter, keypoints, boxes, camera)
-            share = np.where(problem.determined.numpy(), LIFTED_SHARE, 0)
+            share = torch.where(problem.determined, lifted_share(target[..., 2]), 0.0).numpy()
             if start is None:
                 start = lifted
             else:

@@ -17,8 +17,10 @@ from fullframe.models.crop_regressor import box_to_bbox_info
 from fullframe.models.lifter import LifterNetwork
 from fullframe.models.predict import Bodies
 
-LIFTED_SHARE = 0.7
-"""Of the lifter's bodies in their mean with a network's, of people whose keypoints determine a body."""
+LIMB_KEYPOINTS = slice(5, 17)
+"""COCO-17's shoulders, elbows, wrists, hips, knees and ankles."""
+SHARES, SHARE_CONFIDENCES = (0.5, 1.0), (0.6, 0.8)
+"""See `lifted_share`: chosen on gestures, pairs and photos (docs/experiments/real_people.md)."""
 LEAST_CONFIDENCE = 0.2
 """Keypoints below this determine nothing."""
 LEAST_KEYPOINTS = 4
@@ -87,6 +89,20 @@ def lift_people(lifter: LifterNetwork, keypoints: ArrayLike, boxes: ArrayLike, c
     translation = crop_to_full_translation(prediction.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
     bodies = Bodies(prediction.pose.numpy(), prediction.betas.numpy(), translation.numpy())
     return Lifted(bodies, log_variance.exp().numpy())
+
+
+def lifted_share(confidence: Tensor) -> Tensor:
+    """Share (N,) of the lifter's bodies in their mean with a network's, where keypoints determine a body.
+
+    It grows with the mean confidence of the limbs' keypoints: the lifter is better where they are seen, and
+    what is hidden a network may see in the picture.
+
+    Args:
+        confidence: (N, 17) of COCO-17 keypoints.
+    """
+    (least, most), (low, high) = SHARES, SHARE_CONFIDENCES
+    part = (confidence[:, LIMB_KEYPOINTS].mean(1) - low) / (high - low)
+    return least + (most - least) * part.clamp(0, 1)
 
 
 def determine_distance(rays: Tensor, used: Tensor, unit: Tensor) -> Tensor:

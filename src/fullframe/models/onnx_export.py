@@ -31,7 +31,7 @@ from fullframe.io.image import read_photo
 from fullframe.models import LoadedModel
 from fullframe.models.batchnorm import fuse_conv_bn
 from fullframe.models.crop_regressor import CropRegressor, box_to_bbox_info
-from fullframe.models.lift_people import LEAST_CONFIDENCE, LIFTED_SHARE, determine_distance, load_lifter
+from fullframe.models.lift_people import LEAST_CONFIDENCE, determine_distance, lifted_share, load_lifter
 from fullframe.models.lifter import LifterNetwork
 from fullframe.models.predict import cut_crops
 
@@ -229,7 +229,7 @@ class Graph(nn.Module):
         # Of the box only the crop around it is known.
         unit = bbox_info[:, 2] / DETECTION_ENLARGE
         determined = determine_distance(rays, confidence >= LEAST_CONFIDENCE, unit)
-        share = torch.where(determined, LIFTED_SHARE, 0.0)[:, None]
+        share = torch.where(determined, lifted_share(confidence), 0.0)[:, None]
         pose = mean_rotation(lifted.pose, pose, share)
         betas = betas + share * (lifted.betas - betas)
         translation = translation + share * (lifted_translation - translation)
