@@ -31,7 +31,7 @@ from fullframe.fit import KeypointFitter
 from fullframe.fit.keypoint_fitter import CERTAIN, CERTAIN_BY_CONFIDENCE
 from fullframe.geometry.box import DETECTION_ENLARGE
 from fullframe.geometry.camera import Camera
-from fullframe.models.lift_people import LIMB_KEYPOINTS, lifter_of
+from fullframe.models.lift_people import lifter_of, limb_confidence
 from fullframe.recovery.photo import Recoverer
 from fullframe.train.lifter_training import load_detections
 
@@ -73,7 +73,7 @@ def real_people(name: str) -> list[str]:
 def fitted_factor(folder: Path) -> list[str]:
     """Prints the factor by confidence, and returns a row of the table for the one in use."""
     people = load_detections(folder)
-    confidence = people.keypoints[:, LIMB_KEYPOINTS, 2].mean(1).numpy()
+    confidence = limb_confidence(people.keypoints[..., 2]).numpy()
     rng = np.random.default_rng(0)
     some = np.concatenate(
         [

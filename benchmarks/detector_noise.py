@@ -3,12 +3,12 @@
     python benchmarks/detector_noise.py [--simulated 20000]
 
 Photos of COCO (coco_dev) and of Leeds Sports Pose Extended (val, whose labels often have left and right
-exchanged and know no hidden joints) in labelled boxes, with the picture outside the box, 5 % wider, blacked
-out. By group of joints and by confidence: the median error as a share of the box's longer side, the share of
-errors beyond a tenth of it, the share of these that lie on the joint's mirror image; and the confidences of
-joints that are seen, hidden and not labelled. The same is printed of fullframe.synth.detections, whose
-constants the numbers on COCO set. Labels have errors of their own (hips and shoulders most), which the
-simulator leaves out.
+exchanged and do not mark hidden joints) in labelled boxes, with the picture outside the box, 5 % wider,
+blacked out. By group of joints and by confidence: the median error as a share of the box's longer side, the
+share of errors beyond a tenth of it, the share of these that lie on the joint's mirror image; and the
+confidences of joints that are seen, hidden and not labelled. The same is printed of
+fullframe.synth.detections, whose constants the numbers on COCO set. Labels have errors of their own (hips
+and shoulders most), which the simulator leaves out.
 """
 
 from collections.abc import Iterable, Iterator
@@ -57,13 +57,13 @@ class Found:
 
 def main(simulated: int = 20_000) -> None:
     torch.set_num_threads(1)
-    for name, folder, people in (("coco_dev", "coco_dev", coco()), ("lspet val", "lspet", lspet())):
+    for folder, people in (("coco_dev", coco()), ("lspet", lspet())):
         if (PHOTOS / folder).is_dir():
-            print(f"{name}\n")
+            print(f"{folder}\n")
             report(on_photos(people))
             print()
         else:
-            print(f"{name}: skipped, since {PHOTOS / folder} is absent; set FULLFRAME_SHARED\n")
+            print(f"{folder}: skipped, since {PHOTOS / folder} is absent; set FULLFRAME_SHARED\n")
     print("simulated\n")
     report(on_simulations(simulated))
 

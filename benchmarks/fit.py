@@ -70,12 +70,12 @@ def main() -> None:
     print(f"median reprojection error {np.median(np.concatenate(errors)):.4f} of the box's longer side")
     distance = np.concatenate([people.translation[:, 2] for people in found])
     stature = statures(fitter, np.concatenate([people.betas for people in found]))
-    outside = (distance < DISTANCES[0]) | (distance > DISTANCES[1])
-    outside |= (stature < STATURES[0]) | (stature > STATURES[1])
+    (near, far), (short, tall) = DISTANCES, STATURES
+    outside = (distance < near) | (distance > far) | (stature < short) | (stature > tall)
     print(
         f"{len(distance)} people found, {distance.min():.2f} to {distance.max():.2f} m away and "
         f"{stature.min():.2f} to {stature.max():.2f} m tall; {outside.sum()} of them outside "
-        f"{DISTANCES[0]} to {DISTANCES[1]:.0f} m or {STATURES[0]} to {STATURES[1]} m"
+        f"{near} to {far:.0f} m or {short} to {tall} m"
     )
     for count in (1, 8):
         print(f"{count} people: {seconds(fitter, count):.2f} s ({torch.get_num_threads()} threads)")

@@ -4,7 +4,7 @@
 
 Labels the photos for training and, in a run of its own that learns nothing from them, those for validation.
 Prints a table of how near the labels are to their keypoints and how many count as reliable, and draws 200
-labels at random into <out>/overlays_*.jpg. <out>/train.npz is for `fullframe train labels_file=...`.
+labels at random into <out>/overlays_*.jpg. <out>/train.npz is for `fullframe train data.NAME.labels=...`.
 The same command resumes.
 """
 

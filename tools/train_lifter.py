@@ -1,9 +1,9 @@
-"""Train the lifter on simulated detections: src/fullframe/assets/lifter.safetensors.
+"""Train the lifter on simulated detections, and on some in pictures: src/fullframe/assets/lifter.safetensors.
 
     python tools/train_lifter.py RUN --people 20e6           # the same command resumes
     python tools/train_lifter.py RUN --people 22e6 --cool    # the learning rate falls to zero
     python tools/train_lifter.py RUN --people 23e6 --labels LABELS.npz --detected FOLDER --rate 2e-4 --cool
-    python tools/train_lifter.py RUN --save lifter.safetensors
+    python tools/train_lifter.py RUN --save lifter.safetensors  # with the same --labels and --detected
 
 With --labels (of `fullframe annotate`) poses of photos are simulated too; with --detected half of the people
 are those whom tools/detect_augmented.py detected in pictures.
@@ -28,7 +28,7 @@ from fullframe.train.lifter_training import LifterTrainer, load_detections
 PEOPLE = 4000
 DATA = (
     "{people:.1f} million simulated detections: poses of CMU motion capture and DeepMimic and made-up ones, "
-    "random cameras, errors of the built-in detector as measured on 103 photos of COCO. No pictures."
+    "random cameras, errors of the built-in detector as measured on 103 photos of COCO.{more}"
 )
 
 
@@ -60,7 +60,10 @@ def main(
         trainer.run(int(people), Measure(), cool=cool)
         return
     metrics = Measure()(trainer.mean.eval())
-    data = DATA.format(people=trainer.people / 1e6)
+    more = " Poses of labelled photos too." * bool(labels) + " Half of the last people in pictures." * bool(
+        detected
+    )
+    data = DATA.format(people=trainer.people / 1e6, more=more)
     save_checkpoint(
         trainer.mean, save, body="open", data=data, licence="Apache-2.0", metrics=metrics, dtype="fp16"
     )

@@ -193,7 +193,7 @@ def test_a_lifter_gives_the_start(fitter: KeypointFitter) -> None:
     network = Bodies(truth.pose, np.zeros((2, 11), np.float32), truth.translation)
     keypoints[..., 2] = 0.7
     lifted = lift_people(LIFTED.lifter, keypoints, boxes_of(keypoints), CAMERA)
-    share = lifted_share(torch.from_numpy(keypoints[..., 2])).numpy()
+    share = lifted_share(torch.from_numpy(keypoints[..., 2]), torch.ones(2, dtype=torch.bool)).numpy()
     assert (share < 1).all()
     mean = mean_bodies(lifted.bodies, network, share)
     ours = LIFTED.fit(keypoints, boxes_of(keypoints), CAMERA, start=network)

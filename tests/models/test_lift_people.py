@@ -69,7 +69,8 @@ def test_nobody(lifter: LifterNetwork):
 
 
 def test_the_lifter_counts_more_where_limbs_are_seen():
-    confidence = torch.zeros(4, 17)
-    confidence[:, 5:] = torch.tensor([0.3, 0.6, 0.7, 0.9])[:, None]
+    confidence = torch.zeros(5, 17)
+    confidence[:, 5:] = torch.tensor([0.3, 0.6, 0.7, 0.9, 0.9])[:, None]
     confidence[0, :5] = 1  # of the face
-    assert lifted_share(confidence).tolist() == pytest.approx([0.5, 0.5, 0.75, 1])
+    determined = torch.tensor([True, True, True, True, False])
+    assert lifted_share(confidence, determined).tolist() == pytest.approx([0.5, 0.5, 0.75, 1, 0])

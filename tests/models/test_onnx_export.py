@@ -128,7 +128,7 @@ def test_the_network_with_its_body(lite: Path) -> None:
 
 
 @pytest.mark.slow
-def test_with_keypoints_the_bodies_are_those_that_fits_start_from(lite: Path) -> None:
+def test_with_keypoints_the_bodies_are_between_the_networks_and_the_lifters(lite: Path) -> None:
     """Whose keypoints determine nothing is the network's; the others are between it and the lifter's."""
     photo, detector = read_photo(DEMO / "three_people.jpg"), load_detector()
     camera = Camera.from_diagonal(photo.size)
@@ -137,8 +137,8 @@ def test_with_keypoints_the_bodies_are_those_that_fits_start_from(lite: Path) ->
     keypoints[0, 4:, 2] = 0
     network = predict_people(load_model("cliff-lite").network, photo.pixels, boxes, camera)
     lifted = lift_people(load_lifter(), keypoints, boxes, camera)
-    share = lifted_share(torch.from_numpy(keypoints[..., 2])).numpy()
-    share[0] = 0
+    determined = torch.arange(len(boxes)) > 0
+    share = lifted_share(torch.from_numpy(keypoints[..., 2]), determined).numpy()
     start = mean_bodies(lifted.bodies, network, share)
 
     crops = demo_crops(load_model("cliff-lite").network)

@@ -22,10 +22,10 @@ from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_to_matrix
 from fullframe.models.lift_people import (
     LEAST_CONFIDENCE,
-    LIMB_KEYPOINTS,
     determine_distance,
     lift_people,
     lifted_share,
+    limb_confidence,
 )
 from fullframe.models.lifter import LifterNetwork
 from fullframe.models.predict import Bodies, mean_bodies
@@ -89,8 +89,8 @@ class Fit(NamedTuple):
         bodies: pose, betas and translation.
         energy: (N,) of the best start.
         error: (N,) root mean square reprojection error over the keypoints used, in units of the box.
-        determined: (N,) whether the keypoints determine a body; where they do not, it is the start's, with
-            the lifter's shape.
+        determined: (N,) whether the keypoints determine a body; where they do not, it is the start's; with
+            a lifter, in the lifter's shape.
         uncertainty: (N, 24, 3) metres: standard deviation of SMPL's joints along the camera's axes, of their
             places from the mean of LIMB_JOINTS; NaN where it is unknown, as without a lifter.
     """
@@ -165,11 +165,13 @@ class KeypointFitter:
         problem = _Problem.from_pixels(target, xyxy, self.legs, camera, weights)
         if self.lifter is not None:
             lifted, variance = lift_people(self.lifter, keypoints, boxes, camera)
-            share = torch.where(problem.determined, lifted_share(target[..., 2]), 0.0).numpy()
             if start is None:
                 start = lifted
             else:
-                start = self._shaped(mean_bodies(lifted, start, share), lifted.betas, share == 0)
+                share = lifted_share(target[..., 2], problem.determined)
+                start = mean_bodies(lifted, start, share.numpy())
+                # A network makes children of people of whom it sees next to nothing.
+                start = self._with_shape(start, lifted.betas, ~problem.determined.numpy())
         iterations = ITERATIONS if start is None else HELD_ITERATIONS
         if start is None:
             count, starts = STARTS, self._starts(problem)
@@ -212,11 +214,8 @@ class KeypointFitter:
             uncertainty.numpy(),
         )
 
-    def _shaped(self, bodies: Bodies, betas: NDArray[np.float32], rows: NDArray[np.bool_]) -> Bodies:
-        """Some bodies with other betas, where they cover the same part of the image.
-
-        A network makes children of people of whom it sees next to nothing.
-        """
+    def _with_shape(self, bodies: Bodies, betas: NDArray[np.float32], rows: NDArray[np.bool_]) -> Bodies:
+        """Some bodies with other betas (N, B), where they cover the same part of the image."""
         if not rows.any():
             return bodies
         betas = np.where(rows[:, None], betas, bodies.betas)
@@ -238,7 +237,7 @@ class KeypointFitter:
         jacobian = (jacobian - jacobian[:, list(LIMB_JOINTS)].mean(1, keepdim=True)).flatten(1, 2)
         turned = torch.linalg.solve(hessian, jacobian.mT)
         variance = weights.likelihood * (jacobian * turned.mT).sum(2)
-        factor = CERTAIN - CERTAIN_BY_CONFIDENCE * confidence[:, LIMB_KEYPOINTS].mean(1, keepdim=True)
+        factor = CERTAIN - CERTAIN_BY_CONFIDENCE * limb_confidence(confidence)[:, None]
         return (variance.clamp(min=0).sqrt() * factor).unflatten(1, (24, 3))
 
     def _complete(self, parameters: "_Parameters", problem: "_Problem") -> "_Parameters":

@@ -1,4 +1,4 @@
-"""Bodies from 2D keypoints alone, by the lifter, which never saw a picture."""
+"""Bodies from 2D keypoints alone, by the lifter."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from fullframe.models.crop_regressor import box_to_bbox_info
 from fullframe.models.lifter import LifterNetwork
 from fullframe.models.predict import Bodies
 
-LIMB_KEYPOINTS = slice(5, 17)
+_LIMBS = slice(5, 17)
 """COCO-17's shoulders, elbows, wrists, hips, knees and ankles."""
 SHARES, SHARE_CONFIDENCES = (0.5, 1.0), (0.6, 0.8)
 """See `lifted_share`: chosen on gestures, pairs and photos (docs/experiments/real_people.md)."""
@@ -91,18 +91,24 @@ def lift_people(lifter: LifterNetwork, keypoints: ArrayLike, boxes: ArrayLike, c
     return Lifted(bodies, log_variance.exp().numpy())
 
 
-def lifted_share(confidence: Tensor) -> Tensor:
-    """Share (N,) of the lifter's bodies in their mean with a network's, where keypoints determine a body.
+def limb_confidence(confidence: Tensor) -> Tensor:
+    """Mean confidence (N,) of the limbs' keypoints, of those (N, 17) of COCO-17."""
+    return confidence[:, _LIMBS].mean(1)
 
-    It grows with the mean confidence of the limbs' keypoints: the lifter is better where they are seen, and
-    what is hidden a network may see in the picture.
+
+def lifted_share(confidence: Tensor, determined: Tensor) -> Tensor:
+    """Share (N,) of the lifter's bodies in their mean with a network's.
+
+    It grows with the confidence of the limbs' keypoints: the lifter is better where they are seen; where they
+    are hidden, a network has the picture.
 
     Args:
         confidence: (N, 17) of COCO-17 keypoints.
+        determined: (N,) see `determine_distance`; the share of the others is 0.
     """
     (least, most), (low, high) = SHARES, SHARE_CONFIDENCES
-    part = (confidence[:, LIMB_KEYPOINTS].mean(1) - low) / (high - low)
-    return least + (most - least) * part.clamp(0, 1)
+    part = (limb_confidence(confidence) - low) / (high - low)
+    return torch.where(determined, least + (most - least) * part.clamp(0, 1), 0.0)
 
 
 def determine_distance(rays: Tensor, used: Tensor, unit: Tensor) -> Tensor:

@@ -229,7 +229,7 @@ class Graph(nn.Module):
         # Of the box only the crop around it is known.
         unit = bbox_info[:, 2] / DETECTION_ENLARGE
         determined = determine_distance(rays, confidence >= LEAST_CONFIDENCE, unit)
-        share = torch.where(determined, lifted_share(confidence), 0.0)[:, None]
+        share = lifted_share(confidence, determined)[:, None]
         pose = mean_rotation(lifted.pose, pose, share)
         betas = betas + share * (lifted.betas - betas)
         translation = translation + share * (lifted_translation - translation)

@@ -44,7 +44,8 @@ def dead_workers_as_errors() -> Iterator[None]:
         # The latter two are raised where a batch is handed over.
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
-        # As long as a loader is there, torch raises again whenever a child process ends, wherever that is.
+        # As long as a loader is there, which these frames hold, torch raises again whenever a child process
+        # ends, wherever that is, also in here.
         with suppress(RuntimeError):
             traceback.clear_frames(error.__traceback__)
         raise TrainError(

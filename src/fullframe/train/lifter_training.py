@@ -1,4 +1,4 @@
-"""Trains a regressor on simulated detections alone, people by the million."""
+"""Trains a regressor on simulated detections, and on some in pictures, people by the million."""
 
 import csv
 import time

@@ -85,7 +85,7 @@ def fit(
         raise ConfigError(f"out: {config.out} cannot be made a folder: {error.strerror}") from error
     fabric = launch(config)
     with ExitStack() as stack:
-        stack.enter_context(dead_workers_as_errors())
+        stack.enter_context(dead_workers_as_errors())  # also while the folder is released
         if fabric.is_global_zero:
             stack.callback(FolderLock(Path(config.out), _WAIT_S).release)
         run = _Run(fabric, config, body, batches, sources, validate, progress)
