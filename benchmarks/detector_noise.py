@@ -3,12 +3,11 @@
     python benchmarks/detector_noise.py [--simulated 20000]
 
 Photos of COCO (coco_dev) and of Leeds Sports Pose Extended (val, whose labels often have left and right
-exchanged and do not mark hidden joints) in labelled boxes, with the picture outside the box, 5 % wider,
-blacked out. By group of joints and by confidence: the median error as a share of the box's longer side, the
-share of errors beyond a tenth of it, the share of these that lie on the joint's mirror image; and the
-confidences of joints that are seen, hidden and not labelled. The same is printed of
-fullframe.synth.detections, whose constants the numbers on COCO set. Labels have errors of their own (hips
-and shoulders most), which the simulator leaves out.
+exchanged and do not mark hidden joints) in labelled boxes. By group of joints and by confidence: the median
+error as a share of the box's longer side, the share of errors beyond a tenth of it, the share of these that
+lie on the joint's mirror image; and the confidences of joints that are seen, hidden and not labelled. The
+same is printed of fullframe.synth.detections, whose constants the numbers on COCO set. Labels have errors of
+their own (hips and shoulders most), which the simulator leaves out.
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,7 +32,6 @@ GROUPS = {"face": range(5), "shoulders": (5, 6), "elbows": (7, 8), "wrists": (9,
           "knees": (13, 14), "ankles": (15, 16)}  # fmt: skip
 EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.01)
 FLIP = list(JOINT_SETS["coco17"].flip_permutation)
-MARGIN = 0.05
 LABELLED = 5
 """Joints that a person must have to count."""
 Person = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
@@ -93,22 +91,12 @@ def on_photos(people: Iterable[Person]) -> Found:
         if (labels[:, 2] > 0).sum() < LABELLED:
             continue
         side = (box[2:] - box[:2]).max()
-        points = detector.keypoints(masked(pixels, box), box[None])[0].astype(np.float64)
+        points = detector.keypoints(pixels, box[None])[0].astype(np.float64)
         points[:, :2] /= side
         true.append(labels[:, :2] / side)
         state.append(labels[:, 2])
         found.append(points)
     return Found(np.array(true), np.array(state).astype(np.int64), np.array(found))
-
-
-def masked(pixels: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The picture, black outside the box."""
-    margin = MARGIN * (box[2:] - box[:2])
-    x0, y0 = np.maximum(np.floor(box[:2] - margin).astype(int), 0)
-    x1, y1 = np.ceil(box[2:] + margin).astype(int)
-    out = np.zeros_like(pixels)
-    out[y0:y1, x0:x1] = pixels[y0:y1, x0:x1]
-    return out
 
 
 def on_simulations(count: int) -> Found:

@@ -28,7 +28,7 @@ from fullframe.train.lifter_training import LifterTrainer, load_detections
 PEOPLE = 4000
 DATA = (
     "{people:.1f} million simulated detections: poses of CMU motion capture and DeepMimic and made-up ones, "
-    "random cameras, errors of the built-in detector as measured on 103 photos of COCO.{more}"
+    "random cameras, errors of the built-in detector as measured on 103 photos of COCO."
 )
 
 
@@ -60,10 +60,11 @@ def main(
         trainer.run(int(people), Measure(), cool=cool)
         return
     metrics = Measure()(trainer.mean.eval())
-    more = " Poses of labelled photos too." * bool(labels) + " Half of the last people in pictures." * bool(
-        detected
-    )
-    data = DATA.format(people=trainer.people / 1e6, more=more)
+    data = DATA.format(people=trainer.people / 1e6)
+    if labels:
+        data += " Poses of labelled photos too."
+    if detected is not None:
+        data += " Half of the last people were detected in pictures."
     save_checkpoint(
         trainer.mean, save, body="open", data=data, licence="Apache-2.0", metrics=metrics, dtype="fp16"
     )

@@ -219,9 +219,12 @@ def test_8_bits(lite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["imphmr", "ray"])
+@pytest.mark.parametrize("name", ["cliff", "imphmr"])
 def test_other_networks_can_be_exported(name: str, tmp_path: Path) -> None:
-    """As a graph of two people, compared on three. Of a photo ImpHMR computes what HMR does."""
+    """As a graph of two people, compared on three.
+
+    cliff-lite is a `ray`, and of a photo ImpHMR computes what HMR does.
+    """
     differences = export_onnx(small(name, tmp_path), tmp_path / "a.onnx")
     assert list(differences) == list(OUTPUTS)
     assert max(differences.values()) < TOLERANCE

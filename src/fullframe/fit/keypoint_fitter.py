@@ -50,7 +50,7 @@ CHILD_BOUNDS = (0.0, 1.2)
 """The same for the eleventh coefficient of the open body, 1 for the mean child."""
 CERTAIN, CERTAIN_BY_CONFIDENCE = 3.9, 3.25
 """Errors are larger than the curvature of the energy says: by the first number less the second times the mean
-confidence of the keypoints of the limbs (benchmarks/certainty.py on people in pictures)."""
+confidence of the keypoints of the limbs (docs/benchmarks.md, Certainty)."""
 
 
 @dataclass(frozen=True)
