@@ -24,6 +24,7 @@ from rich.progress import track
 from torch import Tensor
 from variants import difference, mean_over_seeds
 
+from fullframe.body.joint_sets import COCO17_LIMBS
 from fullframe.data.crop import read_pixels
 from fullframe.detect import load_detector
 from fullframe.evaluate import metrics
@@ -39,7 +40,7 @@ from fullframe.models.crop_regressor import Prediction
 from fullframe.models.lift_people import lift_people
 from fullframe.models.lifter import LifterNetwork, RayEstimate, RayFrame, own_frame, to_camera
 from fullframe.models.predict import Bodies
-from fullframe.synth.detections import LIMBS, FastBody, SimulatedDetections, Simulator
+from fullframe.synth.detections import FastBody, SimulatedDetections, Simulator
 from fullframe.train.lifter_training import Losses, batches
 
 HMR_WIDTH = 224 / 5000
@@ -211,8 +212,8 @@ def train(path: Path, people: int, batch: int, rate: float, seed: int) -> dict[s
 def simulated_errors(net: Lifter, people: SimulatedDetections) -> Scores:
     """Errors of the twelve joints of the limbs from the middle of the hips, and of the root's rotation."""
     prediction, _ = net(people.keypoints, people.bbox_info)
-    found = FastBody()(prediction.betas, prediction.pose)[0][:, list(LIMBS)].numpy()
-    truth = people.joints[:, list(LIMBS)].numpy()
+    found = FastBody()(prediction.betas, prediction.pose)[0][:, COCO17_LIMBS].numpy()
+    truth = people.joints[:, COCO17_LIMBS].numpy()
     columns = {
         "MPJPE mm": metrics.mpjpe(found, truth, [6, 7]),
         "PA-MPJPE mm": metrics.pa_mpjpe(found, truth),

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 import tyro
 
+from fullframe.body.joint_sets import COCO17_LIMBS
 from fullframe.models.checkpoint import save_checkpoint
 from fullframe.models.lifter import LifterNetwork
-from fullframe.synth.detections import LIMBS, FastBody, Simulator
+from fullframe.synth.detections import FastBody, Simulator
 from fullframe.synth.poses import poses_of_labels
 from fullframe.train.lifter_training import LifterTrainer, load_detections
 
@@ -82,8 +83,8 @@ class Measure:
         people = self.people
         prediction, _ = net(people.keypoints, people.bbox_info)
         apart = self.body(prediction.betas, prediction.pose)[0] - people.joints
-        hips = (apart - apart[:, [11, 12]].mean(1, keepdim=True))[:, LIMBS].norm(dim=2)
-        centred = (apart - apart[:, LIMBS].mean(1, keepdim=True))[:, LIMBS].norm(dim=2)
+        hips = (apart - apart[:, [11, 12]].mean(1, keepdim=True))[:, COCO17_LIMBS].norm(dim=2)
+        centred = (apart - apart[:, COCO17_LIMBS].mean(1, keepdim=True))[:, COCO17_LIMBS].norm(dim=2)
         root = (prediction.pose[:, 0].mT @ people.pose[:, 0]).diagonal(dim1=1, dim2=2).sum(1)
         angle = torch.rad2deg(((root - 1) / 2).clamp(-1, 1).acos())
         return {

@@ -103,6 +103,9 @@ JOINT_SETS: dict[str, JointSet] = {
     ),
 }
 
+COCO17_LIMBS = slice(5, 17)
+"""Rows of coco17: shoulders, elbows, wrists, hips, knees and ankles."""
+
 HEATMAP_SETS = ("coco17", "lsp14", "smpl24")
 """The joint sets that networks have heatmaps of, in their order."""
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fullframe.assets import LIFTER
 from fullframe.body import BodyModel
+from fullframe.body.joint_sets import COCO17_LIMBS
 from fullframe.geometry.box import DETECTION_ENLARGE, PersonBox, box_from_xyxy
 from fullframe.geometry.camera import Camera, crop_to_full_translation
 from fullframe.models.checkpoint import CheckpointError, load_weights, read_card
@@ -17,8 +18,6 @@ from fullframe.models.crop_regressor import box_to_bbox_info
 from fullframe.models.lifter import LifterNetwork
 from fullframe.models.predict import Bodies
 
-_LIMBS = slice(5, 17)
-"""COCO-17's shoulders, elbows, wrists, hips, knees and ankles."""
 SHARES, SHARE_CONFIDENCES = (0.5, 1.0), (0.6, 0.8)
 """See `lifted_share`: chosen on gestures, pairs and photos (docs/experiments/real_people.md)."""
 LEAST_CONFIDENCE = 0.2
@@ -93,7 +92,7 @@ def lift_people(lifter: LifterNetwork, keypoints: ArrayLike, boxes: ArrayLike, c
 
 def limb_confidence(confidence: Tensor) -> Tensor:
     """Mean confidence (N,) of the limbs' keypoints, of those (N, 17) of COCO-17."""
-    return confidence[:, _LIMBS].mean(1)
+    return confidence[:, COCO17_LIMBS].mean(1)
 
 
 def lifted_share(confidence: Tensor, determined: Tensor) -> Tensor:

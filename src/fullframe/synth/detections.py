@@ -21,8 +21,6 @@ from fullframe.synth.joints import NUM_BETAS
 from fullframe.synth.poses import HEAD, LEGS, NECK, SPINE, Poses, crouch, lie, mirror, seat, stand
 
 COCO = JOINT_SETS["coco17"]
-LIMBS = tuple(range(5, 17))
-"""COCO's shoulders, elbows, wrists, hips, knees and ankles."""
 _FLIP = list(COCO.flip_permutation)
 _FACE, _SHOULDERS, _ELBOWS, _WRISTS, _HIPS, _KNEES, _ANKLES = (
     [0, 1, 2, 3, 4], [5, 6], [7, 8], [9, 10], [11, 12], [13, 14], [15, 16],

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fullframe.body.joint_sets import COCO17_LIMBS
 from fullframe.geometry.camera import project
 from fullframe.io.atomic import atomic_path
 from fullframe.io.torch_file import load_torch
@@ -24,7 +25,7 @@ from fullframe.models.lifter import (
     place_of,
     translation_in,
 )
-from fullframe.synth.detections import LIMBS, FastBody, SimulatedDetections, Simulator
+from fullframe.synth.detections import FastBody, SimulatedDetections, Simulator
 
 _HIPS = [11, 12]
 _CHUNK = 4608
@@ -75,7 +76,7 @@ class Losses:
         squared = (estimate.pose - pose).square().sum((2, 3))
         apart = found - joints
         hips = apart - apart[:, _HIPS].mean(1, keepdim=True)
-        limbs = apart - apart[:, LIMBS].mean(1, keepdim=True)
+        limbs = apart - apart[:, COCO17_LIMBS].mean(1, keepdim=True)
         place = place_of(frame, translation)
         error = 0.5 * (_length(hips).mean(1) + _length(limbs).mean(1))
         seen = self.projected(joints, translation, frame)

@@ -6,17 +6,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fullframe.body.joint_sets import JOINT_SETS
+from fullframe.body.joint_sets import COCO17_LIMBS, JOINT_SETS
 from fullframe.data.clip_frame import ClipFrame
 from fullframe.data.sample import Sample
 from fullframe.geometry.box import clip_boxes
 from fullframe.geometry.camera import Camera, project_points
 
-LIMBS = tuple(
-    f"{side}_{joint}"
-    for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-    for side in ("left", "right")
-)
+LIMBS = JOINT_SETS["coco17"].names[COCO17_LIMBS]
 """The twelve joints that every keypoint detector and every triangulation has."""
 
 MARKERS = {f"{name[0].upper()}{name.partition('_')[2].capitalize()}": name for name in LIMBS} | {
