@@ -1,10 +1,10 @@
-"""The HMR that hmr-lite and imphmr-lite start from: cliff-lite without bounding-box info, and narrower.
+"""A CLIFF with a narrower regressor, or the HMR that hmr-lite and imphmr-lite start from.
 
-    python tools/narrow_regressor.py runs/start/hmr.safetensors --width 640
+    python tools/narrow_regressor.py runs/head/ray.safetensors runs/narrow/ray.safetensors --width 960
+    python tools/narrow_regressor.py cliff-lite runs/start/hmr.safetensors --width 640 --hmr
 
-Of each hidden layer of cliff-lite's regressor the units are kept that add most to the layer after it, over
-synthetic people; what the others and the bounding-box info add on average becomes part of the biases. The
-encoder is cliff-lite's.
+Of each hidden layer the units are kept that add most to the layer after it, over synthetic people; what the
+others add on average becomes part of the biases. An HMR loses the bounding-box info in the same way.
 """
 
 from pathlib import Path
@@ -16,44 +16,50 @@ from torch import Tensor, nn
 
 from fullframe.data.augment import Augmentation
 from fullframe.data.mixture import Mixture, loader
-from fullframe.models import CLIFF, HMR, load_model, save_checkpoint
+from fullframe.models import CLIFF, CropRegressor, create_model, load_model, save_checkpoint
 from fullframe.synth.cache import CachedPeople
 from fullframe.synth.synthetic_people import SyntheticPeople
 
-SOURCE = "cliff-lite"
+HMR_OPTIONS = (
+    "encoder", "crop", "num_betas", "regressor_width", "regressor_act", "regressor_dropout", "pool",
+)  # fmt: skip
 
 
 def main(
+    source: Annotated[str, tyro.conf.Positional],
     out: Annotated[Path, tyro.conf.Positional],
     /,
-    width: int = 640,
+    width: int,
+    hmr: bool = False,
     count: int = 2000,
     people: Path | None = None,
 ) -> None:
     """Write the network.
 
     Args:
+        source: a CLIFF that ships, or a path.
         out: .safetensors.
         width: of both hidden layers.
+        hmr: write an HMR, with the encoder left in `source`, which has to ship.
         count: people to decide on.
         people: folder of rendered people (cache.people_folder); without it they are rendered.
     """
     torch.set_num_threads(1)
-    cliff, card = load_model(SOURCE)
+    cliff, card = load_model(source)
     assert isinstance(cliff, CLIFF)
     samples = CachedPeople(people) if people else SyntheticPeople(height=cliff.crop[0])
     mixture = Mixture({"synth": samples}, {"synth": 1.0}, cliff.crop, Augmentation(), 0, cliff.num_betas)
-    hmr = narrowed(cliff, mixture, width, count)
+    network = narrowed(cliff, mixture, width, count, hmr)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(
-        hmr, out, body=card.body, data=f"{SOURCE}'s regressor, {width} units of each hidden layer",
-        licence=card.licence, metrics={}, dtype="fp16", encoder_of=SOURCE,
+        network, out, body=card.body, data=f"{card.data}; {width} units of each hidden layer",
+        licence=card.licence, metrics={}, dtype="fp16", encoder_of=source if hmr else "",
     )  # fmt: skip
 
 
-@torch.inference_mode()
-def narrowed(cliff: CLIFF, mixture: Mixture, width: int, count: int) -> HMR:
-    """An HMR with some of a CLIFF's hidden units, chosen on so many people."""
+@torch.no_grad()
+def narrowed(cliff: CLIFF, mixture: Mixture, width: int, count: int, hmr: bool) -> CropRegressor:
+    """A CLIFF or HMR with some of a CLIFF's hidden units, chosen on so many people."""
     hidden: list[Tensor] = []
     cliff.regressor.act.register_forward_hook(lambda module, inputs, output: hidden.append(output))
     infos = []
@@ -67,23 +73,25 @@ def narrowed(cliff: CLIFF, mixture: Mixture, width: int, count: int) -> HMR:
     heads = torch.cat([layer.weight for layer in (old.decpose, old.decshape, old.deccam)])
     kept1, kept2 = strongest(first, old.fc2.weight, width), strongest(second, heads, width)
 
-    hmr = HMR(
-        cliff.encoder.name, cliff.crop, num_betas=cliff.num_betas, regressor_width=width,
-        regressor_act=cliff.regressor_act, regressor_dropout=cliff.regressor_dropout, pool=cliff.pool,
-    )  # fmt: skip
-    hmr.encoder.load_state_dict(cliff.encoder.state_dict())
-    new, features = hmr.regressor, cliff.encoder.features
-    info = slice(features, cliff.input_width)
-    # cliff-lite's bbox_norm is "plain": it sees the bounding-box info as it is.
-    bias = old.fc1.bias + old.fc1.weight[:, info] @ torch.cat(infos).mean(0)
-    weight = torch.cat((old.fc1.weight[:, :features], old.fc1.weight[:, cliff.input_width :]), dim=1)
+    options = cliff.options | {"regressor_width": width}
+    weight: Tensor = old.fc1.weight
+    bias: Tensor = old.fc1.bias
+    if hmr:
+        options = {key: options[key] for key in HMR_OPTIONS}
+        features, after = cliff.encoder.features, cliff.input_width
+        # bbox_norm "plain": the bounding-box info is an input as it is.
+        bias = bias + weight[:, features:after] @ torch.cat(infos).mean(0)
+        weight = torch.cat((weight[:, :features], weight[:, after:]), dim=1)
+    network = create_model("hmr" if hmr else cliff.name, **options)
+    network.encoder.load_state_dict(cliff.encoder.state_dict())
+    new = network.regressor
     fill(new.fc1, weight[kept1], bias[kept1])
     bias = without(old.fc2, first, kept1)
     fill(new.fc2, old.fc2.weight[kept2][:, kept1], bias[kept2])
     for name in ("decpose", "decshape", "deccam"):
         layer = getattr(old, name)
         fill(getattr(new, name), layer.weight[:, kept2], without(layer, second, kept2))
-    return hmr.eval()
+    return network.eval()
 
 
 def strongest(activations: Tensor, weight: Tensor, width: int) -> Tensor:
