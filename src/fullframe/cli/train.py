@@ -18,7 +18,7 @@ def train(
     fullframe train configs/cliff-lite.toml samples=50000 optim.learning_rate=1e-4
 
     Ctrl-C saves a checkpoint; the same command resumes from it. Several GPUs or machines: torchrun, as in
-    torchrun --nproc-per-node 4 -m fullframe train configs/cliff.toml
+    torchrun --nproc-per-node 4 -m fullframe train configs/cliff-lite.toml
 
     Args:
         config: TOML file; sections and keys as in fullframe.train.config.TrainConfig.
