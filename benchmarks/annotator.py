@@ -37,7 +37,7 @@ from fullframe.annotate.job import Job, predict
 from fullframe.annotate.methods import cliff_annotator as cliff
 from fullframe.annotate.methods import eft, smplify
 from fullframe.annotate.methods.tuner import Tuning
-from fullframe.annotate.photo_people import LEAST_CONFIDENCE
+from fullframe.annotate.photo_people import ANNOTATOR_MIN_CONFIDENCE
 from fullframe.body import JOINT_SETS, load_body
 from fullframe.data.crop import read_pixels
 from fullframe.data.sample import Sample
@@ -225,7 +225,7 @@ def detected(crops: Crops, people: Sequence[Sample]) -> Crops:
     detector = load_detector()
     found = [detector.keypoints(read_pixels(one), one.box[None])[0] for one in people]
     keypoints = np.stack(found)
-    return replace(crops, keypoints=keypoints * (keypoints[..., 2:] >= LEAST_CONFIDENCE))
+    return replace(crops, keypoints=keypoints * (keypoints[..., 2:] >= ANNOTATOR_MIN_CONFIDENCE))
 
 
 def protocol_columns(protocol: Protocol) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ from fullframe.models.lift_people import lift_people
 from fullframe.models.lifter import LifterNetwork, RayEstimate, RayFrame, own_frame, to_camera
 from fullframe.models.predict import Bodies
 from fullframe.synth.detections import FastBody, SimulatedDetections, Simulator
-from fullframe.train.lifter_training import Losses, batches
+from fullframe.train.lifter_training import LifterLosses, batches
 
 HMR_WIDTH = 224 / 5000
 """The tangent that HMR's crop covers: 224 px at a focal length of 5000 px."""
@@ -107,7 +107,7 @@ class Lifter(LifterNetwork):
         return to_camera(found, frame, bbox_info), found.log_variance
 
 
-class CropLosses(Losses):
+class CropLosses(LifterLosses):
     """The losses of HMR, whose reprojection is that of the crop's own camera, and of CLIFF's full frame."""
 
     def __init__(self, full_frame: bool) -> None:
@@ -177,7 +177,7 @@ def train(path: Path, people: int, batch: int, rate: float, seed: int) -> dict[s
         nets[name], means_[name] = Lifter(form), Lifter(form).requires_grad_(False).eval()
         nets[name].load_state_dict(first)
         means_[name].load_state_dict(first)
-        losses[name] = Losses() if form.ray else CropLosses(form.location)
+        losses[name] = LifterLosses() if form.ray else CropLosses(form.location)
         optimizers[name] = torch.optim.AdamW(
             nets[name].parameters(), rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
         )

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from fullframe.annotate.labels import MIN_KEYPOINTS, Labels, score_labels, write_cliff
+from fullframe.annotate.labels import Labels, score_labels, write_cliff
 from fullframe.annotate.photo_people import read_people
 from fullframe.annotate.pipeline import keep_predictions
 from fullframe.data.formats.cliff_npz import CLIFFLabels
 from fullframe.data.formats.spin_npz import SPINList
 from fullframe.export import EXPORTERS
 from fullframe.geometry.camera import project_points
+from fullframe.recovery.plausibility import MIN_KEYPOINTS
 
 
 @pytest.fixture

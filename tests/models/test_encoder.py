@@ -20,7 +20,7 @@ def hrnet():
 def test_what_is_stated_is_what_timm_builds(name):
     info = ENCODERS[name]
     config = timm.get_pretrained_cfg(info.timm_name)
-    assert (config.mean, config.std) == info.colour
+    assert (config.mean, config.std) == info.normalisation
     assert config.license in ("apache-2.0", "bsd-3-clause", "mit")
     with torch.device("meta"):
         assert timm.create_model(info.timm_name).num_features == info.features

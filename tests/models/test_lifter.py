@@ -1,11 +1,11 @@
-"""The residual regressor of keypoints: frames, missing keypoints, features, and that it can learn."""
+"""The lifter: frames, missing keypoints, features, and that it can learn."""
 
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from fullframe.geometry.camera import crop_to_full_translation
+from fullframe.geometry.camera import bbox_info_translation
 from fullframe.geometry.rotation import ray_rotation
 from fullframe.models.lifter import (
     LifterNetwork,
@@ -20,7 +20,7 @@ SIZE = 0.6
 """Of the crops, over the focal length."""
 
 
-def regressor(**options: int) -> LifterNetwork:
+def lifter(**options: int) -> LifterNetwork:
     torch.manual_seed(0)
     net = LifterNetwork(width=64, blocks=2, **options)
     for parameter in net.outputs.parameters():
@@ -85,13 +85,13 @@ def test_cliffs_translation_from_the_weak_camera_is_the_estimates():
     pose = torch.eye(3).expand(len(keypoints), 24, 3, 3)
     estimate = RayEstimate(pose, torch.zeros(len(keypoints), 11), place, torch.zeros(len(keypoints), 24))
     found = to_camera(estimate, frame, bbox_info)
-    full = crop_to_full_translation(found.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
-    assert_close(full, (frame.turn @ translation[..., None])[..., 0], atol=1e-4, rtol=1e-4)
-    assert_close(found.pose[:, 0], frame.turn)
+    full = bbox_info_translation(found.weak_camera, bbox_info)
+    assert_close(full, (frame.rotation @ translation[..., None])[..., 0], atol=1e-4, rtol=1e-4)
+    assert_close(found.pose[:, 0], frame.rotation)
 
 
 def test_places_of_missing_keypoints_do_not_matter():
-    net, (keypoints, bbox_info) = regressor(), people()
+    net, (keypoints, bbox_info) = lifter(), people()
     keypoints[:, 4:9, 2] = 0
     moved = keypoints.clone()
     moved[:, 4:9, :2] = 7
@@ -101,17 +101,17 @@ def test_places_of_missing_keypoints_do_not_matter():
 
 @pytest.mark.parametrize("confidence", [0.0, 0.001])
 def test_people_without_keypoints_get_a_body_in_their_box(confidence: float):
-    net, (keypoints, bbox_info) = regressor(), people()
+    net, (keypoints, bbox_info) = lifter(), people()
     keypoints[..., 2] = confidence
     prediction, log_variance = net(keypoints, bbox_info)
     assert all(values.isfinite().all() for values in (*prediction, log_variance))
-    place = crop_to_full_translation(prediction.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
+    place = bbox_info_translation(prediction.weak_camera, bbox_info)
     seen = place[:, :2] / place[:, 2:] - bbox_info[:, :2]
     assert (seen.abs() < SIZE).all() and (place[:, 2] > 0).all()
 
 
 def test_image_features_change_nothing_before_training():
-    plain, seeing = regressor(), regressor(features=5)
+    plain, seeing = lifter(), lifter(features=5)
     seeing.load_state_dict(plain.state_dict() | {"features.weight": seeing.features.weight.data})
     keypoints, bbox_info = people()
     features = torch.randn(len(keypoints), 5)
@@ -125,7 +125,7 @@ def test_image_features_change_nothing_before_training():
 
 
 def test_certainty_does_not_change_the_prediction():
-    net, (keypoints, bbox_info) = regressor(), people()
+    net, (keypoints, bbox_info) = lifter(), people()
     net(keypoints, bbox_info)[1].sum().backward()
     assert net.inputs.weight.grad is None and net.uncertainty.weight.grad is not None
 

@@ -36,7 +36,7 @@ def test_sees_what_movenet_sees(as_released, rows, columns, seed):
 
 
 def test_colours_and_maps():
-    assert ENCODERS["movenet_multipose"].colour == HALF_NORMALISATION
+    assert ENCODERS["movenet_multipose"].normalisation == HALF_NORMALISATION
     _, heatmaps = Encoder("movenet_multipose", (64, 96), pool="heatmaps")(torch.zeros(1, 3, 64, 96))
     assert heatmaps is not None and heatmaps.shape[2:] == (16, 24)
 

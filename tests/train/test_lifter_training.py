@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from fullframe.models.lifter import LifterNetwork, RayEstimate, own_frame, place_of
 from fullframe.synth.detections import Simulator
-from fullframe.train.lifter_training import LifterTrainer, Losses, batches
+from fullframe.train.lifter_training import LifterLosses, LifterTrainer, batches
 
 SMALL = {"width": 32, "blocks": 1}
 
@@ -20,11 +20,11 @@ def measured(net: LifterNetwork) -> dict[str, float]:
 def test_the_truth_has_zero_cost():
     truth = Simulator(1).draw(200)
     frame = own_frame(truth.keypoints, truth.bbox_info)
-    root = frame.turn.mT @ truth.pose[:, 0]
-    place = place_of(frame, (frame.turn.mT @ truth.translation[..., None])[..., 0])
+    root = frame.rotation.mT @ truth.pose[:, 0]
+    place = place_of(frame, (frame.rotation.mT @ truth.translation[..., None])[..., 0])
     log_variance = torch.full((len(root), 24), -4.0)
     pose = torch.cat((root[:, None], truth.pose[:, 1:]), 1)
-    _, terms = Losses()(RayEstimate(pose, truth.betas, place, log_variance), frame, truth)
+    _, terms = LifterLosses()(RayEstimate(pose, truth.betas, place, log_variance), frame, truth)
     for name in ("rotation", "joints", "betas", "place", "reprojection"):
         assert terms[name] < 5e-3, name
 
@@ -34,7 +34,7 @@ def test_likelihood_is_best_where_the_variance_is_the_errors():
     frame = own_frame(truth.keypoints, truth.bbox_info)
     net = LifterNetwork(**SMALL)
     estimate = net.estimate(frame, truth.keypoints[..., 2])
-    losses = Losses()
+    losses = LifterLosses()
     log_variance = torch.zeros(24, requires_grad=True)
     optimizer = torch.optim.Adam([log_variance], 0.1)
     for _ in range(200):

@@ -370,7 +370,7 @@ JOINTS = {
 
 
 @pytest.mark.slow
-def test_the_regressor_is_lifted_once_and_frozen_stages_stay(config, people, monkeypatch):
+def test_the_regressor_is_pretrained_once_and_frozen_stages_stay(config, people, monkeypatch):
     monkeypatch.setattr(pretraining, "PASSES", 2)
     config = tiny.configure(
         config, **JOINTS, network__freeze_batchnorm=True, network__frozen_stages=2, optim__head_lr_scale=2.0
@@ -378,11 +378,12 @@ def test_the_regressor_is_lifted_once_and_frozen_stages_stay(config, people, mon
     begun = build_network(config)
     rates = [(group["lr"], group["lr_scale"]) for group in build_optimizer(config.optim, begun).param_groups]
     assert rates == [(1e-3, 1.0), (1e-3, 1.0), (1e-3, 2.0), (1e-3, 2.0)]
-    lifted = []
-    monkeypatch.setattr(loop, "lift", lambda *given: lifted.append(pretraining.lift(*given)))
+    calls = []
+    pretrain = pretraining.pretrain_regressor
+    monkeypatch.setattr(loop, "pretrain_regressor", lambda *given: calls.append(pretrain(*given)))
     train(tiny.configure(config, samples=8), people)
     last = Path(train(tiny.configure(config, samples=16), people))
-    assert len(lifted) == 1
+    assert len(calls) == 1
     assert [row["samples"] for row in rows(config)] == [8, 16] and rows(config)[-1]["heatmaps"] > 0
     ended, begun = load_model(last).network.state_dict(), begun.state_dict()
     changed = [key for key in begun if not torch.allclose(begun[key], ended[key], atol=2e-3, rtol=1e-2)]

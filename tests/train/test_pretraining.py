@@ -42,7 +42,7 @@ def test_joints_alone_teach_the_regressor(monkeypatch):
         errors.append(float(metrics.rotation_error(found.pose[:, 17], held_out.pose[:, 17]).mean()))
         if not stages:
             people = batches(CONFIG, StickPeople())(0, 0, 1)
-            pretraining.lift(net, losses, people, 64, 0, lambda *values: stages.append(values))
+            pretraining.pretrain_regressor(net, losses, people, 64, 0, lambda *values: stages.append(values))
     assert errors[1] < 0.7 * errors[0], errors
     # The encoder is as before, and what it will say beside the joints has no influence yet.
     assert all(torch.equal(value, encoder[name]) for name, value in net.encoder.state_dict().items())

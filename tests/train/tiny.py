@@ -24,11 +24,11 @@ from fullframe.data.sample import Sample
 from fullframe.geometry.camera import Camera
 from fullframe.geometry.rotation import rotvec_to_matrix
 from fullframe.losses.objective import Objective
-from fullframe.models.encoder import ENCODERS, IMAGENET, EncoderInfo
+from fullframe.models.encoder import ENCODERS, IMAGENET_NORMALISATION, EncoderInfo
 from fullframe.train import loop
 from fullframe.train.config import TrainConfig, read_config, update_config
 
-ENCODER = EncoderInfo("test_resnet.r160_in1k", 96, IMAGENET)
+ENCODER = EncoderInfo("test_resnet.r160_in1k", 96, IMAGENET_NORMALISATION)
 
 CAMERA = Camera.from_focal(150, (160, 120))
 

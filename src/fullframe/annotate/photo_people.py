@@ -30,7 +30,7 @@ from fullframe.io.workdir import Arrays, WorkDir, Workers, in_process
 
 PHOTOS_PER_SHARD = 32
 """Photos in a shard of detected people."""
-LEAST_CONFIDENCE = 0.3
+ANNOTATOR_MIN_CONFIDENCE = 0.3
 """Detected keypoints below this count as not visible."""
 
 
@@ -115,7 +115,7 @@ class PhotoPeople(Sequence[Sample]):
         if people.keypoints is None:
             assert self.detector is not None
             found = self.detector.keypoints(photo.pixels, box[None])[0]
-            confident = usable(found, photo.size) & (found[:, 2] >= LEAST_CONFIDENCE)
+            confident = usable(found, photo.size) & (found[:, 2] >= ANNOTATOR_MIN_CONFIDENCE)
             keypoints = np.where(confident[:, None], found, 0).astype(np.float32)
         return Sample(
             photo.pixels,

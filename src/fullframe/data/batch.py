@@ -41,7 +41,7 @@ class Batch:
 
     Attributes:
         crops: (N, height, width, 3) uint8 RGB.
-        bbox_info: (N, 3) (cx, cy, b) / f, see models.cliff.
+        bbox_info: (N, 3) (cx, cy, b) / f, see models.crop_regressor.
         keypoints: joint set to (N, K, 3): x, y relative to the crop's centre in halves of the crop's height,
             as CLIFF.project gives them, and confidence.
         joints: joint set to (N, K, 4): metres in the camera frame, and validity.

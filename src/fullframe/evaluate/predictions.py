@@ -263,7 +263,7 @@ class _Input(NamedTuple):
     crop: Any
     """(height, width, 3) uint8."""
     bbox_info: Any
-    """(3,) float32, see models.cliff."""
+    """(3,) float32, see models.crop_regressor."""
     keypoints: Any
     """(17, 3) COCO-17 as detected, x, y px of the full image and confidence."""
     sample: Any

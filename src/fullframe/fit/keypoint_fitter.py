@@ -17,11 +17,11 @@ from torch import Tensor
 
 from fullframe.body import JOINT_SETS, BodyModel
 from fullframe.body.keypoint_regressor import KeypointRegressor, KeypointState
-from fullframe.fit.prior import PosePrior, inverse_right_jacobian, skew
+from fullframe.fit.prior import PosePrior, inverse_right_jacobian
 from fullframe.geometry.camera import Camera
-from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_to_matrix
+from fullframe.geometry.rotation import matrix_to_rotvec, ray_rotation, rotvec_to_matrix, skew
 from fullframe.models.lift_people import (
-    LEAST_CONFIDENCE,
+    LIFTER_MIN_CONFIDENCE,
     determine_distance,
     lift_people,
     lifted_share,
@@ -76,7 +76,7 @@ class FitWeights:
     """Sum of squared differences from the betas of a start with variances."""
     depth: float = 2e-3
     """Squared logarithm of the distance over that of the start: it decides where keypoints say nothing."""
-    min_confidence: float = LEAST_CONFIDENCE
+    min_confidence: float = LIFTER_MIN_CONFIDENCE
     """Keypoints below this are not used."""
     full_confidence: float = 0.5
     """Keypoints from this on count in full, those below by the square of their share of it."""
@@ -158,6 +158,9 @@ class KeypointFitter:
             start: bodies to start from and to stay near to in pose and shape, if there are any.
             variance: (N, 24) of the rotations of the start's joints about each axis, squared radians, if it
                 is known: surer joints are held more firmly. With a lifter, it is the lifter's.
+
+        Raises:
+            ValueError: with a lifter, if a box is not finite or has no area.
         """
         target = torch.as_tensor(np.asarray(keypoints, np.float32))
         xyxy = torch.as_tensor(np.asarray(boxes, np.float32))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fullframe.assets import POSE_PRIOR
 from fullframe.body.joint_sets import JOINT_SETS
+from fullframe.geometry.rotation import skew
 
 
 class PosePrior(nn.Module):
@@ -85,10 +86,3 @@ def inverse_right_jacobian(rotvec: Tensor) -> Tensor:
     cross = skew(rotvec)
     factor = 1 / angle**2 - (1 + angle.cos()) / (2 * angle * angle.sin())
     return torch.eye(3, dtype=rotvec.dtype, device=rotvec.device) + cross / 2 + factor * cross @ cross
-
-
-def skew(v: Tensor) -> Tensor:
-    """Cross product matrices (..., 3, 3) of vectors (..., 3)."""
-    x, y, z = v.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))

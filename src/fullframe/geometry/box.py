@@ -97,7 +97,7 @@ CROP_METHODS = ("antialiased", "cliff")
 
 
 def crop_image(
-    image: NDArray[np.uint8], box: PersonBox, crop: tuple[int, int], routine: str = "antialiased"
+    image: NDArray[np.uint8], box: PersonBox, crop: tuple[int, int], crop_method: str = "antialiased"
 ) -> NDArray[np.uint8]:
     """Cut and resize the windows of N people out of one image. What lies outside the image is black.
 
@@ -105,7 +105,7 @@ def crop_image(
         image: (H, W, 3) uint8.
         box: N windows.
         crop: (height, width) of the result in px.
-        routine: "antialiased" averages strong reductions first (by whole factors), so that small crops of
+        crop_method: "antialiased" averages strong reductions first (by whole factors), so that small crops of
             large photos do not alias. "cliff" cuts as the code of CLIFF's authors does, for their weights:
             without averaging, and with the window's edges on edges of pixels where ours lie on centres.
 
@@ -114,7 +114,7 @@ def crop_image(
     """
     out = np.empty((len(box.size), *crop, 3), np.uint8)
     for i, matrix in enumerate(crop_affine(box, crop)):
-        if routine == "cliff":
+        if crop_method == "cliff":
             matrix[:, 2] += 0.5 * matrix[0, 0] - 0.5
             out[i] = cv2.warpAffine(image, matrix, crop[::-1], flags=cv2.INTER_LINEAR)
         else:

@@ -512,6 +512,18 @@ def crop_to_full_translation(
     return torch.cat((offset + 2 * center_rel / pixels_per_metre, depth.expand_as(scale)), dim=-1)
 
 
+def bbox_info_translation(weak_camera: Tensor, bbox_info: Tensor) -> Tensor:
+    """The same (N, 3) for bounding-box info (N, 3) = (cx, cy, b) / f, in which all lengths are over f."""
+    return crop_to_full_translation(weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
+
+
+def bbox_info_weak_camera(translation: Tensor, bbox_info: Tensor) -> Tensor:
+    """The inverse: weak cameras (N, 3) of translations (N, 3) with a positive z."""
+    depth = translation[:, 2:]
+    offset = translation[:, :2] - bbox_info[:, :2] * depth
+    return torch.cat((2 / (bbox_info[:, 2:] * depth), offset), dim=1)
+
+
 def crop_translation(weak_camera: Tensor, crop_height: int, focal: float = HMR_FOCAL) -> Tensor:
     """HMR's translation in the crop's own camera: (tx, ty, 2 f / (r s)).
 

@@ -55,11 +55,16 @@ def ray_rotation(direction: Tensor) -> Tensor:
     return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
+def skew(v: Tensor) -> Tensor:
+    """Cross product matrices (..., 3, 3) of vectors (..., 3)."""
+    x, y, z = v.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
+
+
 def rotvec_to_matrix(rotvec: Tensor) -> Tensor:
     """Axis-angle (..., 3), radians, to rotation matrices (..., 3, 3), by Rodrigues' formula."""
-    x, y, z = rotvec.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
+    cross = skew(rotvec)
     turns = rotvec.norm(dim=-1)[..., None, None] / torch.pi  # half ones
     eye = torch.eye(3, dtype=rotvec.dtype, device=rotvec.device)
     return eye + torch.sinc(turns) * cross + 0.5 * torch.sinc(turns / 2).square() * (cross @ cross)

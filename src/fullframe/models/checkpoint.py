@@ -122,7 +122,9 @@ def save_checkpoint(
         raise ValueError(f"{path}: a card needs body, data and licence: got {body!r}, {data!r}, {licence!r}")
     tensors = {name: _store(tensor, DTYPES[dtype]) for name, tensor in model.state_dict().items()}
     if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise ValueError(f"{path}: not saved, since these weights are not finite in {dtype}: {_some(broken)}")
+        raise ValueError(
+            f"{path}: not saved, since these weights are not finite in {dtype}: {shorten(broken)}"
+        )
     encoder_sha256 = ""
     if encoder_of:
         shared, encoder_sha256 = _shipped_encoder(encoder_of)
@@ -179,7 +181,7 @@ def read_card(model: str | Path) -> Card:
     if not expected <= found <= known:
         raise CheckpointError(
             f"{path} is not a card that fullframe {version('fullframe')} can read: missing are "
-            f"{_some(expected - found)}; unknown are {_some(found - known)}; copy it again or update"
+            f"{shorten(expected - found)}; unknown are {shorten(found - known)}; copy it again or update"
         )
     if problem := _wrong_value(content):
         raise CheckpointError(f"{path}: {problem}; copy the card again from where it came")
@@ -264,7 +266,7 @@ def load_weights(model: CropRegressor | LifterNetwork, path: str | Path, card: C
         "all zero": _zero_parts(tensors),
     }
     if any(reasons.values()):
-        found = "; ".join(f"{reason}: {_some(names)}" for reason, names in reasons.items() if names)
+        found = "; ".join(f"{reason}: {shorten(names)}" for reason, names in reasons.items() if names)
         raise CheckpointError(
             f"{path} does not fit the model {card.model} with {model.options}: {found}; "
             f"undo edits of its card, or use fullframe {card.fullframe}, which wrote it"
@@ -318,7 +320,7 @@ def _normalisation(model: CropRegressor | LifterNetwork) -> dict[str, list[float
     return {"mean": mean, "std": std}
 
 
-def _some(names: Any, most: int = 5) -> str:
+def shorten(names: Any, most: int = 5) -> str:
     """A few names and how many more there are."""
     names = sorted(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""

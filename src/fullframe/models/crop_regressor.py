@@ -20,8 +20,8 @@ from fullframe.geometry.camera import (
     BBOX_NORMS,
     HMR_FOCAL,
     Camera,
+    bbox_info_translation,
     compute_bbox_info,
-    crop_to_full_translation,
     crop_translation,
     project,
 )
@@ -184,7 +184,7 @@ class CropRegressor(nn.Module):
         Args:
             bbox_info: (N, 3) (cx, cy, b) / f.
         """
-        return crop_to_full_translation(prediction.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
+        return bbox_info_translation(prediction.weak_camera, bbox_info)
 
     def project(self, points: Tensor, prediction: Prediction, bbox_info: Tensor) -> Tensor:
         """Where body points appear in the crop, through the camera of this model's 2D loss.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fullframe.models.heatmap_pool import HeatmapPool
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET_NORMALISATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF_NORMALISATION = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -18,23 +18,23 @@ class EncoderInfo(NamedTuple):
     Attributes:
         timm_name: architecture and tag of the ImageNet weights in timm; None for models.mobilenet.
         features: width of the feature vector.
-        colour: (mean, std) per RGB channel of the input on a 0..1 scale.
+        normalisation: (mean, std) per RGB channel of the input on a 0..1 scale.
         multiple: crop sides must be multiples of this (HRNet adds maps of all its resolutions).
     """
 
     timm_name: str | None
     features: int
-    colour: tuple[tuple[float, ...], tuple[float, ...]]
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]]
     multiple: int = 1
 
 
 ENCODERS = {
     # torchvision's weights, which SPIN starts from.
-    "resnet50": EncoderInfo("resnet50.tv_in1k", 2048, IMAGENET),
+    "resnet50": EncoderInfo("resnet50.tv_in1k", 2048, IMAGENET_NORMALISATION),
     # HRNet-W48-C, CLIFF's HR-W48: four branches joined by incre, downsamp and final layers.
-    "hrnet_w48": EncoderInfo("hrnet_w48.ms_in1k", 2048, IMAGENET, multiple=32),
+    "hrnet_w48": EncoderInfo("hrnet_w48.ms_in1k", 2048, IMAGENET_NORMALISATION, multiple=32),
     "tf_efficientnet_lite0": EncoderInfo("tf_efficientnet_lite0.in1k", 1280, HALF_NORMALISATION),
-    "resnet18": EncoderInfo("resnet18.tv_in1k", 512, IMAGENET),
+    "resnet18": EncoderInfo("resnet18.tv_in1k", 512, IMAGENET_NORMALISATION),
     # Its pretrained weights are MoveNet's, which finds joints, instead of ImageNet's.
     "movenet_multipose": EncoderInfo(None, 1280, HALF_NORMALISATION),
 }

@@ -12,7 +12,7 @@ from fullframe.assets import LIFTER
 from fullframe.body import BodyModel
 from fullframe.body.joint_sets import COCO17_LIMBS
 from fullframe.geometry.box import DETECTION_ENLARGE, PersonBox, box_from_xyxy
-from fullframe.geometry.camera import Camera, crop_to_full_translation
+from fullframe.geometry.camera import Camera, bbox_info_translation
 from fullframe.models.checkpoint import CheckpointError, load_weights, read_card
 from fullframe.models.crop_regressor import box_to_bbox_info
 from fullframe.models.lifter import LifterNetwork
@@ -20,10 +20,10 @@ from fullframe.models.predict import Bodies
 
 SHARES, SHARE_CONFIDENCES = (0.5, 1.0), (0.6, 0.8)
 """See `lifted_share`: chosen on gestures, pairs and photos (docs/experiments/real_people.md)."""
-LEAST_CONFIDENCE = 0.2
+LIFTER_MIN_CONFIDENCE = 0.2
 """Keypoints below this determine nothing."""
-LEAST_KEYPOINTS = 4
-LEAST_SPREAD = 0.15
+LIFTER_MIN_KEYPOINTS = 4
+LIFTER_MIN_SPREAD = 0.15
 """Fewer keypoints, or closer together (root mean square from their centre, as a share of the box's longer
 side), do not determine a distance: then a network's pose is kept."""
 
@@ -85,7 +85,7 @@ def lift_people(lifter: LifterNetwork, keypoints: ArrayLike, boxes: ArrayLike, c
     box = box_from_xyxy(xyxy, enlarge=DETECTION_ENLARGE)
     bbox_info = box_to_bbox_info(box, camera)
     prediction, log_variance = lifter(keypoints_in_crop(keypoints, box, camera), bbox_info)
-    translation = crop_to_full_translation(prediction.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
+    translation = bbox_info_translation(prediction.weak_camera, bbox_info)
     bodies = Bodies(prediction.pose.numpy(), prediction.betas.numpy(), translation.numpy())
     return Lifted(bodies, log_variance.exp().numpy())
 
@@ -122,7 +122,7 @@ def determine_distance(rays: Tensor, used: Tensor, unit: Tensor) -> Tensor:
     count = weight.sum(1)
     mean = (rays * weight[..., None]).sum(1) / count.clamp(min=1)[:, None]
     square = ((rays - mean[:, None]).square().sum(-1) * weight).sum(1) / count.clamp(min=1)
-    return (count >= LEAST_KEYPOINTS) & (square.sqrt() >= LEAST_SPREAD * unit)
+    return (count >= LIFTER_MIN_KEYPOINTS) & (square.sqrt() >= LIFTER_MIN_SPREAD * unit)
 
 
 def keypoints_in_crop(keypoints: ArrayLike, box: PersonBox, camera: Camera) -> torch.Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fullframe.geometry.camera import bbox_info_weak_camera
 from fullframe.geometry.rotation import ray_rotation, rot6d_to_matrix
 from fullframe.models.crop_regressor import Prediction
 from fullframe.models.iterative_regressor import JOINTS, mean_pose6d
@@ -28,14 +29,14 @@ class RayFrame(NamedTuple):
 
     Attributes:
         center: (N, 2) the ray (x/z, y/z) in the camera frame.
-        turn: (N, 3, 3) from this frame to the camera's.
+        rotation: (N, 3, 3) from this frame to the camera's.
         spread: (N,) root of the keypoints' mean squared distance from the ray, as the tangent of an angle.
         points: (N, K, 2) the keypoints, in units of the spread.
         crop: (N, 3) the crop's centre and the log of half its height, in units of the spread.
     """
 
     center: Tensor
-    turn: Tensor
+    rotation: Tensor
     spread: Tensor
     points: Tensor
     crop: Tensor
@@ -179,21 +180,21 @@ def own_frame(keypoints: Tensor, bbox_info: Tensor) -> RayFrame:
     total = weight.sum(1, keepdim=True) + _CROP_WEIGHT
     mean = (weight[..., None] * keypoints[..., :2]).sum(1) / total
     center = bbox_info[:, :2] + half * mean
-    turn = ray_rotation(center)
+    rotation = ray_rotation(center)
     rays = bbox_info[:, None, :2] + half[..., None] * keypoints[..., :2]
-    points = _turned(rays, turn)
-    crop = _turned(bbox_info[:, None, :2], turn)[:, 0]
+    points = _turned(rays, rotation)
+    crop = _turned(bbox_info[:, None, :2], rotation)[:, 0]
     squared = (weight * points.square().sum(2)).sum(1)
     # Off the axis a crop covers a smaller angle.
     half = half[:, 0] / (1 + center.square().sum(1)).sqrt()
     spread = ((squared + _CROP_WEIGHT * (_CROP_SPREAD * half).square()) / total[:, 0]).sqrt()
     crop = torch.cat((crop / spread[:, None], (half / spread).log()[:, None]), dim=1)
-    return RayFrame(center, turn, spread, points / spread[:, None, None], crop)
+    return RayFrame(center, rotation, spread, points / spread[:, None, None], crop)
 
 
-def _turned(rays: Tensor, turn: Tensor) -> Tensor:
-    """Rays (N, K, 2), x/z and y/z in the camera frame, in the frames that `turn` (N, 3, 3) leads from."""
-    x, y, z = (functional.pad(rays, (0, 1), value=1.0) @ turn).unbind(-1)
+def _turned(rays: Tensor, rotation: Tensor) -> Tensor:
+    """Rays (N, K, 2), x/z and y/z in the camera frame, in the frames that `rotation` (N, 3, 3) leads from."""
+    x, y, z = (functional.pad(rays, (0, 1), value=1.0) @ rotation).unbind(-1)
     return torch.stack((x, y), -1) / z.clamp(min=_LEAST_DEPTH)[..., None]
 
 
@@ -215,9 +216,8 @@ def to_camera(estimate: RayEstimate, frame: RayFrame, bbox_info: Tensor) -> Pred
 
     The weak camera is the inverse of CLIFF's eq. 6-7: to_full_frame gives the estimate's translation.
     """
-    root = frame.turn @ estimate.pose[:, 0]
-    translation = (frame.turn @ translation_in(frame, estimate.place)[..., None])[..., 0]
+    root = frame.rotation @ estimate.pose[:, 0]
+    translation = (frame.rotation @ translation_in(frame, estimate.place)[..., None])[..., 0]
     depth = translation[:, 2:].clamp(min=_LEAST_DEPTH)
-    offset = translation[:, :2] - bbox_info[:, :2] * depth
-    weak_camera = torch.cat((2 / (bbox_info[:, 2:] * depth), offset), dim=1)
+    weak_camera = bbox_info_weak_camera(torch.cat((translation[:, :2], depth), dim=1), bbox_info)
     return Prediction(torch.cat((root[:, None], estimate.pose[:, 1:]), dim=1), estimate.betas, weak_camera)

@@ -24,14 +24,14 @@ from fullframe.body.body_model import BodyModel
 from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.detect import load_detector
 from fullframe.geometry.box import DETECTION_ENLARGE
-from fullframe.geometry.camera import Camera, crop_to_full_translation
+from fullframe.geometry.camera import Camera, bbox_info_translation, bbox_info_weak_camera
 from fullframe.geometry.rotation import mean_rotation
 from fullframe.io.atomic import atomic_path
 from fullframe.io.image import read_photo
 from fullframe.models import LoadedModel
 from fullframe.models.batchnorm import fuse_conv_bn
 from fullframe.models.crop_regressor import CropRegressor, box_to_bbox_info
-from fullframe.models.lift_people import LEAST_CONFIDENCE, determine_distance, lifted_share, load_lifter
+from fullframe.models.lift_people import LIFTER_MIN_CONFIDENCE, determine_distance, lifted_share, load_lifter
 from fullframe.models.lifter import LifterNetwork
 from fullframe.models.predict import cut_crops
 
@@ -225,16 +225,15 @@ class Graph(nn.Module):
         rays, confidence = keypoints[..., :2], keypoints[..., 2]
         in_crop = torch.cat((2 * (rays - center[:, None]) / size[:, None], keypoints[..., 2:]), dim=2)
         lifted, log_variance = self.lifter(in_crop, bbox_info)
-        lifted_translation = crop_to_full_translation(lifted.weak_camera, center, bbox_info[:, 2], 1.0)
+        lifted_translation = bbox_info_translation(lifted.weak_camera, bbox_info)
         # Of the box only the crop around it is known.
         unit = bbox_info[:, 2] / DETECTION_ENLARGE
-        determined = determine_distance(rays, confidence >= LEAST_CONFIDENCE, unit)
+        determined = determine_distance(rays, confidence >= LIFTER_MIN_CONFIDENCE, unit)
         share = lifted_share(confidence, determined)[:, None]
         pose = mean_rotation(lifted.pose, pose, share)
         betas = betas + share * (lifted.betas - betas)
         translation = translation + share * (lifted_translation - translation)
-        depth = translation[:, 2:]
-        weak_camera = torch.cat((2 / (size * depth), translation[:, :2] - center * depth), dim=1)
+        weak_camera = bbox_info_weak_camera(translation, bbox_info)
         return pose, betas, weak_camera, translation, log_variance.exp()
 
 

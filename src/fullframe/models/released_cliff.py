@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fullframe.io.torch_file import load_torch
-from fullframe.models.checkpoint import Card, CheckpointError, _some, save_checkpoint
+from fullframe.models.checkpoint import Card, CheckpointError, save_checkpoint, shorten
 from fullframe.models.cliff import CLIFF
 
 BODY = "smpl-neutral"
@@ -125,4 +125,4 @@ def _differences(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) ->
         "of another shape": misshapen,
         "not finite": broken,
     }
-    return [f"{reason}: {_some(names, most=20)}" for reason, names in reasons.items() if names]
+    return [f"{reason}: {shorten(names, most=20)}" for reason, names in reasons.items() if names]

@@ -8,7 +8,7 @@ and not per frame; one that comes back into view is used again, and `close_rotat
 added up until then.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -91,11 +91,11 @@ class CameraMotion:
     """
 
     camera: Camera
-    _key: _Keyframe | None = None
-    _known: dict[int, _Keyframe] = field(default_factory=dict)
-    _count: int = 0
 
     def __post_init__(self) -> None:
+        self._key: _Keyframe | None = None
+        self._known: dict[int, _Keyframe] = {}
+        self._count = 0
         width, height = self.camera.size
         scale = min(1.0, _SIDE / max(width, height))
         self._size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -104,7 +104,7 @@ class CameraMotion:
         self._focal = np.array(self._lens.focal)
         self._last: NDArray[np.float32] = np.zeros((0, 2), np.float32)
         self._turn: NDArray[np.float64] = np.eye(3)
-        self._samples = np.random.default_rng(0)
+        self._rng = np.random.default_rng(0)
         self._boxes: NDArray[np.float64] = np.zeros((0, 4))
         self.clear()
 
@@ -214,7 +214,7 @@ class CameraMotion:
         if seen.sum() < _FEWEST:
             return None
         tolerance = _AGREE / float(self._focal.mean())
-        rotation, agree = fit_rotation(key.rays[seen], rays[seen], tolerance, self._samples)
+        rotation, agree = fit_rotation(key.rays[seen], rays[seen], tolerance, self._rng)
         if agree.sum() < _FEWEST:
             return None
         expected = self._project(key.rays @ rotation.T)
@@ -259,18 +259,19 @@ class CameraMotion:
 
 
 def fit_rotation(
-    a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float, samples: np.random.Generator
+    a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The rotation R of which most of b = R a hold: RANSAC over pairs, then Kabsch's solution of those.
 
     Args:
         a, b: (N, 3) unit vectors, N > 1.
         tolerance: radians.
+        rng: draws the pairs.
 
     Returns:
         (3, 3), and (N,) which agree with it.
     """
-    pairs = samples.integers(0, len(a), (_SAMPLES, 2))
+    pairs = rng.integers(0, len(a), (_SAMPLES, 2))
     frames = []
     for rays in (a, b):
         first, second = rays[pairs[:, 0]], rays[pairs[:, 1]]

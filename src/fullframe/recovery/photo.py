@@ -145,7 +145,10 @@ class Recoverer:
 
     Raises:
         ValueError: for unknown names, impossible heights, or files that do not match.
-        FileNotFoundError: if a body or checkpoint is missing.
+        fullframe.models.CheckpointError, fullframe.body.BodyFileError: if a checkpoint or body is missing or
+            damaged; both are ValueErrors.
+        ImportError: if the detector's package is not installed.
+        OSError: if its weights cannot be read or downloaded.
     """
 
     def __init__(

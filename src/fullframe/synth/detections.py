@@ -1,6 +1,6 @@
 """Simulated detections: people before cameras, and what a 2D keypoint detector says of them. No pictures.
 
-A thousand times as many people as can be drawn, so that a regressor learns what poses look like before it
+A thousand times as many people as can be drawn, so that the lifter learns what poses look like before it
 sees a picture. All errors follow the built-in detector's on labelled photos: benchmarks/detector_noise.py
 prints the numbers.
 """
@@ -146,9 +146,9 @@ class Simulator:
         # Rotations of the root leave the rest pelvis where it is.
         coco, joints = coco - origin[:, None], joints - origin[:, None]
         place = self._placed(joints)
-        pose[:, 0] = place.turn @ pose[:, 0]
-        seen = coco + self._definition(coco, pose)
-        coco, seen, joints = (points @ place.turn.mT for points in (coco, seen, joints))
+        pose[:, 0] = place.rotation @ pose[:, 0]
+        seen = coco + self._definition(coco)
+        coco, seen, joints = (points @ place.rotation.mT for points in (coco, seen, joints))
         people = _People(coco, seen, joints, place.pelvis, place.border)
         keep = (place.valid & people.in_view()).nonzero()[:, 0]
         people = _People(*(tensor[keep] for tensor in people))
@@ -178,19 +178,19 @@ class Simulator:
         rng = self.rng
         theta = self._captured(count)
         kind = rng.choice(len(_KINDS), count, p=_SHARES)
-        blended = np.flatnonzero(kind == 1)
+        blended = np.flatnonzero(kind == _KINDS.index("blended"))
         share = rng.uniform(0, 1, len(blended))[:, None, None]
         theta[blended] += share * (self._captured(len(blended)) - theta[blended])
         # Limbs of different people; spine and head from another one too.
-        mixed = np.flatnonzero(kind >= 2)
+        mixed = np.flatnonzero(kind >= _KINDS.index("limbs"))
         for part in (_LEFT_ARM, _RIGHT_ARM, [*SPINE, NECK, HEAD]):
             theta[mixed[:, None], part] = self._captured(len(mixed))[:, part]
-        limbs = np.flatnonzero(kind == 2)
+        limbs = np.flatnonzero(kind == _KINDS.index("limbs"))
         for part in (_LEFT_LEG, _RIGHT_LEG):
             some = limbs[rng.random(len(limbs)) < 0.6]
             theta[some[:, None], part] = self._captured(len(some))[:, part]
-        for number, make in ((3, stand), (4, seat), (5, crouch), (6, lie)):
-            some = np.flatnonzero(kind == number)
+        for name, make in (("standing", stand), ("sitting", seat), ("crouching", crouch), ("lying", lie)):
+            some = np.flatnonzero(kind == _KINDS.index(name))
             theta[some] = make(theta[some], rng)
         before = theta.copy()
         self._move_arms(theta)
@@ -282,7 +282,7 @@ class Simulator:
         pelvis = torch.cat((ray, one[:, None]), 1) * depth[:, None]
         return _Placed(turn, pelvis, size / 2, valid.any(1))
 
-    def _definition(self, coco: Tensor, pose: Tensor) -> Tensor:
+    def _definition(self, coco: Tensor) -> Tensor:
         """Where this person's joints are detected, beside the body's joints: (N, 17, 3) in the body's frame.
 
         The detector's hips are higher and its knees lower than the body's; what else is wrong differs from
@@ -318,12 +318,12 @@ class Simulator:
         guess = places + 0.22 * side[:, None, None] * self._normal(count, 17, 2)
         guess = torch.where(self._uniform(count, 17, 1) < 0.35, inside_box, guess)
         guess = guess.maximum(low[:, None]).minimum(high[:, None])
-        error = self._error(confidence, count) * side[:, None]
+        error = self._error(confidence) * side[:, None]
         found = places + error[..., None] * self._normal(count, 17, 2)
         found = torch.where((astray | ~inside)[..., None], guess, found)
         found = found.maximum(-border * 1.02).minimum(border * 1.02)
         found, confidence = self._confused(found, confidence, side)
-        confidence, found = self._lost(confidence, found)
+        confidence = self._without_lost(confidence)
         keypoints, bbox_info = self._cropped(found, confidence, low, high)
         return keypoints, bbox_info, inside
 
@@ -353,7 +353,7 @@ class Simulator:
         points = torch.cat((people.joints, people.coco), 1) + people.pelvis[:, None]
         depth = points[..., 2:].clamp(min=0.15)
         flesh = torch.full((41, 1), 0.06)
-        flesh[[15, 22, 23, 10, 11]] = 0.09
+        flesh[[22, 23, 10, 11]] = 0.09
         flesh[[15]] = 0.14
         shown, pad = points[..., :2] / depth, flesh / depth
         low, high = (shown - pad).amin(1), (shown + pad).amax(1)
@@ -394,8 +394,9 @@ class Simulator:
         absent = _ABSENT_CONFIDENCE[_GROUP] * (0.6 * self._normal(count, 17) + person).exp()
         return torch.where(inside, seen, absent.clamp(0.01, 0.6))
 
-    def _error(self, confidence: Tensor, count: int) -> Tensor:
+    def _error(self, confidence: Tensor) -> Tensor:
         """Standard deviation (N, 17) of each coordinate, as a share of the box's longer side."""
+        count = len(confidence)
         median = _table(_ERROR, confidence)
         # Labels differ by some of it, and the joint's definition, which is simulated apart.
         median = (median.square() - 0.6 * _DEFINITION[_GROUP].square()).clamp(min=4e-6).sqrt()
@@ -439,7 +440,7 @@ class Simulator:
                 confidence[:, joint] = torch.where(taken, 0.75 * confidence[:, joint], confidence[:, joint])
         return places, confidence
 
-    def _lost(self, confidence: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    def _without_lost(self, confidence: Tensor) -> Tensor:
         """Other detectors leave out what they are unsure of, or have no face."""
         count = len(confidence)
         threshold = torch.where(
@@ -449,7 +450,7 @@ class Simulator:
         gone |= (self._uniform(count, 1) < 0.1) & (self._uniform(count, 17) < 0.2)
         gone[:, :5] |= self._uniform(count, 1) < 0.03
         gone |= self._uniform(count, 1) < 0.004
-        return confidence.masked_fill(gone, 0.0), places
+        return confidence.masked_fill(gone, 0.0)
 
     def _cropped(
         self, places: Tensor, confidence: Tensor, low: Tensor, high: Tensor
@@ -473,7 +474,7 @@ class Simulator:
 
 
 class _Placed(NamedTuple):
-    turn: Tensor  # (N, 3, 3) from the body's axes to the camera's
+    rotation: Tensor  # (N, 3, 3) from the body's axes to the camera's
     pelvis: Tensor  # (N, 3)
     border: Tensor  # (N, 2) half of the picture, tangents
     valid: Tensor  # (N,)

@@ -60,7 +60,7 @@ class OpenBodyPoser:
 
     def keypoints(self, betas: NDArray[np.float32], posed: PosedBody) -> dict[str, NDArray[np.float32]]:
         """Joint set to joints (K, 3), metres, before translation."""
-        # As body.keypoints.KeypointRegressor, with the transforms that rendering needs anyway.
+        # As body.keypoint_regressor.KeypointRegressor, with the transforms that rendering needs anyway.
         feature = np.concatenate((betas, (posed.rotations[1:] - np.eye(3, dtype=np.float32)).reshape(-1)))
         moments = (self._moments + feature @ self._dirs).reshape(-1, 72)
         turn, shift = posed.transforms[..., :3], posed.transforms[..., 3]

@@ -482,18 +482,14 @@ def _positive(section: Any, *names: str) -> None:
     for name in names:
         value = getattr(section, name)
         _require(math.isfinite(value) and value > 0, f"{name} must be positive, not {value}")
-        _require(
-            value <= _MOST.get(name, _ANY), f"{name} must be at most {_MOST.get(name, _ANY):,}, not {value}"
-        )
+        _at_most(name, value)
 
 
 def _not_negative(section: Any, *names: str) -> None:
     for name in names:
         value = getattr(section, name)
         _require(math.isfinite(value) and value >= 0, f"{name} must not be negative, is {value}")
-        _require(
-            value <= _MOST.get(name, _ANY), f"{name} must be at most {_MOST.get(name, _ANY):,}, not {value}"
-        )
+        _at_most(name, value)
 
 
 def _at_most(name: str, value: float) -> None:

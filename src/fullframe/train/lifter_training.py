@@ -1,4 +1,4 @@
-"""Trains a regressor on simulated detections, and on some in pictures, people by the million."""
+"""Trains the lifter on simulated detections, and on some in pictures, people by the million."""
 
 import csv
 import time
@@ -53,8 +53,8 @@ def _rotation_weights() -> Tensor:
     return weights / weights.sum()
 
 
-class Losses:
-    """What a regressor's estimates are held to.
+class LifterLosses:
+    """What the lifter's estimates are held to.
 
     Args:
         weights: of the terms.
@@ -69,9 +69,9 @@ class Losses:
         self, estimate: RayEstimate, frame: RayFrame, truth: SimulatedDetections
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss and its terms, unweighted."""
-        pose = torch.cat(((frame.turn.mT @ truth.pose[:, 0])[:, None], truth.pose[:, 1:]), 1)
-        translation = (frame.turn.mT @ truth.translation[..., None])[..., 0]
-        joints = truth.joints @ frame.turn
+        pose = torch.cat(((frame.rotation.mT @ truth.pose[:, 0])[:, None], truth.pose[:, 1:]), 1)
+        translation = (frame.rotation.mT @ truth.translation[..., None])[..., 0]
+        joints = truth.joints @ frame.rotation
         found = self.body(estimate.betas, estimate.pose)[0]
         squared = (estimate.pose - pose).square().sum((2, 3))
         apart = found - joints
@@ -191,7 +191,7 @@ class LifterTrainer:
             self.mean.load_state_dict(state["ema"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.people, self.steps = state["people"], state["steps"]
-        self.losses = Losses(weights)
+        self.losses = LifterLosses(weights)
         # Another seed each time: people are never seen twice.
         count = 0 if detected is None else batch // 2
         self.source = batches(Simulator(seed + self.people, extra=poses), batch - count)

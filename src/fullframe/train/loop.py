@@ -29,14 +29,14 @@ from fullframe.train.ema import EMA
 from fullframe.train.feature_cache import open_feature_cache
 from fullframe.train.interrupt import StopRequest, TrainError, dead_workers_as_errors
 from fullframe.train.logs import Record, write_broken_batch
-from fullframe.train.pretraining import lift
+from fullframe.train.pretraining import pretrain_regressor
 from fullframe.train.previews import draw_batch
 from fullframe.train.state import State, generator_seed
 
 Batches = Callable[[int, int, int], Iterator[Batch]]
 """(start, rank, world) to this process's batches from example `start` on, see data.mixture.loader."""
 
-Validation = Callable[[CropRegressor], Mapping[str, float]]
+Validate = Callable[[CropRegressor], Mapping[str, float]]
 """Metrics of a network in evaluation mode."""
 
 _WAIT_S = 30.0
@@ -50,7 +50,7 @@ def fit(
     body: BodyModel,
     batches: Batches,
     sources: tuple[str, ...],
-    validate: Validation | None = None,
+    validate: Validate | None = None,
     progress: Progress = silent,
 ) -> Path | None:
     """Train until `config.samples` people were seen, the time is up, or Ctrl-C.
@@ -104,7 +104,7 @@ class _Run:
         body: BodyModel,
         batches: Batches,
         sources: tuple[str, ...],
-        validate: Validation | None,
+        validate: Validate | None,
         progress: Progress,
     ) -> None:
         self.fabric, self.config, self.validate = fabric, config, validate
@@ -126,8 +126,8 @@ class _Run:
         # A copy, since validation uses the body on the CPU.
         self.objective = build_objective(config.loss, network, copy.deepcopy(body)).to(fabric.device)
         if config.lifting and not resumed:
-            lift(network, self.objective, batches(0, fabric.global_rank, fabric.world_size), config.lifting,
-                 config.seed, self.progress)  # fmt: skip
+            people = batches(0, fabric.global_rank, fabric.world_size)
+            pretrain_regressor(network, self.objective, people, config.lifting, config.seed, self.progress)
             self.state.average.load_state_dict(network.state_dict())
             self.checkpoints.save()
         self.batches = batches

@@ -25,7 +25,7 @@ _LOST = (0.2, 0.5)
 _MOST_LOST = 0.24
 
 
-def lift(
+def pretrain_regressor(
     model: CropRegressor,
     objective: Objective,
     batches: Iterator[Batch],

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fullframe.body.body_model import BodyModel
 from fullframe.data.batch import Batch
-from fullframe.geometry.camera import crop_to_full_translation
+from fullframe.geometry.camera import bbox_info_translation
 from fullframe.models.crop_regressor import Prediction
 from fullframe.render.mesh_shading import draw_meshes
 
@@ -24,7 +24,7 @@ def draw_batch(batch: Batch, prediction: Prediction, body: BodyModel, people: in
     people = min(people, len(batch))
     pose, betas, weak_camera = (x[:people].detach().float() for x in prediction)
     bbox_info = batch.bbox_info[:people]
-    translation = crop_to_full_translation(weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
+    translation = bbox_info_translation(weak_camera, bbox_info)
     vertices = body(betas, pose, translation).vertices.cpu().numpy()
     faces = body.faces.cpu().numpy().astype(np.int32)
     tiles = []

@@ -16,7 +16,7 @@ from fullframe.data.mixture import DataError
 from fullframe.data.sample import Sample
 from fullframe.evaluate import metrics
 from fullframe.geometry.box import LABEL_ENLARGE, box_from_xyxy
-from fullframe.geometry.camera import crop_to_full_translation, project
+from fullframe.geometry.camera import bbox_info_translation, project
 from fullframe.io.image import ImageError
 from fullframe.models.crop_regressor import CropRegressor, Prediction
 
@@ -121,7 +121,7 @@ class Validation:
 
     def _in_2d(self, people: HeldOut, prediction: Prediction) -> dict[str, float]:
         bbox_info = people.batch.bbox_info
-        translation = crop_to_full_translation(prediction.weak_camera, bbox_info[:, :2], bbox_info[:, 2], 1.0)
+        translation = bbox_info_translation(prediction.weak_camera, bbox_info)
         errors = []
         for joint_set, labels in people.batch.keypoints.items():
             joints = KeypointRegressor(self.body, joint_set)(prediction.betas, prediction.pose).keypoints

@@ -7,7 +7,7 @@ from fullframe.data.formats.gestures import gestures
 from fullframe.data.sample import Sample
 from fullframe.evaluate.protocol import Protocol
 from fullframe.evaluate.protocols.shared import limb_errors
-from fullframe.models.predict import DETECTION_ENLARGE
+from fullframe.geometry.box import DETECTION_ENLARGE
 
 
 def people(root: Path) -> Sequence[Sample]:

@@ -95,7 +95,7 @@ class AnnotationFile:
 
     Attributes:
         path: of the file or folder.
-        format: its name in `reader.FORMATS`.
+        format: its name in `read.FORMATS`.
         images: all that the file names, those without people too.
         people: in the file's order.
         keypoint_names: what the rows of the keypoints are, from `keypoint_names.KNOWN_NAMES`; () for none.

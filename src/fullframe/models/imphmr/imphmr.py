@@ -40,7 +40,7 @@ class NovelViewPrediction(NamedTuple):
     """N people seen from directions phi.
 
     Attributes:
-        phi: (N,) radians, see models.volume.
+        phi: (N,) radians, see models.imphmr.volume.
         prediction: as of the image taken from phi: the root's rotation is in that camera's frame. Its weak
             camera means nothing except at phi = 0.
         silhouette: (N, 64, 64) logits; the map spans 2 FIELD_HALF_SIZE_M around the pelvis. None for a
@@ -160,7 +160,7 @@ class ImpHMR(CropRegressor):
 
         Args:
             crop, bbox_info: (N, ...) as for `forward`.
-            phi: (N,) radians, see models.volume.
+            phi: (N,) radians, see models.imphmr.volume.
         """
         inputs, _ = self._inputs(crop, bbox_info)
         return self._imagine(self._code(inputs), phi)
