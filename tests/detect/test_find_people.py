@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from fullframe.detect.find_people import (
+    TURNED_SCORE,
     body_scores,
     distinct_people,
     find_people,
@@ -91,14 +92,15 @@ class UprightDetector:
 
     name = "upright"
 
-    def __init__(self):
+    def __init__(self, score=0.9):
         self.looks = 0
+        self.score = score
 
     def boxes(self, image):
         self.looks += 1
         if not image[0, 0].all():
             return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        return BOX[None].astype(np.float32), np.array([0.9], np.float32)
+        return BOX[None].astype(np.float32), np.array([self.score], np.float32)
 
     def keypoints(self, image, boxes):
         return np.stack([person() for _ in boxes]) if len(boxes) else np.zeros((0, 17, 3), np.float32)
@@ -126,6 +128,15 @@ def test_people_in_turned_photos_are_found_where_they_are(turn):
     x1, y1, x2, y2 = found.boxes[0]
     corners = np.array([back[turn](x1, y1), back[turn](x2, y2)])
     np.testing.assert_allclose(np.r_[corners.min(0), corners.max(0)], BOX, atol=1e-4)
+
+
+@pytest.mark.parametrize("turn", [0, 2])
+def test_in_turned_photos_somebody_has_to_be_clear(turn):
+    image = np.zeros((210, 120, 3), np.uint8)
+    image[0, 0] = 255
+    unsure = UprightDetector(TURNED_SCORE - 0.01)
+    found = find_people(unsure, np.ascontiguousarray(np.rot90(image, -turn)))
+    assert unsure.looks == 4 and len(found.boxes) == (turn == 0)
 
 
 def test_empty_frames_of_a_clip_are_detected_once():

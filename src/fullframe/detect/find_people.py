@@ -24,6 +24,9 @@ SURE_TRUNK = 0.2
 """Mean confidence of shoulders, and of hips, from which they show which way up a person is."""
 SEEN_SCORE = 0.3
 """If nobody has such a score, the whole image may be turned."""
+TURNED_SCORE = 0.14
+"""Somebody has to have such a score then where it is turned: what looks like people in photos without any
+hardly ever does."""
 
 
 class FoundPeople(NamedTuple):
@@ -67,8 +70,8 @@ def find_people(detector: Detector, image: NDArray[np.uint8], empty_looks: bool 
 
     Detectors of boxes know upright people. Where keypoints show a person on their side or upside down,
     the image is searched again turned by as many quarters; where hardly anybody is found, in all
-    orientations. If that finds more, it is the photo that is turned, and everybody found there stays; else
-    those do who are turned themselves.
+    orientations, of which those count that show somebody clearly. If that finds more, it is the photo that is
+    turned, and everybody found there stays; else those do who are turned themselves.
 
     Args:
         image: (H, W, 3) RGB.
@@ -76,9 +79,11 @@ def find_people(detector: Detector, image: NDArray[np.uint8], empty_looks: bool 
     """
     found, direction = _find(detector, image), 0
     turns = {quarter_turns(person) for person in found.keypoints} - {0, None}
+    lowest = 0.0
     if found.body_scores.max(initial=0) < SEEN_SCORE and empty_looks:
-        turns = {1, 2, 3}
+        turns, lowest = {1, 2, 3}, TURNED_SCORE
     looks = [(_find(detector, image, turn), turn) for turn in (1, 2, 3) if turn in turns]
+    looks = [look for look in looks if look[0].body_scores.max(initial=0) >= lowest]
     for more, turn in sorted(looks, key=lambda look: -look[0].evidence):
         if more.evidence >= found.evidence:
             (found, direction), (more, turn) = (more, turn), (found, direction)
