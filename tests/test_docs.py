@@ -95,11 +95,11 @@ def folder(photo_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with VideoWriter(tmp_path / "clip.mp4", (524, 430), fps=10) as writer:
         for frame in range(3):
             writer.write(pixels, frame / 10)
-    for run in ("lite", "labels", "head"):
-        (tmp_path / "runs" / run).mkdir(parents=True)
+    for network in ("lite/cliff", "labels/cliff", "head/cliff", "head/ray", "third/ray"):
+        (tmp_path / "runs" / network).parent.mkdir(parents=True, exist_ok=True)
         for suffix in (".safetensors", ".json"):
             weights = find_weights("cliff-lite").with_suffix(suffix)
-            shutil.copy(weights, tmp_path / "runs" / run / f"cliff{suffix}")
+            shutil.copy(weights, tmp_path / "runs" / f"{network}{suffix}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -26,7 +26,7 @@ def export(
         out: file for the network, ending in .onnx.
         body: put the body into the file too: vertices and joints come out.
         keypoints: take 2D keypoints too, and give the bodies that fullframe run starts its fit from.
-        int8: convolutions with 8 bits, calibrated on synthetic people: smaller and faster.
+        int8: convolutions with 8 bits, calibrated on synthetic people: smaller, faster, less accurate.
     """
     if out.suffix != ".onnx":
         raise UsageError(f"{out}: the name of an ONNX file ends in .onnx")
