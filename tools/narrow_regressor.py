@@ -46,7 +46,12 @@ def main(
     """
     torch.set_num_threads(1)
     cliff, card = load_model(source)
-    assert isinstance(cliff, CLIFF)
+    if not isinstance(cliff, CLIFF):
+        raise SystemExit(f"{source} is a {cliff.name}: give a CLIFF")
+    if not 0 < width <= cliff.regressor_width:
+        raise SystemExit(f"--width must be from 1 to {cliff.regressor_width}, the regressor's, not {width}")
+    if count < 1 or out.suffix != ".safetensors":
+        raise SystemExit("--count must be at least 1, and the file must end in .safetensors")
     samples = CachedPeople(people) if people else SyntheticPeople(height=cliff.crop[0])
     mixture = Mixture({"synth": samples}, {"synth": 1.0}, cliff.crop, Augmentation(), 0, cliff.num_betas)
     network = narrowed(cliff, mixture, width, count, hmr)
@@ -55,6 +60,7 @@ def main(
         network, out, body=card.body, data=f"{card.data}; {width} units of each hidden layer",
         licence=card.licence, metrics={}, dtype="fp16", encoder_of=source if hmr else "",
     )  # fmt: skip
+    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from fullframe.cli import imagine as command
 from fullframe.cli.console import UsageError
 from fullframe.cli.imagine import imagine
 from fullframe.detect import load_detector
+from fullframe.detect.find_people import find_people
 from fullframe.geometry.box import DETECTION_ENLARGE
 from fullframe.geometry.camera import Camera
 from fullframe.imagine import figure as picture
@@ -129,7 +130,7 @@ def test_the_largest_people_are_drawn(tmp_path, photo_path, monkeypatch, capsys)
     save(tmp_path / "imphmr.safetensors", **FIELD)
     assert imagine(photo_path, tmp_path, model=tmp_path / "imphmr.safetensors") == 0
     assert "the 1 largest of 3 people from 4 directions" in capsys.readouterr().err
-    boxes, _ = load_detector().boxes(read_photo(photo_path).pixels)
+    boxes = find_people(load_detector(), read_photo(photo_path).pixels).boxes
     largest = np.argmax(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
     np.testing.assert_array_equal(drawn[0], boxes[largest][None])
 
@@ -183,3 +184,10 @@ def test_the_built_in_network_is_the_default(tmp_path, photo_path):
     views = imagine_people(network, image.pixels, boxes, Camera.from_diagonal(image.size))
     # What is inferred from the side and from behind is the same body, turned.
     assert views.degrees[:, 1:, 0].median() < 30 and views.degrees[:, 1:, 1:].mean() < 15
+
+
+def test_people_of_a_turned_photo_are_found(photo_path, tmp_path, capsys):
+    turned = tmp_path / "turned.png"
+    cv2.imwrite(str(turned), np.rot90(read_photo(photo_path).pixels)[..., ::-1])
+    assert imagine(turned, out=tmp_path) == 0
+    assert "3 people" in capsys.readouterr().err

@@ -49,6 +49,7 @@ def imagine(
 
     from fullframe.body import load_body
     from fullframe.detect import load_detector
+    from fullframe.detect.find_people import find_people
     from fullframe.imagine.figure import draw
     from fullframe.imagine.novel_views import imagine_people, require_novel_views
     from fullframe.io.image import read_photo, write_jpeg
@@ -68,7 +69,7 @@ def imagine(
             raise UsageError(f"{model}: {error}") from error
         body = load_body(card.body, body_path, network.num_betas)
         taken = read_photo(photo)
-        found, _ = load_detector(detector).boxes(taken.pixels)
+        found = find_people(load_detector(detector), taken.pixels).boxes
         if not len(found):
             raise UsageError(f"{photo}: no person found; another --detector may find more")
         areas = np.prod(found[:, 2:] - found[:, :2], axis=1)
