@@ -3,26 +3,26 @@
     python benchmarks/photo.py [--busy 2]
 
 The photo is the first of `fullframe evaluate gestures`, 540 x 960 px. Printed are the median and the least
-wall time in ms. --busy runs so many processes beside it that keep a core busy each.
+wall time in ms over two seconds of each. --busy runs so many processes beside it that keep a core busy each.
 """
 
 import argparse
 import multiprocessing
-import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+from body import milliseconds
 
 from fullframe.assets import GESTURES
 from fullframe.io.image import read_photo
 from fullframe.models import predict_people
 from fullframe.recovery.photo import Recoverer
 
+SECONDS = 2.0
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--busy", type=int, default=0)
     options = parser.parse_args()
     path = min(GESTURES.glob("*.jpg"))
@@ -45,17 +45,10 @@ def main() -> None:
         process.start()
     print(f"{path.name}, {len(people)} person, {options.busy} busy processes; ms, median (least)")
     for name, step in steps.items():
-        step()
-        times = [timed(step) for _ in range(options.repeats)]
-        print(f"{name:10} {np.median(times):5.0f} ({min(times):.0f})", flush=True)
+        median, least = milliseconds(step, SECONDS)
+        print(f"{name:10} {median:5.0f} ({least:.0f})", flush=True)
     for process in busy:
         process.terminate()
-
-
-def timed(step: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    step()
-    return 1000 * (time.perf_counter() - start)
 
 
 def keep_busy() -> None:

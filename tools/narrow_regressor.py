@@ -1,7 +1,7 @@
-"""A CLIFF with a narrower regressor, or the HMR that hmr-lite and imphmr-lite start from.
+"""A CLIFF with a narrower regressor, or an HMR: hmr-lite, which imphmr-lite starts from.
 
-    python tools/narrow_regressor.py runs/head/ray.safetensors runs/narrow/ray.safetensors --width 960
-    python tools/narrow_regressor.py cliff-lite runs/start/hmr.safetensors --width 640 --hmr
+    python tools/narrow_regressor.py mean.safetensors cliff-lite.safetensors --width 920
+    python tools/narrow_regressor.py cliff-lite hmr-lite.safetensors --width 640 --hmr
 
 Of each hidden layer the units are kept that add most to the layer after it, over synthetic people; what the
 others add on average becomes part of the biases. An HMR loses the bounding-box info in the same way.
@@ -68,11 +68,11 @@ def narrowed(cliff: CLIFF, mixture: Mixture, width: int, count: int, hmr: bool) 
     """A CLIFF or HMR with some of a CLIFF's hidden units, chosen on so many people."""
     hidden: list[Tensor] = []
     cliff.regressor.act.register_forward_hook(lambda module, inputs, output: hidden.append(output))
-    infos = []
+    seen: list[Tensor] = []
+    cliff.regressor.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     for batch in loader(mixture, 50):
         cliff(cliff.prepare(batch.crops), batch.bbox_info)
-        infos.append(batch.bbox_info)
-        if 50 * len(infos) >= count:
+        if 50 * len(seen) >= count:
             break
     old = cliff.regressor
     first, second = torch.cat(hidden[0::2]), torch.cat(hidden[1::2])  # fc1's and fc2's, in every iteration
@@ -85,8 +85,7 @@ def narrowed(cliff: CLIFF, mixture: Mixture, width: int, count: int, hmr: bool) 
     if hmr:
         options = {key: options[key] for key in HMR_OPTIONS}
         features, after = cliff.encoder.features, cliff.input_width
-        # bbox_norm "plain": the bounding-box info is an input as it is.
-        bias = bias + weight[:, features:after] @ torch.cat(infos).mean(0)
+        bias = bias + weight[:, features:after] @ torch.cat(seen)[:, features:after].mean(0)
         weight = torch.cat((weight[:, :features], weight[:, after:]), dim=1)
     network = create_model("hmr" if hmr else cliff.name, **options)
     network.encoder.load_state_dict(cliff.encoder.state_dict())

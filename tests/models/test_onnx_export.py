@@ -22,7 +22,7 @@ from fullframe.body.joint_sets import JOINT_SETS
 from fullframe.cli.console import UsageError
 from fullframe.cli.export import export
 from fullframe.detect import load_detector
-from fullframe.geometry.camera import Camera, crop_to_full_translation
+from fullframe.geometry.camera import Camera, bbox_info_translation
 from fullframe.io.image import read_photo
 from fullframe.models import (
     LoadedModel,
@@ -148,8 +148,7 @@ def test_with_keypoints_the_bodies_are_between_the_networks_and_the_lifters(lite
     found = dict(zip(names, session.run(names, feeds), strict=True))
     for name, value in (*start._asdict().items(), ("variance", lifted.variance)):
         np.testing.assert_allclose(found[name], value, atol=TOLERANCE)
-    weak_camera, info = torch.from_numpy(found["weak_camera"]), crops.bbox_info
-    translation = crop_to_full_translation(weak_camera, info[:, :2], info[:, 2], 1.0)
+    translation = bbox_info_translation(torch.from_numpy(found["weak_camera"]), crops.bbox_info)
     np.testing.assert_allclose(translation, found["translation"], atol=TOLERANCE)
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["keypoints"]) == list(JOINT_SETS["coco17"].names)
