@@ -35,7 +35,7 @@ from fullframe.models import load_model, predict_people
 from fullframe.motion.postprocess import postprocess
 from fullframe.motion.skeleton import soles
 from fullframe.recovery.tracker import Tracker
-from fullframe.results.clip import Clip
+from fullframe.results.clip import ROWS, Clip
 from fullframe.synth.joints import NUM_BETAS, OpenBodyPoser
 from fullframe.synth.renderer import Painter
 from fullframe.synth.scene import Person, Scene
@@ -322,10 +322,8 @@ def identify(clip: Clip, truth: Clip) -> tuple[Clip, int]:
             ids.append(person)
             overlap[a], overlap[:, b] = 0, 0
     order = np.lexsort((ids, clip.frames[rows]))
-    arrays = {name: getattr(clip, name)[np.array(rows)[order]] for name in (
-        "frames", "detected", "boxes", "scores", "keypoints", "pose", "betas", "translation", "contacts"
-    )}  # fmt: skip
-    return replace(clip, track_ids=np.array(ids)[order], **arrays), switches
+    arrays = {name: getattr(clip, name)[np.array(rows, np.int64)[order]] for name in ROWS}
+    return replace(clip, **arrays | {"track_ids": np.array(ids, np.int64)[order]}), switches
 
 
 if __name__ == "__main__":

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from fullframe.body import JOINT_SETS, load_body
 from fullframe.fit import FitWeights, KeypointFitter, keypoint_fitter
-from fullframe.fit.keypoint_fitter import (
+from fullframe.fit.energy import (
     BETA_BOUNDS,
     CHILD_BOUNDS,
     DISTANCES,
-    _evaluate,
-    _normal_equations,
-    _Parameters,
-    _Problem,
+    Parameters,
+    Problem,
+    evaluate,
+    normal_equations,
 )
 from fullframe.geometry.camera import Camera, project
 from fullframe.models.lift_people import lift_people, lifted_share
@@ -73,22 +73,22 @@ def test_gradient_and_hessian(started: bool) -> None:
     model.pose_dirs.zero_()
     torch.manual_seed(0)
     options = {"dtype": torch.float64}
-    parameters = _Parameters(
+    parameters = Parameters(
         roma.rotvec_to_rotmat(0.5 * torch.randn(3, 24, 3, **options)),
         torch.randn(3, 10, **options),
         torch.tensor([[0.1, 0.2, 1.0], [0.0, -0.1, 2.0], [0.3, 0.0, 1.5]], **options),
     )
     rays, confidence = 0.1 * torch.randn(3, 17, 2, **options), torch.rand(3, 17, **options)
-    problem = _Problem(rays, confidence, rays[:, 0], torch.tensor([0.3, 0.4, 0.2], **options))
+    problem = Problem(rays, confidence, rays[:, 0], torch.tensor([0.3, 0.4, 0.2], **options))
     problem = problem._replace(depth=torch.tensor([1.2, 1.0, 1.9], **options))
     if started:
         turned = parameters.pose @ roma.rotvec_to_rotmat(0.3 * torch.randn(3, 24, 3, **options))
         towards = parameters._replace(pose=turned, betas=parameters.betas + 1)
         problem = problem._replace(towards=towards, hold=0.01 * torch.rand(3, 24, **options))
-    state = _evaluate(model, prior, weights, problem, parameters)
-    gradient, hessian = _normal_equations(model, prior, weights, problem, state)
+    state = evaluate(model, prior, weights, problem, parameters)
+    gradient, hessian = normal_equations(model, prior, weights, problem, state)
     step = torch.zeros(3, 85, **options, requires_grad=True)
-    _evaluate(model, prior, weights, problem, parameters.moved(step)).energy.sum().backward()
+    evaluate(model, prior, weights, problem, parameters.moved(step)).energy.sum().backward()
     assert step.grad is not None
     torch.testing.assert_close(gradient, step.grad / 2)
     assert (torch.linalg.eigvalsh(hessian) > -1e-9).all()

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullframe.body import load_body
-from fullframe.fit.keypoint_fitter import DISTANCES
+from fullframe.fit.energy import DISTANCES
 from fullframe.geometry.camera import Camera, project_points
 from fullframe.models.predict import Bodies
 from fullframe.recovery.plausibility import bounded, check, check_clip, reprojection_error

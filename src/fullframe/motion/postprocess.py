@@ -1,6 +1,6 @@
 """From per-frame results to smooth tracks on a ground."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +29,10 @@ ROTATIONS, PLACE, DEPTH = 4.0, 4.0, 0.7
 """Hz: faster motion is taken for noise. Of places in the image, and of the much noisier depth."""
 
 
+FitMotion = Callable[[Clip, list[NDArray[np.int64]], Height | None], Clip]
+"""From a clip, the rows of each person in consecutive frames and known heights to the fitted clip."""
+
+
 def postprocess(
     clip: Clip,
     body: BodyModel,
@@ -38,23 +42,26 @@ def postprocess(
     cuts: Sequence[int] = (),
     keep_tracks: bool = False,
     height: Height | None = None,
+    fit: FitMotion | None = None,
 ) -> Clip:
     """Cleans and smooths per-frame results.
 
     Tracks seen for less than 0.2 s are dropped, pieces that belong together joined, brief second tracks on a
     person dropped, each person gets one shape (at the distance where it covers the same part of the image),
-    gaps of up to 0.5 s are filled, motion is smoothed without lag, and the ground and the feet that stand on
-    it are found. Nothing is joined or smoothed across a cut or a longer gap. All of it takes place in the
-    world, where a camera that turns moves nobody; the result is in the frames' cameras again.
+    gaps of up to 0.5 s are filled, motion is smoothed without lag and fitted to the keypoints, and the ground
+    and the feet that stand on it are found. Nothing is joined or smoothed across a cut or a longer gap. All
+    of it takes place in the world, where a camera that turns moves nobody; the result is in the frames'
+    cameras again.
 
     Args:
         clip: as found; rows with a negative track id are dropped.
         body: the one named in the clip, with as many betas.
-        smooth: False does everything but the smoothing.
+        smooth: False does everything but the smoothing and the fit.
         lock_feet: keep feet in place while they stand.
         cuts: first frames of shots.
         keep_tracks: the tracks are given: none is dropped, and none is joined to another.
         height: of people by the ids of the result, or of all; it sets the scale of everything about them.
+        fit: fits smoothed motions to keypoints, see `fit.fit_clip`; without it they stay as they are.
 
     Raises:
         ValueError: for another body, or another number of betas.
@@ -66,48 +73,35 @@ def postprocess(
             f"the clip has {clip.betas.shape[1]} betas, the body {body.num_betas}: load the body with "
             f"num_betas={clip.betas.shape[1]}"
         )
-    shot = shots(clip, cuts)
-    turns = clip.camera_rotation if clip.camera_turns else None
-    if turns is None:
-        return _postprocessed(clip, body, shot, smooth, lock_feet, keep_tracks, height)
+    shot, around, to_world = shots(clip, cuts), clip.camera_turns, clip.camera_rotation
     clip = clip.in_world(body)
-    clip = _postprocessed(clip, body, shot, smooth, lock_feet, keep_tracks, height, around=True)
-    return clip.rotated(turns.swapaxes(1, 2), body)
-
-
-def _postprocessed(
-    clip: Clip,
-    body: BodyModel,
-    shot: NDArray[np.int64],
-    smooth: bool,
-    lock_feet: bool,
-    keep_tracks: bool,
-    height: Height | None,
-    around: bool = False,
-) -> Clip:
-    """`postprocess` of a clip whose camera stands still.
-
-    Args:
-        shot: (F,) the number of each frame's shot.
-        around: people may be behind the camera, see `to_view`.
-    """
     for step in (
         () if keep_tracks else (remove_spurious_tracks, merge, remove_duplicate_tracks)
     ):  # hours of people are large: no two results at a time
         clip = step(clip, shot)
     clip = fill(clip, shot, around)
     if not len(clip):
-        return replace(clip, ground=np.full(4, np.nan))
+        return replace(clip, ground=np.full(4, np.nan), camera_rotation=to_world)
     betas, translation = constant_shape(clip, body, height)
     clip = replace(clip, betas=betas, translation=translation)
     pieces = list(segments(clip, shot))
     if smooth:
         clip = _smoothed(clip, body, pieces, around)
-    return _grounded(clip, body, pieces, shot, lock_feet)
+    if smooth and fit is not None:
+        clip = _grounded(clip, body, pieces, shot, locked=False)
+        found = fit(clip.rotated(to_world.swapaxes(1, 2), body) if around else clip, pieces, height)
+        found = found.rotated(to_world, body) if around else found
+        clip = replace(clip, pose=found.pose, betas=found.betas, translation=found.translation)
+    clip = _grounded(clip, body, pieces, shot, lock_feet)
+    return clip.rotated(to_world.swapaxes(1, 2), body) if around else clip
 
 
 def _smoothed(clip: Clip, body: BodyModel, pieces: list[NDArray[np.int64]], around: bool) -> Clip:
-    """The clip with smooth rotations, and smooth ways of the bodies' middles through image and depth."""
+    """The clip with smooth rotations, and smooth ways of the bodies' middles through image and depth.
+
+    Args:
+        around: people may be behind the camera, see `to_view`.
+    """
     pose = clip.pose.copy()
     middle = to_view(middles(body, clip), around)
     for rows in pieces:

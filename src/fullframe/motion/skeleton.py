@@ -72,7 +72,7 @@ def soles(body: BodyModel, clip: Clip) -> NDArray[np.float64]:
     """
     points: NDArray[np.float64] = np.zeros((len(clip), 2, 2, 3))
     for _, rows in clip.tracks():
-        offsets = _sole_offsets(body, clip.betas[rows[0]])
+        offsets = sole_offsets(body, clip.betas[rows[0]])
         for block in blocks(len(rows)):
             some = rows[block]
             posed = skeletons(body, clip.betas[some], clip.pose[some], clip.translation[some])
@@ -83,7 +83,7 @@ def soles(body: BodyModel, clip: Clip) -> NDArray[np.float64]:
     return points
 
 
-def _sole_offsets(body: BodyModel, betas: NDArray[np.float32]) -> NDArray[np.float64]:
+def sole_offsets(body: BodyModel, betas: NDArray[np.float32]) -> NDArray[np.float64]:
     """From ankle to heel and from foot to ball at rest, (2, 2, 3) metres."""
     with torch.inference_mode():
         shape, pose = torch.from_numpy(betas[None]), torch.eye(3).expand(1, 24, 3, 3)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fullframe.body.body_model import BodyModel
 from fullframe.body.keypoint_regressor import KeypointRegressor
-from fullframe.fit.keypoint_fitter import DISTANCES, SEEN_LENGTHS
+from fullframe.fit.energy import DISTANCES, SEEN_LENGTHS
 from fullframe.geometry.camera import Camera
 from fullframe.models.predict import Bodies
 from fullframe.motion.shape import STATURES

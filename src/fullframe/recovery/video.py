@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from fullframe.detect.find_people import body_scores
 from fullframe.detect.own_people import OwnPeople, VideoPeople
+from fullframe.fit import fit_clip
 from fullframe.geometry.camera import Camera
 from fullframe.io.atomic import remove, remove_abandoned, temporary_path
 from fullframe.io.progress import Progress, silent
@@ -115,7 +117,7 @@ def process(
                 store.finish(sum(len(part.times) for part in parts), skipped)
         reader.close()
         trim_malloc()
-        clip = finish_clip(recoverer, parts, camera, _full_name(video), smooth, lock_feet, given)
+        clip = finish_clip(recoverer, parts, camera, _full_name(video), smooth, lock_feet, given, progress)
         if given is not None and analysed and given.last >= clip.num_frames:
             _log.warning(
                 f"{video} has {clip.num_frames} frames, its people are given up to frame {given.last}"
@@ -202,6 +204,7 @@ def finish_clip(
     smooth: bool,
     lock_feet: bool,
     own: VideoPeople | None = None,
+    progress: Progress = silent,
 ) -> Clip:
     """The postprocessed clip of the consecutive parts of a video, with reprojection errors and reliability.
 
@@ -209,6 +212,7 @@ def finish_clip(
 
     Args:
         own: the people given by the user, if they were: their tracks and scores are kept.
+        progress: of the fit to the keypoints of all frames.
     """
     keep_tracks = own is not None and own.has_tracks
     cuts = [cut for part in parts for cut in part.cuts.tolist()]
@@ -223,6 +227,7 @@ def finish_clip(
     if own is None:
         seen = clip.keypoints[..., 2].any(axis=1)
         clip.scores = np.where(seen, body_scores(clip.scores, clip.keypoints), clip.scores)
+    fitter = recoverer.fitter
     clip = postprocess(
         clip,
         recoverer.body,
@@ -231,6 +236,7 @@ def finish_clip(
         cuts=cuts,
         keep_tracks=keep_tracks,
         height=recoverer.height,
+        fit=None if fitter is None else partial(fit_clip, fitter, progress=progress),
     )
     return check_clip(recoverer.body, clip)
 
