@@ -18,18 +18,20 @@ import argparse
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from motion import FPS, SIZE, Take, _clip, _seen, _sequence, _standing, identify
+from motion import FPS, _camera, _clip, _seen, _sequence, _standing, identify
 from motion_metrics import common_rows, foot_skating
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from fullframe.body.body_model import BodyModel
+from fullframe.fit import fit_clip
 from fullframe.geometry.camera import Camera
 from fullframe.motion.postprocess import postprocess
 from fullframe.motion.skeleton import joint_positions
@@ -47,6 +49,7 @@ from fullframe.synth.synthetic_people import visible_box
 from fullframe.video.reader import VideoReader
 from fullframe.video.writer import VideoWriter
 
+SIZE = (640, 480)
 HEIGHT = 1.4
 SIDE = 540
 """px, of the square image of the camera that pans in a recording."""
@@ -90,7 +93,7 @@ def measure(name: str, file: Path, truth: Clip, recoverer: Recoverer) -> None:
     raw = results.to_clip(truth.camera, recoverer.body.name, recoverer.name, "")
     error = angles(rotation, truth.camera_rotation)
     clips = [
-        postprocess(replace(raw, camera_rotation=turns), recoverer.body).in_world(recoverer.body)
+        finished(replace(raw, camera_rotation=turns), recoverer)
         for turns in (np.tile(np.eye(3), (len(rotation), 1, 1)), rotation, truth.camera_rotation)
     ]
     world = truth.in_world(recoverer.body)
@@ -100,6 +103,12 @@ def measure(name: str, file: Path, truth: Clip, recoverer: Recoverer) -> None:
     numbers = [angles(truth.camera_rotation).max(), error.mean(), error.max(), error[-1], *skating, *paths]
     row = "".join(f"{number:8.{2 if k < 7 else 0}f}" for k, number in enumerate(numbers))
     print(f"{name:16}{row}{unexplained_motion(results.turns):8.2f}{cost:8.2f}", flush=True)
+
+
+def finished(raw: Clip, recoverer: Recoverer) -> Clip:
+    """The clip as `fullframe run` finishes it, in the world."""
+    fit = partial(fit_clip, recoverer.fitter)
+    return postprocess(raw, recoverer.body, fit=fit).in_world(recoverer.body)
 
 
 def analysed(file: Path, camera: Camera, recoverer: Recoverer) -> tuple[FrameResults, float]:
@@ -174,7 +183,7 @@ def shoot(
     truth = replace(
         _clip(rows, count, camera, body), camera_rotation=turns[0] @ np.array(turns).swapaxes(1, 2)
     )
-    standing = _standing(truth.in_world(body), body, Take((person,), 1.0, (0.0, 0.0)))
+    standing = _standing(truth.in_world(body), body, *_camera(1.0))
     return replace(truth, contacts=standing)
 
 
@@ -238,7 +247,7 @@ def measure_virtual(video: Path, file: Path, recoverer: Recoverer) -> None:
           f"{unexplained_motion(results.turns):.2f}; {cost:.2f} ms")  # fmt: skip
     raw = results.to_clip(narrow, recoverer.body.name, recoverer.name, "")
     for kind, turns in (("before", np.tile(np.eye(3), (len(true), 1, 1))), ("after", rotation)):
-        clip = postprocess(replace(raw, camera_rotation=turns), recoverer.body).in_world(recoverer.body)
+        clip = finished(replace(raw, camera_rotation=turns), recoverer)
         print(f"  {kind}: skating of the feet that are said to stand "
               f"{foot_skating(clip, recoverer.body):.3f} m/s")  # fmt: skip
 

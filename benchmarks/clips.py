@@ -51,9 +51,7 @@ def main(
     clips: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CLIP")] = (),
     out: Path = Path("evaluation/clips"),
 ) -> None:
-    names = clips or tuple(sorted(path.stem for path in GESTURES.glob("*.avi")))
-    if not names:
-        raise SystemExit(f"skipped: {GESTURES} has no clips; set FULLFRAME_SHARED to the folder with data")
+    names = clips or clip_names()
     out.mkdir(parents=True, exist_ok=True)
     fitter = Recoverer().fitter
     assert fitter is not None
@@ -85,6 +83,14 @@ def main(
     print(markdown_table(table))
 
 
+def clip_names() -> list[str]:
+    """The clips in the folder; ends the program where there are none."""
+    names = sorted(path.stem for path in GESTURES.glob("*.avi"))
+    if not names:
+        raise SystemExit(f"skipped: {GESTURES} has no clips; set FULLFRAME_SHARED to the folder with data")
+    return names
+
+
 def frame_by_frame(name: str, file: Path) -> tuple[Clip, NDArray[np.float64]]:
     """The one person of a clip as found in each frame, and true joints (F, 12, 3), NaN where unknown."""
     with np.load(GESTURES / f"{name}.npz", allow_pickle=False) as truth:
@@ -105,17 +111,9 @@ def frame_by_frame(name: str, file: Path) -> tuple[Clip, NDArray[np.float64]]:
     return clip, np.where(known, joints[:, ROWS, :3], np.nan)
 
 
-@torch.inference_mode()
 def errors(clip: Clip, truth: NDArray, fps: float) -> list[float]:
     """Means of COLUMNS over the frames whose truth is known."""
-    model = KeypointRegressor(load_body(num_betas=clip.betas.shape[1]))
-    chunks = np.array_split(np.arange(len(clip)), max(1, len(clip) // 64))
-    joints = (
-        np.concatenate(
-            [model(torch.from_numpy(clip.betas[c]), torch.from_numpy(clip.pose[c])).keypoints for c in chunks]
-        )[:, ROWS].astype(np.float64)
-        + clip.translation[:, None]
-    )
+    joints = limb_joints(clip)
     true = truth[clip.frames]
     known = np.isfinite(true).all(axis=(1, 2))
     p, g = joints[known], true[known]
@@ -135,6 +133,16 @@ def errors(clip: Clip, truth: NDArray, fps: float) -> list[float]:
         1000 * float(np.abs(away - away.mean()).mean()),
         float(speeds(joints, fps)[resting].mean()),
     ]
+
+
+@torch.inference_mode()
+def limb_joints(clip: Clip) -> NDArray[np.float64]:
+    """The twelve joints of LIMBS in the camera frame, (N, 12, 3) metres."""
+    model = KeypointRegressor(load_body(num_betas=clip.betas.shape[1]))
+    betas, pose = torch.from_numpy(clip.betas), torch.from_numpy(clip.pose)
+    chunks = np.array_split(np.arange(len(clip)), max(1, len(clip) // 64))
+    joints = np.concatenate([model(betas[chunk], pose[chunk]).keypoints for chunk in chunks])
+    return joints[:, ROWS].astype(np.float64) + clip.translation[:, None]
 
 
 def jitter(joints: NDArray, fps: float) -> float:

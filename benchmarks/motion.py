@@ -1,51 +1,57 @@
-"""Motion from video of people whose motion is known: how much calmer, and how right, it is when finished.
+"""Clips of synthetic people whose motion is known, people who turn over among them: how right the result is.
 
-    python benchmarks/motion.py CHECKPOINT [--detect] [--keep FOLDER]
+    python benchmarks/motion.py [TAKE ...] [--out FOLDER]
 
-Draws clips of about three seconds, 640 x 480 at 30 fps, of the sequences in data/motion of the folder that
-FULLFRAME_SHARED names (default: shared/ beside the repository), with still and with moving cameras and one or
-two people; runs a network on every frame, then postprocessing. Boxes are the true ones with the
-noise of a detector (2 % of the height), or with --detect those of the built-in detector and tracker. The
-background stays where it is when the camera moves.
+Draws clips of up to three seconds, 960 x 720 at 30 fps, of the sequences in data/motion of the folder that
+FULLFRAME_SHARED names (default: shared/ beside the repository), with a camera that stands still and one or
+two people, and runs all that `fullframe run` does with the true camera. Finished clips are kept in --out.
 
-Jitter is the mean third derivative of the joints, relative to the pelvis and in the camera, m/s^3; MPJPE mm;
-acceleration error m/s^2; skating the speed, m/s, of feet that stand: of those that truly do, and of those
-that are labelled so; "right" and "found" are precision and recall of what it says. A switch is a track id
-that passes from one person to another, or a person whose id changes.
+MPJPE and the same centred and after Procrustes are of the twelve joints of the limbs, mm; "path" is the
+distance of their mean from the true one, scaled to the true distance, mm; jitter is the mean third derivative
+of the joints relative to the pelvis, m/s^3; the acceleration error is in m/s^2; skating is the speed, m/s, of
+feet that truly stand; "right" and "found" are precision and recall of the contacts. "seen" is the share of
+true people in frames who have a body, and a switch is a track id that passes from one person to another, or a
+person whose id changes.
 """
 
-import argparse
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
-import torch
+import tyro
 from common import SHARED
-from motion_metrics import acceleration_error, common_rows, foot_skating, jitter, mpjpe
+from motion_metrics import acceleration_error, common_rows, foot_skating, jitter
 from numpy.typing import NDArray
+from PIL import Image
 
-from fullframe.body import load_body
 from fullframe.body.body_model import BodyModel
-from fullframe.detect import load_detector
+from fullframe.evaluate import metrics
+from fullframe.evaluate.report import markdown_table
+from fullframe.fit import fit_clip
+from fullframe.fit.keypoint_fitter import LIMB_JOINTS
 from fullframe.geometry.box import iou
 from fullframe.geometry.camera import Camera
-from fullframe.models import load_model, predict_people
 from fullframe.motion.postprocess import postprocess
-from fullframe.motion.skeleton import soles
-from fullframe.recovery.tracker import Tracker
+from fullframe.motion.skeleton import joint_positions, soles
+from fullframe.recovery.frame_results import FrameResults
+from fullframe.recovery.photo import Recoverer
+from fullframe.recovery.video_tracker import analyse
 from fullframe.results.clip import ROWS, Clip
 from fullframe.synth.joints import NUM_BETAS, OpenBodyPoser
 from fullframe.synth.renderer import Painter
 from fullframe.synth.scene import Person, Scene
 from fullframe.synth.shading import Light
 from fullframe.synth.synthetic_people import visible_box
+from fullframe.video.frames import FrameFiles, open_video
 
-SIZE, FPS, FRAMES = (640, 480), 30.0, 90
-BOX_NOISE = 0.02
-COLUMNS = {"jitter": ".1f", "camera": ".1f", "MPJPE": ".1f", "accel": ".2f", "skating": ".3f", "said": ".3f",
-           "right": ".2f", "found": ".2f", "switches": ".0f"}  # fmt: skip
+SIZE, FPS, FRAMES = (960, 720), 30.0, 90
+COLUMNS = {"MPJPE": 1, "centred": 1, "PA": 1, "path": 0, "jitter": 0, "acceleration": 1, "skating": 2,
+           "right": 2, "found": 2, "seen": 3, "switches": 0}  # fmt: skip
+"""Titles and decimals."""
+TURNED = ("cartwheel", "cartwheel, frontal", "gets up, face up", "gets up, face down", "crawls")
 
 
 @dataclass(frozen=True)
@@ -55,71 +61,101 @@ class Take:
     Attributes:
         people: name of the sequence, place on the ground x, z in metres and heading in degrees of each.
         distance: of the camera from the middle, metres.
-        travel: how far the camera goes around (degrees) and shakes (metres).
     """
 
     people: tuple[tuple[str, float, float, float], ...]
     distance: float
-    travel: tuple[float, float] = (0.0, 0.0)
 
 
 TAKES = {
-    "walk": Take((("cmu_expmap/train_walking_2", 0, -2, 60),), 5.5),
-    "crossing": Take(
+    "walks": Take((("cmu_expmap/train_walking_2", 0, -2, 60),), 5.5),
+    "two cross": Take(
         (("cmu_expmap/train_walking_2", -1.8, 0, 90), ("cmu_expmap/test_walking_12x", 1.8, -0.9, -90)), 5.5
     ),
-    "signals": Take(
+    "two signal": Take(
         (
             ("cmu_expmap/train_basketball_signal_1", -0.8, 0, 20),
             ("cmu_expmap/train_directing_traffic_1", 0.8, -0.3, -30),
         ),
         4.5,
     ),
-    "basketball, moving": Take((("cmu_expmap/test_basketball_1", -1.5, -1.5, 40),), 6, (20, 0.02)),
-    "soccer, moving": Take((("cmu_expmap/train_soccer_2", 0, 0, 30),), 4.5, (15, 0.03)),
-    "dance, moving": Take(
-        (("cmu_bvh/005_04", -0.7, 0, 0), ("cmu_expmap/train_jumping_1", 0.9, -0.8, 20)), 5, (10, 0.02)
+    "basketball": Take((("cmu_expmap/test_basketball_1", -1.5, -1.5, 40),), 6),
+    "soccer": Take((("cmu_expmap/train_soccer_2", 0, 0, 30),), 4.5),
+    "dances and jumps": Take(
+        (("cmu_bvh/005_04", -0.7, 0, 0), ("cmu_expmap/train_jumping_1", 0.9, -0.8, 20)), 5
     ),
+    "jumps": Take((("cmu_expmap/train_jumping_2", 0, 0, 10),), 4.5),
+    "runs": Take((("cmu_expmap/train_running_2", -1.5, 0, 80),), 6),
+    "bends": Take((("cmu_amc/02_06", 0, 0, -40),), 4.5),
+    "washes a window": Take((("cmu_expmap/test_washwindow_1", 0, 0, 130),), 4.5),
+    "swordplay": Take((("cmu_amc/02_07", 0, 0, 20),), 4.5),
+    TURNED[0]: Take((("deepmimic/cartwheel", -1.0, 0, 90),), 5),
+    TURNED[1]: Take((("deepmimic/cartwheel", 0, -1, 10),), 5),
+    TURNED[2]: Take((("deepmimic/getup_faceup", 0, 0, 60),), 4.5),
+    TURNED[3]: Take((("deepmimic/getup_facedown", 0, 0, -60),), 4.5),
+    TURNED[4]: Take((("deepmimic/crawl", -0.5, 0, 70),), 4.5),
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("checkpoint", type=Path, help="a network for the open body (.safetensors)")
-    parser.add_argument("--detect", action="store_true", help="find and track people instead of knowing them")
-    parser.add_argument("--keep", type=Path, help="keep what the network says here; taken if there already")
-    arguments = parser.parse_args()
-    network = load_model(arguments.checkpoint, "open").network
-    body = load_body("open", num_betas=NUM_BETAS)
-    find = Detected if arguments.detect else Known
-    total: dict[str, list[list[float]]] = {}
-    print(f"{'':22}" + "".join(f"{title:>9}" for title in COLUMNS))
-    for name, take in TAKES.items():
-        truth, raw = _clips(name, take, network, body, find, arguments.keep)
+def main(
+    takes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TAKE")] = (),
+    out: Path = Path("evaluation/motion"),
+) -> None:
+    recoverer = Recoverer()
+    fitter = recoverer.fitter
+    assert fitter is not None
+    body = recoverer.body
+    table = [["", "result", *COLUMNS]]
+    rows: dict[tuple[bool, str], list[list[float]]] = {}
+    for name in takes or TAKES:
+        truth, raw = _clips(name, recoverer, out)
         results = {
-            "raw": postprocess(raw, body, smooth=False),
-            "finished": postprocess(raw, body),
-            "feet locked": postprocess(raw, body, lock_feet=True),
+            "frame by frame": postprocess(raw, body, smooth=False),
+            "smoothed": postprocess(raw, body),
+            "fitted: `fullframe run`": postprocess(raw, body, fit=partial(fit_clip, fitter)),
+            "the same, `--lock-feet`": postprocess(raw, body, fit=partial(fit_clip, fitter), lock_feet=True),
         }
-        for kind, clip in results.items():
-            clip, switches = identify(clip, truth)
-            row = [
-                jitter(clip, body), jitter(clip, body, in_camera=True), mpjpe(clip, truth, body),
-                acceleration_error(clip, truth, body), foot_skating(clip, body, standing=truth),
-                foot_skating(clip, body), *contacts(clip, truth), switches,
-            ]  # fmt: skip
-            total.setdefault(kind, []).append(row)
-            _print(name if kind == "raw" else "", kind, row)
-        _print("", "truth", [jitter(truth, body), jitter(truth, body, in_camera=True), 0, 0,
-                             foot_skating(truth, body), np.nan, 1, 1, 0])  # fmt: skip
-    means = {kind: np.mean(rows, axis=0).tolist() for kind, rows in total.items()}
-    for kind, row in means.items():
-        _print("mean" if kind == "raw" else "", kind, row)
-    for kind in ("finished", "feet locked"):
-        ratio = np.array(means[kind]) / np.maximum(means["raw"], 1e-9)
-        print(f"{kind}: jitter x {ratio[0]:.2f}, in the camera x {ratio[1]:.2f}, MPJPE x {ratio[2]:.3f}")
+        for result, clip in results.items():
+            row = measured(clip, truth, body)
+            rows.setdefault((name in TURNED, result), []).append(row)
+            table.append([name, result, *_cells(row)])
+    for (turned, result), values in rows.items():
+        title = "mean, people who turn over" if turned else "mean, others"
+        table.append([title, result, *_cells(np.mean(values, axis=0).tolist())])
+    print(markdown_table(table))
+
+
+def _cells(row: list[float]) -> list[str]:
+    return [f"{value:.{digits}f}" for value, digits in zip(row, COLUMNS.values(), strict=True)]
+
+
+def measured(clip: Clip, truth: Clip, body: BodyModel) -> list[float]:
+    """The values of COLUMNS."""
+    clip, switches = identify(clip, truth)
+    rows, true_rows = common_rows(clip, truth)
+    people = truth.track_ids[true_rows]
+    p, g = (
+        joint_positions(body, each)[:, list(LIMB_JOINTS)] for each in (clip.take(rows), truth.take(true_rows))
+    )
+    hips = [LIMB_JOINTS.index(joint) for joint in (1, 2)]
+    middles = p.mean(axis=1), g.mean(axis=1)
+    path = []
+    for person in np.unique(people):
+        a, b = (middle[people == person] for middle in middles)
+        scale = np.median(np.linalg.norm(b, axis=1)) / np.median(np.linalg.norm(a, axis=1))
+        path.append(1000 * np.linalg.norm(scale * a - b, axis=1).mean())
+    return [
+        metrics.mpjpe(p, g, hips).mean(),
+        metrics.joint_errors(p, g, range(len(LIMB_JOINTS))).mean(),
+        metrics.pa_mpjpe(p, g).mean(),
+        float(np.mean(path)),
+        jitter(clip, body),
+        acceleration_error(clip, truth, body),
+        foot_skating(clip, body, standing=truth),
+        *contacts(clip, truth),
+        len(rows) / len(truth),
+        switches,
+    ]
 
 
 def contacts(clip: Clip, truth: Clip) -> tuple[float, float]:
@@ -130,59 +166,24 @@ def contacts(clip: Clip, truth: Clip) -> tuple[float, float]:
     return both / max(said.sum(), 1), both / max(true.sum(), 1)
 
 
-def _print(name: str, kind: str, row: list[float]) -> None:
-    values = "".join(f"{value:9{form}}" for value, form in zip(row, COLUMNS.values(), strict=True))
-    print(f"{name[:10]:10} {kind:11}{values}", flush=True)
+def _clips(name: str, recoverer: Recoverer, out: Path) -> tuple[Clip, Clip]:
+    """The truth about a take, and its people frame by frame: made, or as an earlier run left them."""
+    files = out / f"{name}.true.npz", out / f"{name}.npz"
+    if not all(file.exists() for file in files):
+        frames = out / name
+        frames.mkdir(parents=True, exist_ok=True)
+        truth = shoot(TAKES[name], recoverer.body, frames)
+        images = FrameFiles(str(frames), tuple(map(str, sorted(frames.glob("*.png")))), FPS)
+        with open_video(images) as reader:
+            parts = [part for part, _ in analyse(recoverer, reader, truth.camera, [])]
+        truth.save(files[0])
+        raw = FrameResults.joined(parts).to_clip(truth.camera, recoverer.body.name, recoverer.name, name)
+        raw.save(files[1])
+    return Clip.load(files[0]), Clip.load(files[1])
 
 
-# From the frame's number, its picture and the true boxes (P, 4) to boxes, track ids and scores.
-Finder = Callable[[int, NDArray[np.uint8], NDArray[np.float32]], tuple[NDArray, NDArray, NDArray]]
-
-
-class Known:
-    """The true boxes, as noisy as a detector's."""
-
-    def __init__(self) -> None:
-        self._rng = np.random.default_rng(0)
-
-    def __call__(
-        self, frame: int, image: NDArray[np.uint8], boxes: NDArray[np.float32]
-    ) -> tuple[NDArray, NDArray, NDArray]:
-        height = boxes[:, 3:] - boxes[:, 1:2]
-        noisy = boxes + BOX_NOISE * height * self._rng.normal(size=boxes.shape)
-        return noisy.astype(np.float32), np.arange(len(boxes)), np.ones(len(boxes))
-
-
-class Detected:
-    """What the built-in detector finds, and the tracker recognises."""
-
-    def __init__(self) -> None:
-        self._detector, self._tracker = load_detector(), Tracker(FPS)
-
-    def __call__(
-        self, frame: int, image: NDArray[np.uint8], boxes: NDArray[np.float32]
-    ) -> tuple[NDArray, NDArray, NDArray]:
-        found, scores = self._detector.boxes(image)
-        ids = self._tracker.update(frame / FPS, found, scores, image)
-        return found[ids >= 0], ids[ids >= 0], scores[ids >= 0]
-
-
-def _clips(
-    name: str, take: Take, network, body: BodyModel, find: Callable[[], Finder], folder: Path | None
-) -> tuple[Clip, Clip]:
-    """The truth about a take, and what the network says, drawn or read."""
-    files = [folder / f"{name} {kind} {find.__name__}.npz" for kind in ("true", "raw")] if folder else []
-    if files and all(file.exists() for file in files):
-        return Clip.load(files[0]), Clip.load(files[1])
-    clips = shoot(take, network, body, find())
-    for file, clip in zip(files, clips, strict=False):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        clip.save(file)
-    return clips
-
-
-def shoot(take: Take, network, body: BodyModel, find: Finder) -> tuple[Clip, Clip]:
-    """Draws a take frame by frame and shows it to the network: the true clip, and the network's raw one."""
+def shoot(take: Take, body: BodyModel, folder: Path) -> Clip:
+    """Draws a take into a folder, frame by frame, and returns the truth about it."""
     rng = np.random.default_rng(len(take.people[0][0]))
     camera = Camera.from_fov(60, SIZE)
     painter, bodies = Painter(), OpenBodyPoser()
@@ -190,11 +191,10 @@ def shoot(take: Take, network, body: BodyModel, find: Finder) -> tuple[Clip, Cli
     betas = np.clip(rng.normal(size=(len(actors), NUM_BETAS)), -2, 2).astype(np.float32)
     betas[:, 10] = 0
     looks, seed = rng.integers(2**31, size=len(actors)), int(rng.integers(2**31))
+    turn, place = _camera(take.distance)
+    rows: list[dict] = []
     count = min(FRAMES, *(len(theta) for theta, _ in actors))
-    true_rows: list[dict] = []
-    raw_rows: list[dict] = []
     for frame in range(count):
-        turn, place = _camera_at(take, frame / FPS)
         people = []
         for (theta, pelvis), shape, look in zip(actors, betas, looks, strict=True):
             posed = bodies.pose(shape, theta[frame])
@@ -206,32 +206,27 @@ def shoot(take: Take, network, body: BodyModel, find: Finder) -> tuple[Clip, Cli
         image = painter.paint(scene, dressed, (0.0, 0.0, 1.0), SIZE[::-1], antialias=True)
         # The painter's own noise is the same in all frames of a scene.
         noise = np.random.default_rng([seed, frame]).normal(0, 3, image.shape)
-        image = np.clip(image + noise, 0, 255).astype(np.uint8)
-        boxes = [visible_box(d.mesh.vertices, camera) for d in dressed]
-        seen = [k for k, box in enumerate(boxes) if box is not None]
-        true_boxes = np.array([boxes[k] for k in seen], np.float32).reshape(-1, 4)
-        for k, box in zip(seen, true_boxes, strict=True):
-            person = people[k]
-            true_rows.append({"frames": frame, "track_ids": k, "boxes": box, "scores": 1,
-                              "pose": person.posed.rotations, "betas": person.betas,
-                              "translation": person.translation})  # fmt: skip
-        found, ids, scores = find(frame, image, true_boxes)
-        guess = predict_people(network, image, found, camera)
-        for k in np.argsort(ids):
-            raw_rows.append({"frames": frame, "track_ids": ids[k], "boxes": found[k], "scores": scores[k],
-                             "pose": guess.pose[k], "betas": guess.betas[k],
-                             "translation": guess.translation[k]})  # fmt: skip
-    truth, raw = (_clip(rows, count, camera, body) for rows in (true_rows, raw_rows))
-    return replace(truth, contacts=_standing(truth, body, take)), raw
+        Image.fromarray(np.clip(image + noise, 0, 255).astype(np.uint8)).save(folder / f"{frame:03}.png")
+        for k, (person, outfit) in enumerate(zip(people, dressed, strict=True)):
+            box = visible_box(outfit.mesh.vertices, camera)
+            if box is not None:
+                rows.append({"frames": frame, "track_ids": k, "boxes": box, "scores": 1,
+                             "pose": person.posed.rotations, "betas": person.betas,
+                             "translation": person.translation})  # fmt: skip
+    truth = _clip(rows, count, camera, body)
+    return replace(truth, contacts=_standing(truth, body, turn, place))
 
 
-def _standing(truth: Clip, body: BodyModel, take: Take) -> NDArray[np.bool_]:
+def _standing(
+    truth: Clip, body: BodyModel, turn: NDArray[np.float64], place: NDArray[np.float64]
+) -> NDArray[np.bool_]:
     """When the true feet stand, (N, 2): heel or ball slower than 0.4 m/s and within 6 cm of where the lowest
-    is in the clip, since bodies are not as tall as those whose motion was captured."""
-    points = soles(body, truth)
-    for row, frame in enumerate(truth.frames.tolist()):
-        turn, place = _camera_at(take, frame / FPS)
-        points[row] = points[row] @ turn + place
+    is in the clip, since bodies are not as tall as those whose motion was captured.
+
+    Args:
+        turn, place: of the camera, as from `_camera`.
+    """
+    points = soles(body, truth) @ turn + place
     found = np.zeros((len(truth), 2), bool)
     for _, rows in truth.tracks():
         speed = np.linalg.norm(np.gradient(points[rows], 1 / FPS, axis=0), axis=-1)
@@ -255,12 +250,9 @@ def _sequence(name: str, x: float, z: float, heading: float) -> tuple[NDArray, N
     return theta, pelvis
 
 
-def _camera_at(take: Take, time: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The camera's axes as rows, world (y up) to camera, and its place, metres."""
-    degrees, shake = take.travel
-    angle = np.radians(degrees) * np.sin(time)
-    place = np.array([take.distance * np.sin(angle), 1.4, take.distance * np.cos(angle)])
-    place += shake * np.sin(np.array([7.1, 9.3, 5.2]) * time)
+def _camera(distance: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The axes as rows, world (y up) to camera, and the place, metres, of a camera before the middle."""
+    place = np.array([0, 1.4, distance])
     forward = np.array([0, 0.85, 0]) - place
     forward /= np.linalg.norm(forward)
     right = np.cross(forward, [0, 1, 0])
@@ -327,5 +319,4 @@ def identify(clip: Clip, truth: Clip) -> tuple[Clip, int]:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main()
+    tyro.cli(main)
