@@ -5,9 +5,9 @@
     python benchmarks/angles.py pose2sim-clips --root PROJECT
 
 The default of `fullframe run` against triangulated joints: in the images of `fullframe evaluate gestures`, in
-all frames of the whole clips behind them (see clips.py), or in recordings of your own. Angles are those between
-the lines that join three or four joints, which need no definition of axes. Errors by direction are of joints
-that are aligned at their mean: across the image, down it, and along the line of sight.
+all frames of the whole clips behind them (see clips.py), or in recordings of your own. Angles are those
+between the lines that join three or four joints, which need no definition of axes. Errors by direction are of
+joints that are aligned at their mean: across the image, down it, and along the line of sight.
 """
 
 from functools import partial
