@@ -27,7 +27,7 @@ def window() -> tuple[KeypointFitter, Problem, Parameters, Coupling]:
     clip.contacts[:, 0] = True
     clip.camera_rotation = rotations(0.2 * rng.normal(size=(FRAMES, 3)))
     coupling = Coupling.of(
-        fitter.body, fitter.model, clip, np.arange(FRAMES), ClipWeights(1e-5, 1e-3, 0.02, slip=1.0)
+        fitter.body, fitter.model, clip, np.arange(FRAMES), ClipWeights(3e-3, 1e-2, 0.02, slip=1.0)
     )
     coupling = replace(coupling, offsets=coupling.offsets.double())
     torch.manual_seed(0)

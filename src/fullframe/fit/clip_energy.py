@@ -25,14 +25,20 @@ TURNS, N = 72, 75
 """Unknowns of a frame: the turns of 24 joints, and with the place."""
 
 
+USUAL_TURN = (14, 22, 22, 9, 16, 16, 7, 35, 35, 6, 50, 50, 10, 3, 3, 10, 26, 26, 19, 19, 40, 40, 40, 40)
+"""rad/s²: root mean square angular acceleration of SMPL's joints about each axis, in CMU's motion capture."""
+USUAL_PATH = 2.7
+"""m/s²: the same of the pelvis along each axis."""
+
+
 @dataclass(frozen=True)
 class ClipWeights:
     """Weights of the coupling, beside those of FitWeights for each frame."""
 
-    turn: float = 1e-6
-    """Squared angular acceleration of each joint, (rad/s²)²."""
-    path: float = 1e-4
-    """Squared acceleration of the pelvis, (m/s²)²."""
+    turn: float = 1e-4
+    """Squared angular accelerations of the joints, in units of USUAL_TURN."""
+    path: float = 1e-3
+    """Squared acceleration of the pelvis, in units of USUAL_PATH."""
     stand: float = 0.1
     """Squared speed of feet that stand, (m/s)²; of heel and ball the one that moves less."""
     slip: float = 0.25
@@ -218,7 +224,8 @@ class Coupling:
         soles, soles_by_frame = self._soles(posed, translation, by_place)
         slipping = np.diff(soles, axis=0) / self.seconds[:, None, None, None]
         weights, (square, stands) = self.weights, self._stands(slipping)
-        energy = weights.turn * np.square(turning).sum() + weights.path * np.square(speeding).sum()
+        energy = (self._turn_weights * np.square(turning)).sum()
+        energy += self._path_weight * np.square(speeding).sum()
         energy += weights.stand * (square / (1 + square / weights.slip**2))[stands].sum()
         return Motion(energy, turns, turning, speeding, self.to_world @ by_place, slipping, soles_by_frame)
 
@@ -228,15 +235,15 @@ class Coupling:
         self._add_feet(motion, equations)
 
     def _add_accelerations(self, motion: Motion, equations: NormalEquations) -> None:
-        weights, count, every = self.weights, len(motion.turning), np.arange(TURNS)
-        place = slice(TURNS, N)
+        turn, path, count = self._turn_weights, self._path_weight, len(motion.turning)
+        every, place = np.arange(TURNS), slice(TURNS, N)
         earlier, later = self._rates
         # A turn changes by the inverse right Jacobian times the turns of the later frame, and less its
         # transpose times those of the earlier one (Sola et al., "A micro Lie theory", 2018). The Hessian
         # takes it for the identity.
         pull = np.zeros((count + 1, TURNS))
-        pull[1:] += weights.turn * later * motion.turning
-        pull[:-1] -= weights.turn * earlier * motion.turning
+        pull[1:] += turn * later * motion.turning
+        pull[:-1] -= turn * earlier * motion.turning
         jacobian = inverse_right_jacobian(motion.turns).numpy()
         turned = pull.reshape(count + 1, 24, 3, 1)
         equations.gradient[1:, :TURNS] += (jacobian.swapaxes(2, 3) @ turned).reshape(count + 1, TURNS)
@@ -246,12 +253,12 @@ class Coupling:
             frames = slice(i, count + i)
             moved = motion.pelvis_by_place[frames]
             along = (moved.swapaxes(1, 2) @ motion.speeding[..., None])[..., 0]
-            equations.gradient[frames, place] += weights.path * by * along
+            equations.gradient[frames, place] += path * by * along
             for k in range(i + 1):
                 both = by * stencil[k]
-                of_turns = weights.turn * both
+                of_turns = turn * both
                 others = motion.pelvis_by_place[k : count + k]
-                of_place = weights.path * both[..., None] * (moved.swapaxes(1, 2) @ others)
+                of_place = path * both[..., None] * (moved.swapaxes(1, 2) @ others)
                 if i - k == 2:
                     equations.second_turns += of_turns
                     equations.second_place += of_place
@@ -274,6 +281,15 @@ class Coupling:
         equations.diagonal[:-1] += first.swapaxes(1, 2) @ first
         equations.diagonal[1:] += second.swapaxes(1, 2) @ second
         equations.next -= second.swapaxes(1, 2) @ first
+
+    @property
+    def _turn_weights(self) -> NDArray[np.float64]:
+        """(TURNS,) of squared angular accelerations, (rad/s²)²."""
+        return np.repeat(self.weights.turn / np.square(np.array(USUAL_TURN, np.float64)), 3)
+
+    @property
+    def _path_weight(self) -> float:
+        return self.weights.path / USUAL_PATH**2
 
     @property
     def _rates(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
