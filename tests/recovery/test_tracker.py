@@ -135,3 +135,25 @@ def test_a_second_box_of_the_same_person_begins_no_track():
     child, behind = (600, 250, 700, 440), (800, 30, 1000, 441)
     ids = tracker.update(0.3, np.array([wide, child, behind]), np.array([0.9, 0.9, 0.9])).tolist()
     assert ids[0] == 0 and len({*ids}) == 3 and min(ids) >= 0
+
+
+def test_a_person_who_turns_over_keeps_the_id():
+    """From upright to upside down in 0.4 s, with people at both sides; one box in between is much too large."""
+    tracker = Tracker(30)
+    beside = [box(150), box(850)]
+    turning = [[440, 150, 560, 450], [400, 260, 620, 440], [380, 200, 700, 590], [430, 330, 600, 430],
+               [440, 220, 560, 450]]  # fmt: skip
+    upright = [turning[0]] * 10
+    ids = [
+        tracker.update(k / 10, np.array([*beside, middle]), np.full(3, 0.9)).tolist()
+        for k, middle in enumerate(upright + turning)
+    ]
+    assert ids[-1] == ids[0] and len({tuple(each) for each in ids}) == 1
+
+
+def test_somebody_who_appears_beside_a_lost_person_is_another():
+    tracker = Tracker(30)
+    for k in range(10):
+        before = tracker.update(k / 30, np.array([box(300)]), np.array([0.9]))
+    after = tracker.update(10 / 30, np.array([box(520)]), np.array([0.9]))
+    assert after[0] != before[0]

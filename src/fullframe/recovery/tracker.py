@@ -38,8 +38,10 @@ _MAX_OCCLUSION = 0.3
 """Largest share of an upper body that another person may occlude for its colours to be used."""
 _DUPLICATE_OVERLAP, _DUPLICATE_HEIGHT = 0.9, 0.8
 """Share of the smaller box in the other, and ratio of their heights, from which both show the same person."""
+_CONTINUES_OVERLAP = 0.5
+"""Share of the smaller box in the other from which a box continues a track that no box matches."""
 _LOW_SCORE_MAX_AGE_S = 0.5
-"""Seconds without a match after which a low-score box does not continue the track."""
+"""Seconds without a match after which a low-score box, or overlap alone, does not continue the track."""
 
 
 @dataclass(eq=False)
@@ -63,6 +65,12 @@ class _Track:
     first: float
     last: float
     id: int = -1
+
+    @property
+    def box(self) -> NDArray[np.float64]:
+        """(4,) x1, y1, x2, y2 px of the state."""
+        half = np.exp(self.state[0, 2:]) / 2
+        return np.concatenate((self.state[0, :2] - half, self.state[0, :2] + half))
 
     def predict(self, time: float) -> None:
         """Predict the state at a time."""
@@ -152,6 +160,9 @@ class Tracker:
                 matched[int(rows[row])] = track
             recent = max(_LOW_SCORE_MAX_AGE_S, self._min_age_s)
             unmatched = [t for t in unmatched if t not in matched.values() and time - t.last <= recent]
+        new = np.array([row for row in np.flatnonzero(high).tolist() if row not in matched], np.int64)
+        for track, row in _match_overlap(unmatched, xyxy[new]):
+            matched[int(new[row])] = track
         for index, track in matched.items():
             track.update(points[index], colors[index], _NOISE if high[index] else _LOW_SCORE_NOISE)
         known = xyxy[list(matched)]
@@ -183,11 +194,17 @@ def _new_track(time: float, point: NDArray[np.float64], colors: NDArray[np.float
 
 def _is_duplicate(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
     """Whether a box (4,) and one of the others (N, 4) show the same person."""
-    both = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    sides, each = box[2:] - box[:2], others[:, 2:] - others[:, :2]
-    inside = both.clip(0).prod(axis=1) / np.minimum(sides.prod(), each.prod(axis=1))
-    height = np.minimum(sides[1], each[:, 1]) / np.maximum(sides[1], each[:, 1])
-    return bool(((inside >= _DUPLICATE_OVERLAP) & (height >= _DUPLICATE_HEIGHT)).any())
+    height, heights = box[3] - box[1], others[:, 3] - others[:, 1]
+    similar = np.minimum(height, heights) >= _DUPLICATE_HEIGHT * np.maximum(height, heights)
+    return bool(((_inside(box[None], others)[0] >= _DUPLICATE_OVERLAP) & similar).any())
+
+
+def _inside(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, M) share of the smaller one of two boxes, of (N, 4) and (M, 4), that is in the other."""
+    both = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])
+    areas = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b))
+    share: NDArray[np.float64] = both.clip(0).prod(axis=2) / np.minimum.outer(*areas)
+    return share
 
 
 def _match(
@@ -199,6 +216,20 @@ def _match(
     cost = np.stack([track.negative_log_likelihood(points, colors) for track in tracks])
     rows, columns = linear_sum_assignment(np.minimum(cost, 0))
     return [(tracks[r], int(c)) for r, c in zip(rows, columns, strict=True) if cost[r, c] < 0]
+
+
+def _match_overlap(tracks: list[_Track], boxes: NDArray[np.float64]) -> list[tuple[_Track, int]]:
+    """The pairs of tracks and boxes (N, 4) that overlap, of those that nothing else matches.
+
+    Somebody who falls or turns over changes in shape faster than `_match` takes for likely.
+    """
+    if not tracks or not len(boxes):
+        return []
+    overlap = _inside(np.stack([track.box for track in tracks]), boxes)
+    rows, columns = linear_sum_assignment(-overlap)
+    return [
+        (tracks[r], int(c)) for r, c in zip(rows, columns, strict=True) if overlap[r, c] > _CONTINUES_OVERLAP
+    ]
 
 
 def _points(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
