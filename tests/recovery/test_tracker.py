@@ -138,7 +138,7 @@ def test_a_second_box_of_the_same_person_begins_no_track():
 
 
 def test_a_person_who_turns_over_keeps_the_id():
-    """From upright to upside down in 0.4 s, with people at both sides; one box in between is much too large."""
+    """From upright to upside down in 0.4 s, with people at both sides; one box in between is too large."""
     tracker = Tracker(30)
     beside = [box(150), box(850)]
     turning = [[440, 150, 560, 450], [400, 260, 620, 440], [380, 200, 700, 590], [430, 330, 600, 430],
