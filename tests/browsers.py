@@ -90,6 +90,18 @@ def wait_until(condition, seconds: float = 60):
         time.sleep(0.05)
 
 
+def repeat_until(condition, action, times: int = 4) -> None:
+    """Do with the mouse what is to have an effect, again where a busy browser has lost it."""
+    for _ in range(times - 1):
+        action()
+        try:
+            return wait_until(condition, 15)
+        except AssertionError:
+            continue
+    action()
+    wait_until(condition)
+
+
 def see(page, condition, canvas=None, seconds: float = 60) -> None:
     """Look at the scene, (H, W, 3), again and again until it is as wanted."""
     end = time.monotonic() + seconds

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("viser", reason="needs the extra view")
 
-from browsers import click, hide_notes, see, wait_until
+from browsers import click, hide_notes, repeat_until, see, wait_until
 
 from fullframe.annotate.labels import Labels
 from fullframe.annotate.pipeline import annotate
@@ -64,8 +64,7 @@ def test_labels_are_reviewed(photos, tmp_path, service, page):
     # The left wrist, 20 px to the right and up.
     before, unit = review.labels.keypoints[0].copy(), at(1, 0)[0] - at(0, 0)[0]
     box = review.labels.boxes[0]
-    drag(point(9), (20, -20))
-    wait_until(lambda: review.changed[0])
+    repeat_until(lambda: review.changed[0], lambda: drag(point(9), (20, -20)))
     px = review_page.WINDOW_SCALE * (box[2:] - box[:2]).max() / unit
     np.testing.assert_allclose(
         review.labels.keypoints[0, 9, :2] - before[9, :2], [20 * px, -20 * px], atol=2 * px
@@ -77,8 +76,7 @@ def test_labels_are_reviewed(photos, tmp_path, service, page):
     np.testing.assert_array_equal(review.labels.keypoints[0], before)
 
     # A click leaves a point out.
-    page.mouse.click(*point(0))
-    wait_until(lambda: review.labels.keypoints[0, 0, 2] == 0)
+    repeat_until(lambda: review.labels.keypoints[0, 0, 2] == 0, lambda: page.mouse.click(*point(0)))
 
     page.get_by_text("1 of 4: not reviewed, corrected").wait_for()
     page.wait_for_timeout(1000)  # until the body that was fitted is drawn
