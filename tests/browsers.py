@@ -92,14 +92,14 @@ def wait_until(condition, seconds: float = 60):
 
 def repeat_until(condition, action, times: int = 4) -> None:
     """Do with the mouse what is to have an effect, again where a busy browser has lost it."""
-    for _ in range(times - 1):
+    for left in reversed(range(times)):
         action()
         try:
-            return wait_until(condition, 15)
+            wait_until(condition, 15)
+            return
         except AssertionError:
-            continue
-    action()
-    wait_until(condition)
+            if not left:
+                raise
 
 
 def see(page, condition, canvas=None, seconds: float = 60) -> None:
