@@ -37,7 +37,7 @@ def main(
     root: Path = Path(),
     out: Path = Path("evaluation/angles"),
 ) -> None:
-    found, truth = of_clips() if benchmark == "clips" else of_people(benchmark, root, out)
+    found, truth = of_clips(out) if benchmark == "clips" else of_people(benchmark, root, out)
     print(f"{benchmark}: {len(found)} people\n")
     centred = [points - points.mean(axis=1, keepdims=True) for points in (found, truth)]
     off = 1000 * np.abs(centred[0] - centred[1]).mean(axis=(0, 1))
@@ -56,15 +56,14 @@ def main(
     print(markdown_table(table))
 
 
-def of_clips() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Found and true joints of LIMBS in the frames of whole clips, (N, 12, 3) metres."""
+def of_clips(out: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Found and true joints of LIMBS in the frames of whole clips, (N, 12, 3) metres; kept in `out`."""
     fitter = Recoverer().fitter
     assert fitter is not None
     found, truth = [], []
-    folder = Path("evaluation/clips")
-    folder.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     for name in clip_names():
-        raw, true = frame_by_frame(name, folder / f"{name}.npz")
+        raw, true = frame_by_frame(name, out / f"{name}.npz")
         clip = postprocess(raw, fitter.body, fit=partial(fit_clip, fitter))
         known = np.isfinite(true[clip.frames]).all(axis=(1, 2))
         found.append(limb_joints(clip)[known])

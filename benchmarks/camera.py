@@ -24,7 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from motion import FPS, _camera, _clip, _seen, _sequence, _standing, identify
+from motion import FPS, _clip, _seen, _sequence, _standing, identify
 from motion_metrics import common_rows, foot_skating
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
@@ -183,7 +183,7 @@ def shoot(
     truth = replace(
         _clip(rows, count, camera, body), camera_rotation=turns[0] @ np.array(turns).swapaxes(1, 2)
     )
-    standing = _standing(truth.in_world(body), body, *_camera(1.0))
+    standing = _standing(truth.in_world(body), body, np.diag([1.0, -1.0, -1.0]), np.array([0, HEIGHT, 0]))
     return replace(truth, contacts=standing)
 
 

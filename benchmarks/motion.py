@@ -184,7 +184,7 @@ def _clips(name: str, recoverer: Recoverer, out: Path) -> tuple[Clip, Clip]:
 
 def shoot(take: Take, body: BodyModel, folder: Path) -> Clip:
     """Draws a take into a folder, frame by frame, and returns the truth about it."""
-    rng = np.random.default_rng(len(take.people[0][0]))
+    rng = np.random.default_rng(list(TAKES.values()).index(take))
     camera = Camera.from_fov(60, SIZE)
     painter, bodies = Painter(), OpenBodyPoser()
     actors = [_sequence(*person) for person in take.people]

@@ -89,7 +89,7 @@ def test_a_step_solves_the_equations(window, free_shape: bool) -> None:
             block[72:, 72:] = equations.second_place[t - 2]
             before = slice(75 * t - 150, 75 * t - 75)
             matrix[here, before], matrix[before, here] = block, block.T
-    matrix[blocks:, blocks:] = equations.shape
+    matrix[blocks:, blocks:] = equations.shape + damping * np.diag(np.diag(equations.shape))
     right = np.concatenate((equations.gradient.ravel(), equations.shape_gradient))
     size = blocks + BETAS if free_shape else blocks
     expected = np.zeros(blocks + BETAS)

@@ -2,53 +2,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from motion_clips import BETAS, BODY, UPRIGHT, person, rotations, together
+from motion_clips import BODY, person, rotations, seen, together, walker, wrong
 from motion_metrics import foot_skating, jitter, mpjpe
 
-from fullframe.body.keypoint_regressor import KeypointRegressor
 from fullframe.fit import KeypointFitter, clip_fitter, fit_clip
-from fullframe.geometry.camera import project_points
 from fullframe.motion.shape import with_height
+from fullframe.motion.skeleton import joint_positions
 from fullframe.results.clip import Clip
 
 FITTER = KeypointFitter(BODY)
-REGRESSOR = KeypointRegressor(BODY)
-
-
-def walker(frames: int = 40, sideways: float = 0.0) -> Clip:
-    """Somebody who turns by a quarter and raises an arm, feet on the ground, with exact keypoints."""
-    times = np.arange(frames) / 30
-    share = times / times[-1]
-    vectors = np.zeros((frames, 24, 3))
-    vectors[:, 0, 1] = -np.pi / 4 * share
-    vectors[:, 16, 2], vectors[:, 17, 2] = -1.2 + 1.5 * share, 1.2
-    vectors[:, 18, 1] = -0.6
-    pose = rotations(vectors)
-    pose[:, 0] = UPRIGHT @ pose[:, 0]
-    betas = np.tile(np.linspace(0.8, -0.4, BETAS), (frames, 1))
-    place = np.array([sideways, 0.2, 4.0]) + share[:, None] * np.array([0.1, 0.0, 0.1])
-    return seen(person(times, pose=pose, betas=betas, translation=place))
-
-
-def seen(clip: Clip) -> Clip:
-    """The clip with its own keypoints."""
-    clip = replace(clip, keypoints=clip.keypoints.copy())
-    with torch.inference_mode():
-        points = REGRESSOR(torch.from_numpy(clip.betas), torch.from_numpy(clip.pose)).keypoints.numpy()
-    points = points + clip.translation[:, None]
-    pixels = project_points(points.reshape(-1, 3), clip.camera)
-    clip.keypoints[..., :2], clip.keypoints[..., 2] = pixels.reshape(-1, 17, 2), 0.9
-    return clip
-
-
-def wrong(truth: Clip, seed: int = 0) -> Clip:
-    """The clip as a network might see it: wrong poses and distances, slowly varying."""
-    rng = np.random.default_rng(seed)
-    phase = rng.uniform(0, 6, (1, 24, 3)) + 2 * np.pi * np.arange(len(truth))[:, None, None] / 25
-    turn = rotations(0.08 * np.sin(phase))
-    away = np.exp(0.05 * np.sin(phase[:, 0, :1]))
-    return replace(truth, pose=truth.pose @ turn, translation=truth.translation * away)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +52,8 @@ def test_long_clips_are_solved_in_windows(truth: Clip, monkeypatch: pytest.Monke
     monkeypatch.setattr(clip_fitter, "OVERLAP", 10)
     done = []
     parts = fit_clip(FITTER, start, rows_of(start), progress=lambda stage, n, total: done.append((n, total)))
-    assert done == [(0, 40), (12, 40), (24, 40), (40, 40)]
+    # Each window's own shape first, then the motion.
+    assert done == [(0, 80), (12, 80), (24, 80), (40, 80), (52, 80), (64, 80), (80, 80)]
     assert mpjpe(parts, truth, BODY) < 1.2 * mpjpe(whole, truth, BODY)
     assert jitter(parts, BODY) < 1.3 * jitter(whole, BODY), "no jumps between windows"
     assert (parts.betas == parts.betas[0]).all()
@@ -140,6 +103,61 @@ def test_frames_without_keypoints_follow_their_neighbours(truth: Clip) -> None:
     found = fit_clip(FITTER, start, rows_of(start))
     rows = np.arange(15, 21)
     assert mpjpe(found.take(rows), truth, BODY) < 0.8 * mpjpe(start.take(rows), truth, BODY)
+
+
+def test_windows_agree_on_one_shape(truth: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = wrong(truth)
+    start = replace(start, betas=np.zeros_like(start.betas))
+    whole = fit_clip(FITTER, start, rows_of(start))
+    monkeypatch.setattr(clip_fitter, "WINDOW", 12)
+    monkeypatch.setattr(clip_fitter, "OVERLAP", 10)
+    parts = fit_clip(FITTER, start, rows_of(start))
+    assert (parts.betas == parts.betas[0]).all()
+    errors = [np.linalg.norm((clip.betas - truth.betas)[0]) for clip in (start, whole, parts)]
+    assert errors[1] < errors[0] and errors[2] < errors[0]
+
+
+def test_one_wrong_box_does_not_spoil_the_others(truth: Clip) -> None:
+    start = wrong(truth)
+    boxes = start.boxes.copy()
+    middle, half = (boxes[20, :2] + boxes[20, 2:]) / 2, boxes[20, 2:] - boxes[20, :2]
+    boxes[20] = np.concatenate((middle - half, middle + half))
+    found = fit_clip(FITTER, replace(start, boxes=boxes), rows_of(start))
+    assert mpjpe(found, truth, BODY) < 0.6 * mpjpe(start, truth, BODY)
+
+
+def test_a_hand_at_the_lens_does_not_spoil_the_others() -> None:
+    """There the energy of a frame is infinite."""
+    near = walker(depth=0.6)
+    forward = np.zeros((len(near), 24, 3))
+    forward[:, 16, 1] = -1.5 * np.exp(-(((np.arange(len(near)) - 20) / 3) ** 2))
+    near = seen(replace(near, pose=near.pose @ rotations(forward)))
+    assert (joint_positions(BODY, near)[20, 20:24, 2] < 0.1).any()
+    start = wrong(near)
+    found = fit_clip(FITTER, start, rows_of(start))
+    far = np.r_[0:12, 28 : len(start)]
+    assert mpjpe(found.take(far), near, BODY) < 0.8 * mpjpe(start.take(far), near, BODY)
+
+
+def test_people_without_keypoints_stay_where_they_are() -> None:
+    """Neither prior nor the wish to stand upright turns somebody who lies."""
+    pose = walker().pose
+    pose[:, 0] = rotations(np.array([[0.0, 0.0, 1.4]])) @ pose[:, 0]
+    start = replace(person(np.arange(40) / 30, pose=pose))
+    found = fit_clip(FITTER, start, rows_of(start))
+    assert mpjpe(found, start, BODY) < 15
+    assert np.abs(found.translation - start.translation).max() < 0.05
+
+
+def test_progress_can_end_the_work_at_any_time(truth: Clip) -> None:
+    start = wrong(truth)
+
+    def cancel(stage: str, done: int, total: int | None) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_clip(FITTER, start, rows_of(start), progress=cancel)
 
 
 @pytest.mark.parametrize("frames", [1, 2])

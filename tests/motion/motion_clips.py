@@ -1,11 +1,14 @@
 """Clips of people whose motion is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import roma
 import torch
 from numpy.typing import NDArray
 
 from fullframe.body import BodyModel, load_body
+from fullframe.body.keypoint_regressor import KeypointRegressor
 from fullframe.geometry.camera import Camera, project_points
 from fullframe.motion.skeleton import skeletons
 from fullframe.results.clip import Clip
@@ -14,6 +17,7 @@ BETAS = 10
 BODY: BodyModel = load_body("open", num_betas=BETAS)
 UPRIGHT = np.diag([1.0, -1.0, -1.0])
 CAMERA = Camera.from_focal(800, (640, 480))
+REGRESSOR = KeypointRegressor(BODY)
 
 
 def rotations(vectors: NDArray) -> NDArray[np.float64]:
@@ -68,3 +72,38 @@ def together(*clips: Clip) -> Clip:
     first = clips[0]
     return Clip(times=first.times, camera=first.camera, body=first.body, model=first.model,
                 **{name: array[order] for name, array in arrays.items()})  # fmt: skip
+
+
+def walker(frames: int = 40, sideways: float = 0.0, depth: float = 4.0, stands: bool = False) -> Clip:
+    """Somebody who turns by an eighth, unless they stand, and moves an arm, with exact keypoints."""
+    times = np.arange(frames) / 30
+    share = times / times[-1]
+    vectors = np.zeros((frames, 24, 3))
+    vectors[:, 0, 1] = 0 if stands else -np.pi / 4 * share
+    vectors[:, 16, 2], vectors[:, 17, 2] = -1.2 + 1.5 * share, 1.2
+    vectors[:, 18, 1] = -0.6
+    pose = rotations(vectors)
+    pose[:, 0] = UPRIGHT @ pose[:, 0]
+    betas = np.tile(np.linspace(0.8, -0.4, BETAS), (frames, 1))
+    place = np.array([sideways, 0.2, depth]) + share[:, None] * (0 if stands else np.array([0.1, 0.0, 0.1]))
+    return seen(person(times, pose=pose, betas=betas, translation=place))
+
+
+def seen(clip: Clip) -> Clip:
+    """The clip with its own keypoints."""
+    clip = replace(clip, keypoints=clip.keypoints.copy())
+    with torch.inference_mode():
+        points = REGRESSOR(torch.from_numpy(clip.betas), torch.from_numpy(clip.pose)).keypoints.numpy()
+    points = points + clip.translation[:, None]
+    pixels = project_points(points.reshape(-1, 3), clip.camera)
+    clip.keypoints[..., :2], clip.keypoints[..., 2] = pixels.reshape(-1, 17, 2), 0.9
+    return clip
+
+
+def wrong(truth: Clip, seed: int = 0) -> Clip:
+    """The clip as a network might see it: wrong poses and distances, slowly varying."""
+    rng = np.random.default_rng(seed)
+    phase = rng.uniform(0, 6, (1, 24, 3)) + 2 * np.pi * np.arange(len(truth))[:, None, None] / 25
+    turn = rotations(0.08 * np.sin(phase))
+    away = np.exp(0.05 * np.sin(phase[:, 0, :1]))
+    return replace(truth, pose=truth.pose @ turn, translation=truth.translation * away)

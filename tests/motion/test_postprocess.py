@@ -1,12 +1,14 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from motion_clips import BETAS, BODY, CAMERA, person, rotations, standing, together
+from motion_clips import BETAS, BODY, CAMERA, person, rotations, seen, standing, together, walker, wrong
 from motion_metrics import foot_skating, jitter, mpjpe
 
 from fullframe.body import load_body
 from fullframe.evaluate.metrics import rotation_error
+from fullframe.fit import KeypointFitter, fit_clip
 from fullframe.geometry.camera import project_points
 from fullframe.motion.postprocess import postprocess
 from fullframe.motion.skeleton import skeletons
@@ -245,3 +247,24 @@ def test_feet_stand_in_the_world_of_a_camera_that_turns():
         replace(turning, camera_rotation=np.tile(np.eye(3), (90, 1, 1))), BODY
     ).contacts.all()
     assert foot_skating(found.in_world(BODY), BODY) < 0.02
+
+
+def test_motion_is_fitted_to_keypoints():
+    """With a camera that turns, a cut, and somebody of whom no keypoints are known."""
+    truth = walker(90, stands=True)
+    other = person(TIMES, 1, translation=np.tile([1.5, 0.2, 5.0], (len(TIMES), 1)))
+    raw = together(wrong(truth), other)
+    turn = rotations(np.array([0.0, 0.2, 0.0]) * TIMES[:, None]).swapaxes(1, 2)
+    turned = replace(raw.rotated(turn, BODY), keypoints=raw.keypoints.copy())
+    turned.keypoints[turned.track_ids == 0] = seen(truth.rotated(turn, BODY)).keypoints
+    fit = partial(fit_clip, KeypointFitter(BODY))
+    for clip in (raw, turned):
+        smoothed, fitted = (
+            postprocess(clip, BODY, cuts=[50], fit=each).in_world(BODY) for each in (None, fit)
+        )
+        first, second = (fitted.take(fitted.track_ids == track) for track in (0, 1))
+        assert mpjpe(first, truth, BODY) < 0.7 * mpjpe(smoothed.take(smoothed.track_ids == 0), truth, BODY)
+        assert mpjpe(second, other, BODY) < 15
+        np.testing.assert_allclose(fitted.uncertainty, smoothed.uncertainty)
+    unsmoothed = postprocess(raw, BODY, smooth=False)
+    np.testing.assert_array_equal(postprocess(raw, BODY, smooth=False, fit=fit).pose, unsmoothed.pose)

@@ -141,7 +141,7 @@ def test_a_person_who_turns_over_keeps_the_id():
     """From upright to upside down in 0.4 s, with people at both sides; one box in between is too large."""
     tracker = Tracker(30)
     beside = [box(150), box(850)]
-    turning = [[440, 150, 560, 450], [400, 260, 620, 440], [380, 200, 700, 590], [430, 330, 600, 430],
+    turning = [[440, 150, 560, 450], [400, 260, 620, 440], [400, 240, 660, 520], [430, 330, 600, 430],
                [440, 220, 560, 450]]  # fmt: skip
     upright = [turning[0]] * 10
     ids = [

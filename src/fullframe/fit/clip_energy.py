@@ -113,7 +113,8 @@ class NormalEquations:
             frames, shape = solved[..., 0], np.zeros(len(self.shape))
             if self.free_shape:  # by the Schur complement of the frames
                 by_shape, shapes = right[..., 1:], solved[..., 1:]
-                complement = self.shape - np.einsum("tnb,tnc->bc", by_shape, shapes)
+                damped = self.shape + damping * np.diag(np.diag(self.shape))
+                complement = damped - np.einsum("tnb,tnc->bc", by_shape, shapes)
                 remaining = self.shape_gradient - np.einsum("tnb,tn->b", by_shape, frames)
                 shape = np.linalg.solve(complement + 1e-9 * np.eye(len(complement)), remaining)
                 frames = frames - shapes @ shape
@@ -163,6 +164,8 @@ class Motion(NamedTuple):
 @dataclass
 class Coupling:
     """The terms of the energy that couple the T frames of a window.
+
+    Their derivatives leave the shape out, which moves feet by little, and in all frames alike.
 
     Attributes:
         weights: of the terms.

@@ -91,6 +91,7 @@ class Problem(NamedTuple):
     towards: "Parameters | None" = None  # to which pose and betas are held
     hold: Tensor | None = None  # (H, 24) weights of the pose
     depth: Tensor | None = None  # (H,) logarithm of the distance that is held to
+    usual: Tensor | None = None  # (H,) factor on pose prior, joint limits and upright, 1 without
 
     @classmethod
     def from_pixels(
@@ -158,12 +159,15 @@ def evaluate(
     rotvec = matrix_to_rotvec(parameters.pose[:, 1:]).flatten(1)
     prior_energy, component = prior.energy(rotvec)
     tilt = parameters.pose[:, 0, ::2, 1]
-    energy = (
-        (problem.confidence**2 * robust).sum(1)
-        + weights.pose * prior_energy
-        + weights.shape * _shape_from_usual(parameters, problem).square().sum(1)
+    usual = (
+        weights.pose * prior_energy
         + weights.limits * prior.beyond_limits(rotvec).square().sum(1)
         + weights.upright * tilt.square().sum(1)
+    )
+    energy = (
+        (problem.confidence**2 * robust).sum(1)
+        + (usual if problem.usual is None else problem.usual * usual)
+        + weights.shape * _shape_from_usual(parameters, problem).square().sum(1)
     )
     if problem.depth is not None:
         energy = energy + weights.depth * (parameters.place[:, 2] - problem.depth).square()
@@ -206,6 +210,7 @@ def normal_equations(
 
     # Pose prior and joint limits act on rotation vectors, the step turns rotations on the right.
     by_turn = inverse_right_jacobian(state.rotvec.unflatten(1, (23, 3)))  # (H, 23, 3, 3)
+    usual = torch.ones(count).to(translation) if problem.usual is None else problem.usual
     precision = 0.5 * weights.pose * prior.precisions[state.component]
     pull = (precision @ (state.rotvec - prior.means[state.component])[..., None])[..., 0]
     beyond = prior.beyond_limits(state.rotvec)
@@ -213,8 +218,8 @@ def normal_equations(
     precision = precision + torch.diag_embed(weights.limits * (beyond != 0))
     precision = precision.view(count, 23, 3, 23, 3)
     precision = torch.einsum("hiab,hiajc,hjcd->hibjd", by_turn, precision, by_turn).reshape(count, 69, 69)
-    gradient[:, 3:72] += (by_turn.mT @ pull.view(count, 23, 3, 1)).flatten(1)
-    hessian[:, 3:72, 3:72] += precision
+    gradient[:, 3:72] += usual[:, None] * (by_turn.mT @ pull.view(count, 23, 3, 1)).flatten(1)
+    hessian[:, 3:72, 3:72] += usual[:, None, None] * precision
 
     betas = torch.arange(72, 72 + num_betas)
     gradient[:, betas] += weights.shape * _shape_from_usual(parameters, problem)
@@ -235,8 +240,9 @@ def normal_equations(
 
     root = parameters.pose[:, 0]
     by_root = (-root @ skew(eye[1]))[:, ::2]  # of the up vector's x and z, (H, 2, 3)
-    gradient[:, :3] += weights.upright * (by_root.mT @ root[:, ::2, 1, None])[..., 0]
-    hessian[:, :3, :3] += weights.upright * by_root.mT @ by_root
+    upright = weights.upright * usual[:, None, None]
+    gradient[:, :3] += (upright * (by_root.mT @ root[:, ::2, 1, None]))[..., 0]
+    hessian[:, :3, :3] += upright * (by_root.mT @ by_root)
     return gradient, hessian
 
 

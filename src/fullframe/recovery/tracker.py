@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from fullframe.geometry.box import iou
+
 HIGH_SCORE = 0.5
 """Score from which a box can start a track; other boxes only continue one."""
 CONFIRM_SCORE, CONFIRM_AFTER_S = 0.7, 0.1
@@ -38,8 +40,8 @@ _MAX_OCCLUSION = 0.3
 """Largest share of an upper body that another person may occlude for its colours to be used."""
 _DUPLICATE_OVERLAP, _DUPLICATE_HEIGHT = 0.9, 0.8
 """Share of the smaller box in the other, and ratio of their heights, from which both show the same person."""
-_CONTINUES_OVERLAP = 0.5
-"""Share of the smaller box in the other from which a box continues a track that no box matches."""
+_CONTINUES_OVERLAP = 0.2
+"""Intersection over union from which a box continues a track that no box matches."""
 _LOW_SCORE_MAX_AGE_S = 0.5
 """Seconds without a match after which a low-score box, or overlap alone, does not continue the track."""
 
@@ -194,17 +196,11 @@ def _new_track(time: float, point: NDArray[np.float64], colors: NDArray[np.float
 
 def _is_duplicate(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
     """Whether a box (4,) and one of the others (N, 4) show the same person."""
-    height, heights = box[3] - box[1], others[:, 3] - others[:, 1]
-    similar = np.minimum(height, heights) >= _DUPLICATE_HEIGHT * np.maximum(height, heights)
-    return bool(((_inside(box[None], others)[0] >= _DUPLICATE_OVERLAP) & similar).any())
-
-
-def _inside(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, M) share of the smaller one of two boxes, of (N, 4) and (M, 4), that is in the other."""
-    both = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])
-    areas = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b))
-    share: NDArray[np.float64] = both.clip(0).prod(axis=2) / np.minimum.outer(*areas)
-    return share
+    both = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    sides, each = box[2:] - box[:2], others[:, 2:] - others[:, :2]
+    inside = both.clip(0).prod(axis=1) / np.minimum(sides.prod(), each.prod(axis=1))
+    height = np.minimum(sides[1], each[:, 1]) / np.maximum(sides[1], each[:, 1])
+    return bool(((inside >= _DUPLICATE_OVERLAP) & (height >= _DUPLICATE_HEIGHT)).any())
 
 
 def _match(
@@ -225,11 +221,10 @@ def _match_overlap(tracks: list[_Track], boxes: NDArray[np.float64]) -> list[tup
     """
     if not tracks or not len(boxes):
         return []
-    overlap = _inside(np.stack([track.box for track in tracks]), boxes)
+    overlap = iou(np.stack([track.box for track in tracks]), boxes)
+    overlap[overlap < _CONTINUES_OVERLAP] = 0
     rows, columns = linear_sum_assignment(-overlap)
-    return [
-        (tracks[r], int(c)) for r, c in zip(rows, columns, strict=True) if overlap[r, c] > _CONTINUES_OVERLAP
-    ]
+    return [(tracks[r], int(c)) for r, c in zip(rows, columns, strict=True) if overlap[r, c] > 0]
 
 
 def _points(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
