@@ -131,6 +131,11 @@ def test_a_second_box_of_the_same_person_begins_no_track():
     assert tracker.update(0.0, np.array([wide]), np.array([0.9])).tolist() == [0]
     assert sorted(tracker.update(0.1, np.array([wide, narrow]), np.array([0.96, 0.92])).tolist()) == [-1, 0]
     assert tracker.update(0.2, np.array([wide]), np.array([0.9])).tolist() == [0]
+    # Of somebody who lies, one box without a raised knee.
+    lying = Tracker(30)
+    assert lying.update(0.0, np.array([(382, 351, 679, 575)]), np.array([0.9])).tolist() == [0]
+    both = np.array([(382, 351, 679, 575), (372, 365, 616, 492)])
+    assert sorted(lying.update(0.1, both, np.array([0.99, 0.7])).tolist()) == [-1, 0]
     # A child in front and a person half behind are other people.
     child, behind = (600, 250, 700, 440), (800, 30, 1000, 441)
     ids = tracker.update(0.3, np.array([wide, child, behind]), np.array([0.9, 0.9, 0.9])).tolist()

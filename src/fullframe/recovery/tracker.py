@@ -38,8 +38,9 @@ _BINS = 8
 _CORNERS = np.array(list(np.ndindex(2, 2, 2)))
 _MAX_OCCLUSION = 0.3
 """Largest share of an upper body that another person may occlude for its colours to be used."""
-_DUPLICATE_OVERLAP, _DUPLICATE_HEIGHT = 0.9, 0.8
-"""Share of the smaller box in the other, and ratio of their heights, from which both show the same person."""
+_DUPLICATE_OVERLAP, _DUPLICATE_SIZE = 0.9, 0.8
+"""Share of the smaller box in the other, and ratio of their heights, or of their longer sides where somebody
+lies, from which both show the same person."""
 _CONTINUES_OVERLAP = 0.2
 """Intersection over union from which a box continues a track that no box matches."""
 _LOW_SCORE_MAX_AGE_S = 0.5
@@ -199,8 +200,10 @@ def _is_duplicate(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool
     both = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     sides, each = box[2:] - box[:2], others[:, 2:] - others[:, :2]
     inside = both.clip(0).prod(axis=1) / np.minimum(sides.prod(), each.prod(axis=1))
-    height = np.minimum(sides[1], each[:, 1]) / np.maximum(sides[1], each[:, 1])
-    return bool(((inside >= _DUPLICATE_OVERLAP) & (height >= _DUPLICATE_HEIGHT)).any())
+    size = np.stack((sides[1], sides.max()))
+    sizes = np.stack((each[:, 1], each.max(axis=1)), axis=1)
+    similar = (np.minimum(size, sizes) / np.maximum(size, sizes)).max(axis=1) >= _DUPLICATE_SIZE
+    return bool(((inside >= _DUPLICATE_OVERLAP) & similar).any())
 
 
 def _match(
