@@ -7,7 +7,7 @@ FULLFRAME_SHARED names (default: shared/ beside the repository), with a camera t
 two people, and runs all that `fullframe run` does with the true camera. Finished clips are kept in --out.
 
 MPJPE and the same centred and after Procrustes are of the twelve joints of the limbs, mm; "path" is the
-distance of their mean from the true one, scaled to the true distance, mm; jitter is the mean third derivative
+distance of their mean from the true one, scaled to the true distance, mm; jerk is the mean third derivative
 of the joints relative to the pelvis, m/s^3; the acceleration error is in m/s^2; skating is the speed, m/s, of
 feet that truly stand; "right" and "found" are precision and recall of the contacts. "seen" is the share of
 true people in frames who have a body, and a switch is a track id that passes from one person to another, or a
@@ -48,7 +48,7 @@ from fullframe.synth.synthetic_people import visible_box
 from fullframe.video.frames import FrameFiles, open_video
 
 SIZE, FPS, FRAMES = (960, 720), 30.0, 90
-COLUMNS = {"MPJPE": 1, "centred": 1, "PA": 1, "path": 0, "jitter": 0, "acceleration": 1, "skating": 2,
+COLUMNS = {"MPJPE": 1, "centred": 1, "PA": 1, "path": 0, "jerk": 0, "acceleration": 1, "skating": 2,
            "right": 2, "found": 2, "seen": 3, "switches": 0}  # fmt: skip
 """Titles and decimals."""
 TURNED = ("cartwheel", "cartwheel, frontal", "gets up, face up", "gets up, face down", "crawls")
@@ -110,7 +110,7 @@ def main(
     for name in takes or TAKES:
         truth, raw = _clips(name, recoverer, out)
         results = {
-            "frame by frame": postprocess(raw, body, smooth=False),
+            "one shape (`--no-smooth`)": postprocess(raw, body, smooth=False),
             "smoothed": postprocess(raw, body),
             "fitted: `fullframe run`": postprocess(raw, body, fit=partial(fit_clip, fitter)),
             "the same, `--lock-feet`": postprocess(raw, body, fit=partial(fit_clip, fitter), lock_feet=True),

@@ -131,6 +131,8 @@ def test_a_second_box_of_the_same_person_begins_no_track():
     assert tracker.update(0.0, np.array([wide]), np.array([0.9])).tolist() == [0]
     assert sorted(tracker.update(0.1, np.array([wide, narrow]), np.array([0.96, 0.92])).tolist()) == [-1, 0]
     assert tracker.update(0.2, np.array([wide]), np.array([0.9])).tolist() == [0]
+    # Also in the first frame, where the better one counts.
+    assert Tracker(30).update(0.0, np.array([narrow, wide]), np.array([0.8, 0.9])).tolist() == [-1, 0]
     # Of somebody who lies, one box without a raised knee.
     lying = Tracker(30)
     assert lying.update(0.0, np.array([(382, 351, 679, 575)]), np.array([0.9])).tolist() == [0]

@@ -169,7 +169,9 @@ def show_progress(disable: bool = False) -> Iterator[io_progress.Progress]:
         _Speed(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=disable) as bar:
+    # Elsewhere the bar would be an empty line.
+    hidden = disable or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task("loading", total=None)
         current = bar.tasks[0]
 

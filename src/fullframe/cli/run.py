@@ -62,7 +62,7 @@ def run(
         body: open (built in) or smpl; smpl-neutral, -male, -female if the file name does not say which.
         body_path: your SMPL file, .npz or .pkl; default: the one that fullframe doctor finds.
         detector: builtin, torchvision, rtmlib or transformers.
-        smooth: videos: smooth motions over time.
+        smooth: videos: smooth motions and fit them to the keypoints of all frames.
         lock_feet: videos: keep feet that stand on the ground in place.
         height: the person's in metres, 1.75, or 0:1.75,1:1.62 by track id: it sets the scale of everything.
         save: files to write, separated by commas. Photos: overlay, sheet, npz, json (the default), glb, bvh,

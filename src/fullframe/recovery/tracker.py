@@ -168,9 +168,8 @@ class Tracker:
             matched[int(new[row])] = track
         for index, track in matched.items():
             track.update(points[index], colors[index], _NOISE if high[index] else _LOW_SCORE_NOISE)
-        known = xyxy[list(matched)]
-        for index in np.flatnonzero(high).tolist():
-            if index not in matched and not _is_duplicate(xyxy[index], known):
+        for index in sorted(np.flatnonzero(high).tolist(), key=lambda index: -confidence[index]):
+            if index not in matched and not _is_duplicate(xyxy[index], xyxy[list(matched)]):
                 matched[index] = _new_track(time, points[index], colors[index])
                 self._tracks.append(matched[index])
         ids: NDArray[np.int64] = np.full(len(xyxy), -1)

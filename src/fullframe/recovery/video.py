@@ -166,7 +166,8 @@ def recover_video(
         overlay: .mp4 file to write: the video with its people drawn, and its sound.
         work: folder for unfinished results, new or empty. After a crash, the same call resumes from it; it is
             removed at the end.
-        smooth: smooth motions; without it, poses are those of each frame.
+        smooth: smooth motions and fit them to the keypoints of all frames; without it, poses are those of
+            each frame.
         lock_feet: keep feet that stand on the ground in place.
 
     `focal`, `fov`, `intrinsics`, `vertical_fov` and `camera` are those of `fullframe.recover`; without them
