@@ -164,7 +164,8 @@ class Tracker:
             recent = max(_LOW_SCORE_MAX_AGE_S, self._min_age_s)
             unmatched = [t for t in unmatched if t not in matched.values() and time - t.last <= recent]
         new = np.array([row for row in np.flatnonzero(high).tolist() if row not in matched], np.int64)
-        for track, row in _match_overlap(unmatched, xyxy[new]):
+        just_lost = [track for track in unmatched if time - track.last <= _LOW_SCORE_MAX_AGE_S]
+        for track, row in _match_overlap(just_lost, xyxy[new]):
             matched[int(new[row])] = track
         for index, track in matched.items():
             track.update(points[index], colors[index], _NOISE if high[index] else _LOW_SCORE_NOISE)
