@@ -58,6 +58,7 @@ def main(
     fitter = Recoverer().fitter
     assert fitter is not None
     body = fitter.body
+    fit = partial(fit_clip, fitter)
     measured: dict[str, list[list[float]]] = {}
     frames = 0
     for name in names:
@@ -67,8 +68,8 @@ def main(
             "one shape (`--no-smooth`)": postprocess(raw, body, smooth=False),
             "smoothed": postprocess(raw, body),
             "smoothed, feet locked": postprocess(raw, body, lock_feet=True),
-            "fitted to all frames: `fullframe run`": postprocess(raw, body, fit=partial(fit_clip, fitter)),
-            "the same, `--lock-feet`": postprocess(raw, body, fit=partial(fit_clip, fitter), lock_feet=True),
+            "fitted to all frames: `fullframe run`": postprocess(raw, body, fit=fit),
+            "the same, `--lock-feet`": postprocess(raw, body, fit=fit, lock_feet=True),
         }
         for row, clip in found.items():
             measured.setdefault(row, []).append(errors(clip, truth, raw.fps))

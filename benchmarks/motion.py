@@ -105,6 +105,7 @@ def main(
     fitter = recoverer.fitter
     assert fitter is not None
     body = recoverer.body
+    fit = partial(fit_clip, fitter)
     table = [["", "result", *COLUMNS]]
     rows: dict[tuple[bool, str], list[list[float]]] = {}
     for name in takes or TAKES:
@@ -112,8 +113,8 @@ def main(
         results = {
             "one shape (`--no-smooth`)": postprocess(raw, body, smooth=False),
             "smoothed": postprocess(raw, body),
-            "fitted: `fullframe run`": postprocess(raw, body, fit=partial(fit_clip, fitter)),
-            "the same, `--lock-feet`": postprocess(raw, body, fit=partial(fit_clip, fitter), lock_feet=True),
+            "fitted: `fullframe run`": postprocess(raw, body, fit=fit),
+            "the same, `--lock-feet`": postprocess(raw, body, fit=fit, lock_feet=True),
         }
         for result, clip in results.items():
             row = measured(clip, truth, body)

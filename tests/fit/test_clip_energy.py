@@ -45,6 +45,15 @@ def state_of(fitter, problem, parameters):
     return evaluate(fitter.model, fitter.prior, FitWeights(), problem, parameters)
 
 
+def equations_of(window, free_shape: bool) -> NormalEquations:
+    fitter, problem, parameters, coupling = window
+    state = state_of(fitter, problem, parameters)
+    frames = normal_equations(fitter.model, fitter.prior, FitWeights(), problem, state)
+    equations = NormalEquations.of_frames(*frames, free_shape)
+    coupling.add(coupling.motion(state), equations)
+    return equations
+
+
 def test_gradient_of_the_coupling(window) -> None:
     fitter, problem, parameters, coupling = window
     state = state_of(fitter, problem, parameters)
@@ -68,11 +77,7 @@ def test_gradient_of_the_coupling(window) -> None:
 @pytest.mark.parametrize("free_shape", [False, True])
 def test_a_step_solves_the_equations(window, free_shape: bool) -> None:
     """The bands and the Schur complement against the matrix as a whole."""
-    fitter, problem, parameters, coupling = window
-    state = state_of(fitter, problem, parameters)
-    frames = normal_equations(fitter.model, fitter.prior, FitWeights(), problem, state)
-    equations = NormalEquations.of_frames(*frames, free_shape)
-    coupling.add(coupling.motion(state), equations)
+    equations = equations_of(window, free_shape)
     damping = 1e-2
     blocks = FRAMES * 75
     matrix = np.zeros((blocks + BETAS, blocks + BETAS))
@@ -103,11 +108,7 @@ def test_a_step_solves_the_equations(window, free_shape: bool) -> None:
 
 
 def test_fixed_frames_stay(window) -> None:
-    fitter, problem, parameters, coupling = window
-    state = state_of(fitter, problem, parameters)
-    frames = normal_equations(fitter.model, fitter.prior, FitWeights(), problem, state)
-    equations = NormalEquations.of_frames(*frames, free_shape=True)
-    coupling.add(coupling.motion(state), equations)
+    equations = equations_of(window, free_shape=True)
     step = equations.step(1e-3, fixed=2)
     assert step is not None
     moved = torch.cat((step[:, :72], step[:, -3:]), 1).abs().amax(1)

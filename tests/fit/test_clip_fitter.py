@@ -70,7 +70,7 @@ def test_a_camera_that_turns_makes_no_difference(truth: Clip) -> None:
     start = wrong(truth)
     still = fit_clip(FITTER, start, rows_of(start))
     # Each frame's camera frame, from the world.
-    turned = replace(start.rotated(turns.swapaxes(1, 2), BODY))
+    turned = start.rotated(turns.swapaxes(1, 2), BODY)
     pixels = seen(truth.rotated(turns.swapaxes(1, 2), BODY)).keypoints
     turned = replace(turned, keypoints=pixels, boxes=boxes_of(pixels))
     np.testing.assert_allclose(turned.camera_rotation, turns, atol=1e-6)
@@ -143,7 +143,7 @@ def test_people_without_keypoints_stay_where_they_are() -> None:
     """Neither prior nor the wish to stand upright turns somebody who lies."""
     pose = walker().pose
     pose[:, 0] = rotations(np.array([[0.0, 0.0, 1.4]])) @ pose[:, 0]
-    start = replace(person(np.arange(40) / 30, pose=pose))
+    start = person(np.arange(40) / 30, pose=pose)
     found = fit_clip(FITTER, start, rows_of(start))
     assert mpjpe(found, start, BODY) < 15
     assert np.abs(found.translation - start.translation).max() < 0.05

@@ -24,7 +24,6 @@ from fullframe.results.clip import Clip
 TURNS, N = 72, 75
 """Unknowns of a frame: the turns of 24 joints, and with the place."""
 
-
 USUAL_TURN = (14, 22, 22, 9, 16, 16, 7, 35, 35, 6, 50, 50, 10, 3, 3, 10, 26, 26, 19, 19, 40, 40, 40, 40)
 """rad/s²: root mean square angular acceleration of SMPL's joints about each axis, in CMU's motion capture."""
 USUAL_PATH = 2.7
@@ -220,9 +219,7 @@ class Coupling:
         pelvis = posed.joints[:, 0].double().numpy() + translation
         pelvis = (self.to_world @ pelvis[..., None])[..., 0]
         speeding = self._accelerations(np.diff(pelvis, axis=0))
-        by_place = np.zeros((len(translation), 3, 3))
-        by_place[:, 0, 0] = by_place[:, 1, 1] = translation[:, 2]
-        by_place[:, :, 2] = translation
+        by_place = state.parameters.translation_by_place.double().numpy()
 
         soles, soles_by_frame = self._soles(posed, translation, by_place)
         slipping = np.diff(soles, axis=0) / self.seconds[:, None, None, None]

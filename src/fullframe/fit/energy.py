@@ -75,6 +75,13 @@ class Parameters(NamedTuple):
         depth = self.place[:, 2:].exp()
         return torch.cat((self.place[:, :2] * depth, depth), 1)
 
+    @property
+    def translation_by_place(self) -> Tensor:
+        """Derivatives of the translation, (H, 3, 3)."""
+        translation = self.translation
+        eye, depth = torch.eye(3).to(translation), translation[:, 2:]
+        return torch.stack((eye[0] * depth, eye[1] * depth, translation), -1)
+
     def moved(self, step: Tensor) -> "Parameters":
         turn = rotvec_to_matrix(step[:, :72].unflatten(1, (24, 3)))
         betas = self.betas + step[:, 72:-3]
@@ -188,8 +195,7 @@ def normal_equations(
     eye = torch.eye(3).to(translation)
 
     # Reprojection: points by pose, betas and place, then rays by points, with Geman-McClure's weights.
-    depth = translation[:, 2:]
-    place = torch.stack((eye[0] * depth, eye[1] * depth, translation), -1)  # (H, 3, 3)
+    place = parameters.translation_by_place
     points = state.keypoints.keypoints + translation[:, None]
     by_point = torch.cat(
         (
